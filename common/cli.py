@@ -1,0 +1,119 @@
+"""The frame of every command: arguments, progress, messages, exit status.
+
+A command module holds `build_parser()` and `main(argv)`, imports nothing heavy before `main` knows what to do (so that
+`--help` answers at once), and ends with `run(main)`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from common.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+T = TypeVar("T")
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults where there is one, and keeps the examples' lines."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=32, width=min(110, _terminal_width()))
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        # "(default: None)" and "(default: False)" tell nobody anything.
+        if action.default is None or action.default is False or action.default == []:
+            return action.help
+        return super()._get_help_string(action)
+
+
+def _terminal_width() -> int:
+    try:
+        return os.get_terminal_size().columns
+    except OSError:
+        return 110
+
+
+def parser(command: str, description: str, examples: str = "") -> argparse.ArgumentParser:
+    """Make an argument parser whose help shows the defaults and ends with examples.
+
+    Args:
+        command: What the user types, such as `python evaluate/score.py`.
+        description: One paragraph.
+        examples: Lines shown as they are.
+    """
+    epilog = f"examples:\n{examples.rstrip()}" if examples else None
+    return argparse.ArgumentParser(
+        prog=command, description=description, epilog=epilog, formatter_class=_HelpFormatter, allow_abbrev=False
+    )
+
+
+def run(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
+    """Run a command's `main` and exit: 0, or the status of the `UserError` it raised with its message on stderr."""
+    try:
+        status = main(None)
+    except UserError as error:
+        print_error(str(error))
+        status = error.status
+    except KeyboardInterrupt:
+        print_error("stopped by the user; run the same command again to go on")
+        status = 130
+    except BrokenPipeError:
+        # `command | head`: the reader has gone, and Python must not complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
+    sys.exit(status or 0)
+
+
+def print_error(message: str) -> None:
+    """Print one `error: ...` line to stderr."""
+    print(f"error: {message}", file=sys.stderr)
+
+
+def print_warning(message: str) -> None:
+    """Print one `warning: ...` line to stderr."""
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def console() -> Console:
+    """Rich's console on stdout, without guessing at markup or highlighting in file names."""
+    from rich.console import Console
+
+    return Console(markup=False, highlight=False, soft_wrap=True)
+
+
+def progress(items: Iterable[T], description: str, total: int | None = None, unit: str = "images") -> Iterator[T]:
+    """Yield `items` behind a progress bar on stderr; where stderr is no terminal, one closing line.
+
+    Args:
+        items: What is worked through; consumed as the caller asks for it.
+        description: What is being done, such as `converting`.
+        total: How many items there are, when `items` has no length.
+        unit: What is counted.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)
+    columns: tuple[Any, ...] = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(f"{unit}  {{task.fields[rate]}}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=30) as bar:
+        task = bar.add_task(description, total=total, rate="")
+        for item in items:
+            yield item
+            speed = bar.tasks[task].finished_speed or bar.tasks[task].speed
+            bar.update(task, advance=1, rate=f"{speed:.0f}/s" if speed else "")

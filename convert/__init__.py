@@ -1,0 +1,1 @@
+"""Raw data in, YOLO data set out; knows nothing of models."""

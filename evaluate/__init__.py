@@ -1,0 +1,1 @@
+"""Weights or predictions in, numbers and pictures out."""

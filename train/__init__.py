@@ -1,0 +1,1 @@
+"""A YOLO data set in, weights out."""
