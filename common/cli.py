@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from common.errors import UserError
@@ -55,20 +55,32 @@ def parser(command: str, description: str, examples: str = "") -> argparse.Argum
 
 
 def run(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
-    """Run a command's `main` and exit: 0, or the status of the `UserError` it raised with its message on stderr."""
+    """Run a command's `main` on the command line's arguments, and exit with its status; see `execute`."""
+    sys.exit(execute(main, None))
+
+
+def execute(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None) -> int:
+    """Run a command's `main`; turn the errors that are the user's to mend into a message.
+
+    Args:
+        main: Takes the arguments, returns a status or None for 0.
+        argv: The arguments; None takes the command line's.
+
+    Returns:
+        0, or the status of the `UserError`, whose message is on stderr.
+    """
     try:
-        status = main(None)
+        return main(argv) or 0
     except UserError as error:
         print_error(str(error))
-        status = error.status
+        return error.status
     except KeyboardInterrupt:
         print_error("stopped by the user; run the same command again to go on")
-        status = 130
+        return 130
     except BrokenPipeError:
         # `command | head`: the reader has gone, and Python must not complain about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 141
-    sys.exit(status or 0)
+        return 141
 
 
 def print_error(message: str) -> None:
@@ -98,9 +110,16 @@ def progress(items: Iterable[T], description: str, total: int | None = None, uni
         unit: What is counted.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     columns: tuple[Any, ...] = (
         TextColumn("{task.description}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -25,7 +26,14 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         WorkError: The disk is full or the folder cannot be written.
     """
     data = content.encode() if isinstance(content, str) else content
-    part = f"{path}{PART}"
+    if not data:
+        # Nothing to write means nothing to write by halves; most label files are empty.
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666))
+        except OSError as error:
+            raise _explain(error, path) from error
+        return
+    part = f"{path}.{os.getpid()}{PART}"  # the process in the name: an orphaned worker must not share it
     try:
         # Unbuffered: the whole content goes in one write, and most callers write thousands of files.
         with open(part, "wb", buffering=0) as file:
@@ -34,10 +42,8 @@ def write_atomic(path: Path, content: bytes | str) -> None:
                 view = view[file.write(view) :]
         os.replace(part, path)
     except OSError as error:
-        try:
+        with contextlib.suppress(OSError):
             os.unlink(part)
-        except OSError:
-            pass
         raise _explain(error, path) from error
 
 

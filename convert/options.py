@@ -1,0 +1,99 @@
+"""The options that every converter has. Imports nothing heavy: `--help` shows them at once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from common.errors import UserError
+
+
+def add_split_options(parser: argparse.ArgumentParser) -> None:
+    """How images are divided."""
+    group = parser.add_argument_group("splits")
+    add = group.add_argument
+    add("--val", type=_share, default=0.1, metavar="SHARE", help="share of the images for tuning")
+    add("--test", type=_share, default=0.1, metavar="SHARE", help="share of the images for reporting")
+    add("--val-ids", type=Path, metavar="FILE", help="the images for tuning instead: a CSV, or one id a line")
+    add("--test-ids", type=Path, metavar="FILE", help="the images for reporting instead")
+    add(
+        "--keep-leaking",
+        action="store_true",
+        help="with --val-ids or --test-ids: train on other images of their patients too; they are left out otherwise",
+    )
+    add("--folds", type=_folds, default=0, metavar="N", help="also N folds over train and val, as list files")
+    add(
+        "--negatives",
+        type=_ratio,
+        metavar="R",
+        help="keep R images without boxes per image with boxes in the train lists (default: all)",
+    )
+    add("--seed", type=int, default=0, help="decides the splits")
+
+
+def add_work_options(parser: argparse.ArgumentParser) -> None:
+    """How the work is done."""
+    group = parser.add_argument_group("work")
+    group.add_argument(
+        "--size",
+        type=_size,
+        metavar="PIXELS",
+        help="scale pictures down to this longest side (default: keep them, which is faster and loses nothing)",
+    )
+    group.add_argument("--workers", type=_workers, default=_cores(), metavar="N", help="processes")
+    again = group.add_mutually_exclusive_group()
+    again.add_argument(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="go on with an unfinished conversion of the same settings (the default)",
+    )
+    again.add_argument("--overwrite", action="store_true", help="replace the data set that is there")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse options that contradict each other.
+
+    Raises:
+        UserError: Nothing would be left to train on.
+    """
+    if args.val + args.test >= 1:
+        raise UserError(f"--val {args.val} and --test {args.test} leave nothing to train on: keep their sum below 1.")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _share(text: str) -> float:
+    return _number(text, 0, 1, "a share between 0 and 1")
+
+
+def _ratio(text: str) -> float:
+    return _number(text, 0, 1e9, "a number of 0 or more")
+
+
+def _size(text: str) -> int:
+    return int(_number(text, 16, 100_000, "a number of pixels, at least 16"))
+
+
+def _workers(text: str) -> int:
+    return int(_number(text, 1, 1024, "a number of processes, at least 1"))
+
+
+def _folds(text: str) -> int:
+    folds = int(_number(text, 0, 1000, "a number of folds"))
+    if folds == 1:
+        raise argparse.ArgumentTypeError("one fold leaves nothing to train on; use 2 or more, or 0 for none")
+    return folds
+
+
+def _number(text: str, low: float, high: float, expected: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {expected}")
+    return value

@@ -1,0 +1,187 @@
+"""From what a source says to what is to be converted: patients, splits, folds, and what decides the outcome."""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from common.cli import print_warning
+from common.errors import UserError
+from convert.boxes import REJECTED_COLUMNS
+from convert.conversion import Plan
+from convert.dataset import CHALLENGE
+from convert.source import Source
+from convert.splits import assign, assign_fixed, leaking, strata
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a source's parser found.
+
+    Attributes:
+        source: Where the files are.
+        boxes: The valid boxes table, of images that have a file.
+        rejected: Columns `image_id, source, row, reason`.
+        files: Image id -> file in the source.
+        challenge_files: The same for images without a known truth.
+        patients: Patient id by image id where it is known, else None.
+        class_names: The boxes' labels by class index.
+        fingerprint: What the source is, as JSON values; part of the settings that a resumed conversion must match.
+    """
+
+    source: Source
+    boxes: pd.DataFrame
+    rejected: pd.DataFrame
+    files: Mapping[str, str]
+    class_names: list[str]
+    challenge_files: Mapping[str, str] = field(default_factory=dict)
+    patients: pd.Series | None = None
+    fingerprint: dict[str, Any] = field(default_factory=dict)
+
+
+def make_plan(parsed: Parsed, args: argparse.Namespace) -> Plan:
+    """Decide everything that can be decided before the first picture is read.
+
+    Args:
+        parsed: What the source says.
+        args: The options of `options.add_split_options` and `options.add_work_options`.
+
+    Raises:
+        UserError: No image is left, or a list of ids does not fit.
+    """
+    images = _images(parsed)
+    stratum = strata(images["label"], images["boxes"])
+    images["split"], digests = _split(args, images["patient_id"], stratum)
+
+    left_out = images.index[images["split"] == ""]
+    reason = "left out: its patient is in a fixed split (--keep-leaking trains on it)"
+    objections = [{"image_id": image_id, "source": parsed.files[image_id], "reason": reason} for image_id in left_out]
+    rejected = parsed.rejected
+    if objections:
+        rejected = pd.concat([rejected, pd.DataFrame(objections, columns=REJECTED_COLUMNS)], ignore_index=True)
+    images = images.drop(index=left_out)
+    boxes = parsed.boxes[parsed.boxes["image_id"].isin(images.index)].reset_index(drop=True)
+
+    images["fold"] = pd.array([pd.NA] * len(images), dtype="Int64")
+    if args.folds:
+        # Test stays out of every fold: it is for the last word, not for choosing.
+        pool = images.index[images["split"] != "test"]
+        shares = {str(fold): 1.0 for fold in range(args.folds)}
+        folds = assign(images.loc[pool, "patient_id"], stratum[pool], shares, args.seed)
+        images.loc[pool, "fold"] = folds.astype(int)
+
+    everything = pd.concat([images, _challenge(parsed)]).rename_axis("image_id")
+    settings = {
+        **parsed.fingerprint,
+        "pictures": len(everything),
+        "val": digests.get("val", args.val),
+        "test": digests.get("test", args.test),
+        "keep_leaking": args.keep_leaking,
+        "folds": args.folds,
+        "negatives": args.negatives,
+        "size": args.size,
+        "seed": args.seed,
+    }
+    return Plan(
+        source=parsed.source,
+        images=everything,
+        boxes=boxes,
+        rejected=rejected,
+        class_names=parsed.class_names,
+        settings=settings,
+        size=args.size,
+        negatives=args.negatives,
+        seed=args.seed,
+    )
+
+
+def digest(data: bytes) -> str:
+    """A short name for a content: 16 hexadecimal digits of its SHA-256."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file that the user named, unpacked when it ends with `.gz`.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    try:
+        data = path.expanduser().read_bytes()
+        return gzip.decompress(data) if path.suffix == ".gz" else data
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}). Check the path.") from error
+
+
+def _images(parsed: Parsed) -> pd.DataFrame:
+    """One row per image with truth, by image id: label, boxes, file, patient_id."""
+    grouped = parsed.boxes.groupby("image_id", sort=True)
+    images = pd.DataFrame({"label": grouped["label"].first(), "boxes": grouped["x"].count().astype("Int64")})
+    if images.empty:
+        first = parsed.rejected["reason"].iloc[0] if len(parsed.rejected) else "there are no annotations"
+        raise UserError(
+            f"{parsed.source.path}: no picture has a usable annotation ({len(parsed.files):,} pictures, "
+            f"{len(parsed.rejected):,} objections, the first: {first}). Do labels and pictures belong together?"
+        )
+    images["file"] = images.index.map(parsed.files)
+    images["patient_id"] = _patient_ids(images.index, parsed.patients)
+    return images
+
+
+def _challenge(parsed: Parsed) -> pd.DataFrame:
+    files = pd.Series(dict(parsed.challenge_files), dtype=str).sort_index()
+    images = pd.DataFrame({"file": files, "split": CHALLENGE})
+    images["patient_id"] = _patient_ids(images.index, parsed.patients)
+    images["fold"] = pd.array([pd.NA] * len(images), dtype="Int64")
+    return images
+
+
+def _patient_ids(image_ids: pd.Index, patients: pd.Series | None) -> pd.Series:
+    """The real patient where known, else the image itself."""
+    ids = pd.Series(image_ids, index=image_ids, dtype=str)
+    if patients is None or ids.empty:
+        return ids
+    known = ids.map(patients)
+    unknown = int(known.isna().sum())
+    if unknown:
+        print_warning(f"{unknown:,} of {len(ids):,} images are not in the mapping; each counts as its own patient.")
+    return known.fillna(ids)
+
+
+def _split(
+    args: argparse.Namespace, patient_id: pd.Series, stratum: pd.Series
+) -> tuple[pd.Series, dict[str, str | float]]:
+    """The split of every image (empty: left out), and the digests of the lists that fixed it."""
+    shares = {"train": 1 - args.val - args.test, "val": args.val, "test": args.test}
+    given = {name: path for name, path in (("val", args.val_ids), ("test", args.test_ids)) if path is not None}
+    if not given:
+        return assign(patient_id, stratum, shares, args.seed), {}
+    lists = {name: _read_ids(path) for name, path in given.items()}
+    for name, ids in lists.items():
+        unknown = [image_id for image_id in ids if image_id not in stratum.index]
+        if 0 < len(unknown) < len(ids):
+            print_warning(f"{given[name]}: {len(unknown):,} of {len(ids):,} ids are not in the data, as {unknown[0]}.")
+    split = assign_fixed(patient_id, stratum, lists, shares, args.seed, args.keep_leaking)
+    left_out = int((split == "").sum())
+    if left_out:
+        print_warning(
+            f"{left_out:,} images are left out because their patients are in a fixed split; --keep-leaking trains on "
+            "them."
+        )
+    straddling = int(leaking(patient_id[split != ""], split[split != ""]).sum())
+    if straddling:
+        print_warning(f"{straddling:,} images have a patient in more than one split: expect scores that are too good.")
+    return split, {name: digest("\n".join(sorted(ids)).encode()) for name, ids in lists.items()}
+
+
+def _read_ids(path: Path) -> list[str]:
+    text = read_file(path).decode("utf-8-sig", errors="replace")
+    ids = [line.split(",")[0].strip().strip('"') for line in text.splitlines()]
+    return list(dict.fromkeys(image_id for image_id in ids if image_id and image_id not in ("patientId", "image_id")))

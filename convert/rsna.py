@@ -1,0 +1,142 @@
+"""The RSNA 2018 challenge's own format: its CSVs, its folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from common.cli import print_warning
+from common.errors import UserError
+from convert.boxes import CleanedBoxes, clean, is_image_id
+from convert.mapping import MAPPING_NAME, parse_mapping
+from convert.planning import Parsed, digest, read_file
+from convert.source import Source, open_source
+
+LABELS = "stage_2_train_labels.csv"
+CLASSES = "stage_2_detailed_class_info.csv"
+TRAIN_IMAGES = "stage_2_train_images"
+CHALLENGE_IMAGES = "stage_2_test_images"
+OPACITY = "Lung Opacity"
+CLASS_NAMES = (OPACITY, "No Lung Opacity / Not Normal", "Normal")
+
+_REMEDY = (
+    "Expected the Kaggle release of the challenge: the folder or zip with stage_2_train_labels.csv, "
+    "stage_2_detailed_class_info.csv and stage_2_train_images. datasets/README.md says where to get it; "
+    "`python convert/sample.py` makes a synthetic one."
+)
+
+
+def parse(path: Path, nih_mapping: Path | None = None) -> Parsed:
+    """Read the challenge's tables and find its pictures.
+
+    Args:
+        path: The release's folder or zip.
+        nih_mapping: The image-to-patient mapping; None takes RSNA's JSON from the release, where it is.
+
+    Raises:
+        UserError: A table or the folder of training images is missing, or a table lacks a column.
+    """
+    source = open_source(path)
+    labels = source.table(LABELS, ["patientId", "x", "y", "width", "height", "Target"], _REMEDY)
+    classes = source.table(CLASSES, ["patientId", "class"], _REMEDY)
+    files = source.below(TRAIN_IMAGES, ".dcm")
+    if not files:
+        raise UserError(f"{source.path}: no .dcm file in a folder {TRAIN_IMAGES}. {_REMEDY}")
+    challenge = source.below(CHALLENGE_IMAGES, ".dcm")
+    patients, mapping = _patients(source, nih_mapping)
+
+    cleaned = clean(_annotations(labels, classes), LABELS)
+    unmatched = _unmatched(cleaned, labels, classes, files, challenge)
+    boxes = cleaned.boxes[cleaned.boxes["image_id"].isin(files.keys())].reset_index(drop=True)
+    return Parsed(
+        source=source,
+        boxes=boxes,
+        rejected=pd.concat([cleaned.rejected, *unmatched], ignore_index=True),
+        files=files,
+        challenge_files={key: file for key, file in challenge.items() if key not in files and is_image_id(key)},
+        patients=patients,
+        class_names=[OPACITY],
+        fingerprint={
+            "source": "RSNA 2018 stage 2",
+            "labels": _table_digest(labels),
+            "classes": _table_digest(classes),
+            "mapping": mapping,
+        },
+    )
+
+
+def _patients(source: Source, given: Path | None) -> tuple[pd.Series | None, str | None]:
+    """Patients by image id and the mapping's digest; None, with a warning, where nobody knows them."""
+    if given is not None:
+        data, where = read_file(given), str(given)
+    elif found := source.find(MAPPING_NAME):
+        data, where = source.read(found[0]), f"{source.path}/{found[0]}"
+    else:
+        print_warning(
+            "no image-to-patient mapping, so one patient's images can be in train and test, and scores too good (in "
+            "the RSNA data a random split leaves 71 % of the validation images with a patient who was trained on). "
+            f"Get RSNA's {MAPPING_NAME} (datasets/README.md says where) and use --nih-mapping."
+        )
+        return None, None
+    return parse_mapping(data, where), digest(data)
+
+
+def _table_digest(table: pd.DataFrame) -> str:
+    return digest(table.to_csv(index=False).encode())
+
+
+def _annotations(labels: pd.DataFrame, classes: pd.DataFrame) -> pd.DataFrame:
+    """The two tables as raw rows for `boxes.clean`, with what they hold against an image."""
+    labels = labels.rename(columns={"patientId": "image_id"})
+    labels["image_id"] = labels["image_id"].str.strip()
+    by_image = classes.assign(image_id=classes["patientId"].str.strip(), label=classes["class"].str.strip())
+    by_image = by_image[["image_id", "label"]].drop_duplicates()  # the table repeats its rows once per box
+    two = by_image.groupby("image_id")["label"].agg(" and ".join).where(by_image.groupby("image_id").size() > 1)
+    raw = labels.merge(by_image.drop_duplicates("image_id"), on="image_id", how="left", sort=False)
+
+    target = raw["Target"].str.strip().replace({"0.0": "0", "1.0": "1"})
+    raw["positive"] = target == "1"
+    contradiction = pd.Series("", index=raw.index)
+
+    def object_to(rows: pd.Series, text: str | pd.Series) -> None:
+        rows = rows & (contradiction == "")
+        contradiction[rows] = text[rows] if isinstance(text, pd.Series) else text
+
+    object_to(raw["label"].isna(), f"has no row in {CLASSES}")
+    classes_of = raw["image_id"].map(two)
+    object_to(classes_of.notna(), "has two classes: " + classes_of.fillna(""))
+    object_to(~target.isin(["0", "1"]), "has Target " + target.map(repr) + ", expected 0 or 1")
+    object_to(~raw["label"].isin(CLASS_NAMES), "has an unknown class: " + raw["label"].map(repr))
+    disagree = raw["positive"] != (raw["label"] == OPACITY)
+    object_to(disagree, "has Target " + target + " but the class " + raw["label"].fillna("").map(repr))
+    # One bad row speaks against the whole image.
+    raw["objection"] = contradiction.groupby(raw["image_id"]).transform("max")
+    return raw[["image_id", "x", "y", "width", "height", "label", "row", "positive", "objection"]]
+
+
+def _unmatched(
+    cleaned: CleanedBoxes,
+    labels: pd.DataFrame,
+    classes: pd.DataFrame,
+    train_files: dict[str, str],
+    challenge_files: dict[str, str],
+) -> list[pd.DataFrame]:
+    """Rows for what is in one place and not in another."""
+    labelled = set(labels["patientId"].str.strip())
+    listed = set(classes["patientId"].str.strip())
+    known = set(cleaned.boxes["image_id"])
+    odd = [image_id for image_id in challenge_files if not is_image_id(image_id)]
+    both = [image_id for image_id in challenge_files if image_id in train_files]
+    groups = [
+        (sorted(known - train_files.keys()), LABELS, f"labelled, but no DICOM in {TRAIN_IMAGES}"),
+        (sorted(train_files.keys() - labelled), TRAIN_IMAGES, f"a DICOM without a row in {LABELS}"),
+        (sorted(listed - labelled), CLASSES, f"has a class, but no row in {LABELS}"),
+        (sorted(odd), CHALLENGE_IMAGES, "its file name is no image id"),
+        (sorted(both), CHALLENGE_IMAGES, "also a training image; the training image is kept"),
+    ]
+    return [
+        pd.DataFrame({"image_id": ids, "source": where, "row": pd.NA, "reason": reason})
+        for ids, where, reason in groups
+        if ids
+    ]

@@ -1,0 +1,176 @@
+"""Raw data as it arrived: a folder, or a zip that is read without extracting it."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import zipfile
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import pandas as pd
+
+from common.errors import UserError
+
+
+class Source(ABC):
+    """Named files, wherever they lie. Can be pickled: worker processes open their own handles.
+
+    Attributes:
+        path: The folder or the zip.
+        names: All files, as sorted paths with `/` relative to `path`.
+    """
+
+    path: Path
+    names: list[str]
+
+    def __getstate__(self) -> dict[str, object]:
+        # Worker processes read single files by name; the list of all names would travel with every piece of work.
+        return {**self.__dict__, "names": []}
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """The content of one file.
+
+        Raises:
+            OSError: It cannot be read.
+            zipfile.BadZipFile: Its checksum is wrong.
+        """
+
+    def find(self, basename: str) -> list[str]:
+        """The files of this name, in whatever folder of the source."""
+        return [name for name in self.names if name.rsplit("/", 1)[-1] == basename]
+
+    def below(self, folder: str, suffix: str) -> dict[str, str]:
+        """The files of every folder called `folder`, at any depth, that end with `suffix`: name without it -> path."""
+        found: dict[str, str] = {}
+        for name in self.names:
+            parent, _, basename = name.rpartition("/")
+            if basename.lower().endswith(suffix) and parent.rsplit("/", 1)[-1] == folder:
+                found[basename[: -len(suffix)]] = name
+        return found
+
+    def table(self, basename: str, columns: list[str], remedy: str) -> pd.DataFrame:
+        """Read a CSV, all columns as text, plus `row`: the line number in the file, the header being 1.
+
+        The file may also be there as `.csv.zip` or `.csv.gz`, as download tools leave it. UTF-8 with or without a byte
+        order mark, UTF-16 with one, else Latin-1.
+
+        Args:
+            basename: The file's name, such as `stage_2_train_labels.csv`.
+            columns: Columns that must be there.
+            remedy: What to do when the file is missing; ends the error.
+
+        Raises:
+            UserError: The file is missing, there more than once, empty, no CSV, or lacks a column.
+        """
+        found = [name for ending in ("", ".zip", ".gz") for name in self.find(basename + ending)]
+        if not found:
+            raise UserError(f"{self.path}: no {basename} in it ({self._has()}). {remedy}")
+        if len(found) > 1:
+            raise UserError(f"{self.path}: {basename} is there {len(found)} times: {', '.join(found)}. Keep one.")
+        where = f"{self.path}/{found[0]}"
+        try:
+            frame = _parse_csv(_unpack(self.read(found[0]), found[0]))
+        except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, OSError, zipfile.BadZipFile) as error:
+            raise UserError(f"{where}: not a readable CSV ({error}). Expected columns {', '.join(columns)}.") from error
+        missing = [column for column in columns if column not in frame.columns]
+        if missing:
+            raise UserError(
+                f"{where}: no column {', '.join(missing)}; found {', '.join(map(str, frame.columns[:8]))}; "
+                f"expected {', '.join(columns)}. Is it the right file, comma-separated, with its header line?"
+            )
+        frame["row"] = range(2, len(frame) + 2)
+        blank = (frame[columns].fillna("") == "").all(axis=1)  # an empty line says nothing, rightly or wrongly
+        return frame[~blank].reset_index(drop=True)
+
+    def _has(self) -> str:
+        if not self.names:
+            return "it is empty"
+        tops = sorted({name.split("/", 1)[0] for name in self.names})
+        return "found " + ", ".join(tops[:5]) + (f" and {len(tops) - 5} more" if len(tops) > 5 else "")
+
+
+class FolderSource(Source):
+    """The files below a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.names = []
+        for folder, subfolders, files in os.walk(path):
+            subfolders.sort()
+            prefix = os.path.relpath(folder, path).replace(os.sep, "/")
+            prefix = "" if prefix == "." else prefix + "/"
+            self.names += [prefix + file for file in files]
+        self.names.sort()
+        self._root = os.fspath(path)
+
+    def read(self, name: str) -> bytes:
+        """The content of one file; see `Source.read`."""
+        with open(f"{self._root}/{name}", "rb", buffering=0) as file:
+            return file.readall()
+
+
+class ZipSource(Source):
+    """The members of a zip."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.names = sorted(name for name in _opened_zip(path).namelist() if not name.endswith("/"))
+        except (zipfile.BadZipFile, OSError) as error:
+            raise UserError(
+                f"{path}: not a readable zip ({error}); found {path.stat().st_size:,} bytes. "
+                "A download that broke off looks like this: download it again."
+            ) from error
+
+    def read(self, name: str) -> bytes:
+        """The content of one member, checked against its checksum; see `Source.read`."""
+        return _opened_zip(self.path).read(name)
+
+
+@functools.lru_cache(maxsize=2)
+def _opened_zip(path: Path) -> zipfile.ZipFile:
+    """One handle per zip and process: reading the directory of 30,000 members takes a good part of a second."""
+    return zipfile.ZipFile(path)
+
+
+def open_source(path: Path) -> Source:
+    """Open a folder or a zip.
+
+    Raises:
+        UserError: There is nothing, or something else.
+    """
+    if path.is_dir():
+        return FolderSource(path)
+    if path.is_file():
+        return ZipSource(path)
+    raise UserError(f"{path}: no such folder or zip.")
+
+
+def _unpack(data: bytes, name: str) -> bytes:
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(io.BytesIO(data)) as inner:
+            members = [member for member in inner.namelist() if not member.endswith("/")]
+            if len(members) != 1:
+                raise ValueError(f"expected one file in the zip, found {len(members)}")
+            return inner.read(members[0])
+    if name.endswith(".gz"):
+        import gzip
+
+        return gzip.decompress(data)
+    return data
+
+
+def _parse_csv(data: bytes) -> pd.DataFrame:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        text = data.decode("utf-16")
+    else:
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = data.decode("latin-1")
+    frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, skip_blank_lines=False, index_col=False)
+    frame.columns = frame.columns.astype(str).str.strip()
+    return frame

@@ -1,0 +1,139 @@
+"""Who goes where: splits and folds that no patient straddles and that look alike.
+
+Patients come in very different sizes (RSNA: 1 to 65 images), so drawing patients at random misses the wanted shares,
+and drawing images at random puts the same lungs on both sides. Here patients are placed one by one, the largest
+first, each where it brings the splits' counts nearest to their targets, stratum by stratum; the many patients with one
+image come last and even out what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import pandas as pd
+
+from common.errors import UserError
+
+
+def strata(label: pd.Series, boxes: pd.Series, most: int = 3) -> pd.Series:
+    """What the splits are balanced over: the label and the number of boxes (`most` and more counted together).
+
+    Args:
+        label: The image's label, one per image.
+        boxes: The number of boxes, one per image, same index.
+        most: From how many boxes on no difference is made; few images have more than three.
+    """
+    return label.astype(str) + " / " + boxes.clip(upper=most).astype(int).astype(str)
+
+
+def assign(patient_id: pd.Series, stratum: pd.Series, shares: Mapping[str, float], seed: int) -> pd.Series:
+    """Place every image in a split: patients whole, strata balanced, shares met; the same for the same seed.
+
+    A greedy minimisation of the squared distance between the counts (split by stratum) and their targets, each
+    relative to its target so that rare strata weigh as much as common ones.
+
+    Args:
+        patient_id: One per image; images of the same patient stay together.
+        stratum: One per image, same index: what to balance, see `strata`.
+        shares: The wanted share of the images by split name; they are scaled to sum to 1. A share of 0 stays empty.
+        seed: Decides ties and the order of patients of equal size.
+
+    Returns:
+        The split's name for every image, with the index of `patient_id`.
+
+    Raises:
+        UserError: Shares are negative or sum to nothing.
+    """
+    names = [name for name, share in shares.items() if share > 0]
+    if min(shares.values(), default=-1) < 0 or not names:
+        raise UserError(f"split shares {dict(shares)}: expected numbers of 0 or more, at least one above 0.")
+    if len(patient_id) == 0:
+        return pd.Series([], index=patient_id.index, dtype=str)
+    wanted = np.array([shares[name] for name in names], dtype=float)
+    wanted /= wanted.sum()
+
+    # By sorted name, not by appearance: the order of the source's rows must not change the outcome.
+    patients, patient = np.unique(patient_id.to_numpy(dtype=str), return_inverse=True)
+    kinds, kind = np.unique(stratum.to_numpy(dtype=str), return_inverse=True)
+    counts = np.zeros((len(patients), len(kinds)))
+    np.add.at(counts, (patient, kind), 1)
+
+    # One more column, all images together, keeps the splits' sizes right where strata are small.
+    counts = np.column_stack([counts, counts.sum(axis=1)])
+    target = wanted[:, None] * counts.sum(axis=0)[None, :]
+    weight = 1 / np.maximum(target, 1)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(patients))
+    order = order[np.argsort(-counts[order, -1], kind="stable")]
+
+    excess = -target
+    chosen = np.empty(len(patients), dtype=int)
+    for index in order:
+        new = counts[index]
+        # |excess + new|^2 - |excess|^2, stratum by stratum, is new * (2 * excess + new).
+        cost = (new * (2 * excess + new) * weight).sum(axis=1)
+        split = int(cost.argmin())
+        chosen[index] = split
+        excess[split] += new
+    return pd.Series(np.array(names, dtype=object)[chosen[patient]], index=patient_id.index, name="split")
+
+
+def assign_fixed(
+    patient_id: pd.Series,
+    stratum: pd.Series,
+    fixed: Mapping[str, Collection[str]],
+    shares: Mapping[str, float],
+    seed: int,
+    keep_leaking: bool = False,
+) -> pd.Series:
+    """Like `assign`, with some splits given as lists of images.
+
+    Args:
+        patient_id: One per image; its index is the image id.
+        stratum: One per image, same index.
+        fixed: Image ids by split name.
+        shares: The wanted shares of all splits; those of fixed ones are not used.
+        seed: See `assign`.
+        keep_leaking: Put the other images of a fixed split's patients into train. By default they are left out: the
+            model would have seen the lungs that it is scored on.
+
+    Returns:
+        The split's name for every image; empty for an image that is left out.
+
+    Raises:
+        UserError: An image is in two lists, or a list has no image of this data set.
+    """
+    split = pd.Series("", index=patient_id.index, name="split", dtype=object)
+    for name, ids in fixed.items():
+        listed = split.index.isin(list(ids))
+        if not listed.any():
+            raise UserError(
+                f"the list of {name} images has {len(ids)} ids, none of them in this data set (first: "
+                f"{next(iter(ids), 'none')!r}). Expected one image id a line, or a CSV with them in its first column."
+            )
+        twice = listed & (split != "").to_numpy()
+        if twice.any():
+            raise UserError(f"image {split.index[twice][0]} is listed for {split[twice].iloc[0]} and for {name}.")
+        split[listed] = name
+    rest = split == ""
+    shared = rest & patient_id.isin(patient_id[~rest])
+    if keep_leaking:
+        split[shared] = "train"
+    free = rest & ~shared
+    open_shares = {name: share for name, share in shares.items() if name not in fixed}
+    split[free] = assign(patient_id[free], stratum[free], open_shares, seed)
+    return split
+
+
+def leaking(patient_id: pd.Series, split: pd.Series) -> pd.Series:
+    """Which images have a patient who is in more than one split.
+
+    Args:
+        patient_id: One per image.
+        split: One per image, same index.
+
+    Returns:
+        A boolean per image.
+    """
+    return split.groupby(patient_id).transform("nunique") > 1
