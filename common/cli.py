@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -132,7 +133,8 @@ def progress(items: Iterable[T], description: str, total: int | None = None, uni
     )
     with Progress(*columns, console=Console(stderr=True), speed_estimate_period=30) as bar:
         task = bar.add_task(description, total=total, rate="")
-        for item in items:
+        started = time.monotonic()
+        for count, item in enumerate(items, 1):
             yield item
-            speed = bar.tasks[task].finished_speed or bar.tasks[task].speed
-            bar.update(task, advance=1, rate=f"{speed:.0f}/s" if speed else "")
+            rate = count / max(time.monotonic() - started, 1e-9)
+            bar.update(task, advance=1, rate=f"{rate:.0f}/s" if rate >= 10 else f"{rate:.1f}/s")

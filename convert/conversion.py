@@ -162,14 +162,14 @@ def convert(plan: Plan, output: Path, workers: int, resumed: bool) -> Outcome:
 def _jobs(plan: Plan) -> list[_Job]:
     index = {name: position for position, name in enumerate(plan.class_names)}
     boxed = plan.boxes.dropna(subset=["x"])
-    groups = {str(image_id): rows for image_id, rows in boxed.groupby("image_id")}
-    nothing = np.empty((0, 4))
+    coordinates = boxed[COORDINATES].to_numpy(float)
+    classes = boxed["label"].map(index).to_numpy()
+    rows_of = boxed.groupby("image_id").indices
+    none = np.empty(0, dtype=int)
     jobs = []
-    for image in plan.images.itertuples():
-        rows = groups.get(str(image.Index))
-        boxes = nothing if rows is None else rows[COORDINATES].to_numpy(float)
-        classes = () if rows is None else tuple(index[label] for label in rows["label"])
-        jobs.append(_Job(str(image.Index), str(image.file), str(image.split), classes, boxes))
+    for image_id, file, split in zip(plan.images.index, plan.images["file"], plan.images["split"], strict=True):
+        rows = rows_of.get(image_id, none)
+        jobs.append(_Job(image_id, file, split, tuple(classes[rows].tolist()), coordinates[rows]))
     return jobs
 
 
@@ -278,10 +278,10 @@ def _manifest(plan: Plan, usable: dict[str, _Done], truth: pd.DataFrame) -> pd.D
         {
             "image_id": images.index.to_numpy(),
             "split": images["split"].to_numpy(),
-            "fold": images["fold"].to_numpy(),
+            "fold": images["fold"].array,  # nullable integers, which to_numpy() would turn into floats
             "patient_id": images["patient_id"].to_numpy(),
             "label": images["label"].to_numpy(),
-            "boxes": counts.reindex(images.index).astype("Int64").to_numpy(),
+            "boxes": counts.reindex(images.index).astype("Int64").array,
             "width": [header.width for header in headers if header],
             "height": [header.height for header in headers if header],
             "view": [header.view for header in headers if header],

@@ -231,9 +231,9 @@ def reasons(rejected: pd.DataFrame, most: int = 12) -> Iterable[tuple[str, int]]
         Pairs of a reason and how many rows have it; what exceeds `most` reasons is summed up as the last one.
     """
     kind = rejected["reason"].str.replace(r"'[^']*'", "'...'", regex=True).str.replace(r"\d[\d,.]*", "n", regex=True)
-    groups = rejected.groupby(kind)["reason"]
-    counts = groups.size().sort_values(ascending=False, kind="stable")
+    counts = kind.value_counts()
+    example = rejected["reason"].groupby(kind).first().to_dict()
     for text, count in counts.iloc[:most].items():
-        yield (groups.get_group(text).iloc[0] if count == 1 else str(text)), int(count)
+        yield str(example[text] if count == 1 else text), int(count)
     if len(counts) > most:
         yield "other reasons", int(counts.iloc[most:].sum())

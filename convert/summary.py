@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 from rich.table import Table
 
@@ -18,15 +20,25 @@ def print_summary(tables: dataset.Tables, clipped: int, class_names: list[str]) 
         class_names: The boxes' labels.
     """
     manifest = tables.manifest
+    parts = [split for split in (*dataset.SPLITS, dataset.CHALLENGE) if (manifest["split"] == split).any()]
+    columns = {split: manifest[manifest["split"] == split] for split in parts} | {"all": manifest}
     labels = sorted(manifest["label"].dropna().unique(), key=lambda label: (label not in class_names, label))
     table = Table(title="The data set", title_justify="left")
-    table.add_column("split")
-    for name in ("images", *labels, "boxes", "patients", "passed through", "decoded"):
-        table.add_column(name, justify="right")
-    for split in (*dataset.SPLITS, dataset.CHALLENGE, "all"):
-        rows = manifest if split == "all" else manifest[manifest["split"] == split]
-        if len(rows):
-            table.add_row(split, *_cells(rows, labels), end_section=split == dataset.CHALLENGE)
+    table.add_column("")
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+
+    def add(name: str, counts: list[int], share: bool = False) -> None:
+        wholes = [int(rows["label"].notna().sum()) for rows in columns.values()]
+        table.add_row(name, *(_cell(count, whole if share else 0) for count, whole in zip(counts, wholes, strict=True)))
+
+    add("images", [len(rows) for rows in columns.values()])
+    for label in labels:
+        add(f"  {label}", [int((rows["label"] == label).sum()) for rows in columns.values()], share=True)
+    add("boxes", [int(rows["boxes"].sum()) for rows in columns.values()])
+    add("patients", [rows["patient_id"].nunique() for rows in columns.values()])
+    for stored in ("passed through", "decoded"):
+        add(f"pictures {stored}", [int((rows["stored"] == stored).sum()) for rows in columns.values()])
     out = console()
     out.print(table)
     if clipped:
@@ -39,12 +51,7 @@ def print_summary(tables: dataset.Tables, clipped: int, class_names: list[str]) 
         out.print("Nothing was rejected.")
 
 
-def _cells(rows: pd.DataFrame, labels: list[str]) -> list[str]:
-    cells = [f"{len(rows):,}"]
-    for label in labels:
-        count = int((rows["label"] == label).sum())
-        cells.append(f"{count:,} ({count / len(rows):.1%})" if count else "")
-    boxes = int(rows["boxes"].sum())
-    stored = rows["stored"].value_counts()
-    counts = (boxes, rows["patient_id"].nunique(), stored.get("passed through", 0), stored.get("decoded", 0))
-    return cells + [f"{count:,}" if count else "" for count in counts]
+def _cell(count: int, whole: int) -> str:
+    if not count:
+        return ""
+    return f"{count:,} ({count / whole:.1%})" if whole else f"{count:,}"
