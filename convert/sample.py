@@ -1,0 +1,287 @@
+"""Command: write a synthetic data set in the RSNA challenge's raw layout.
+
+It stands in for the real data where that cannot be had: in tests, in the demo and while trying things out. The
+pictures are drawings (see `phantom`), their statistics are the real ones (see `population`).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    # Python puts this folder first on the path, where its module names would hide others: put the project there.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from common.cli import parser, progress, run
+from common.errors import UserError, WorkError
+from common.files import PART, write_atomic, write_json
+
+if TYPE_CHECKING:
+    from convert.population import Case
+
+MARKER = "sample.json"
+"""Written last: the settings of a finished sample."""
+UNFINISHED = "sample-unfinished.json"
+"""Written first and removed last: what lies beside it was made here, but not to the end."""
+
+LABELS = "stage_2_train_labels.csv"
+CLASSES = "stage_2_detailed_class_info.csv"
+SUBMISSION = "stage_2_sample_submission.csv"
+MAPPING = "pneumonia-challenge-dataset-mappings_2018.json"
+FOLDERS = {"train": "stage_2_train_images", "test": "stage_2_test_images"}
+
+USUAL_ENCODING = "jpeg-baseline"
+"""How all RSNA files are stored."""
+
+Row = tuple[float, float, float, float]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Make the argument parser."""
+    arguments = parser(
+        "python convert/sample.py",
+        "Write synthetic chest radiographs in the raw layout of the RSNA 2018 release: DICOM files, the three CSV "
+        "files and RSNA's image-to-patient mapping. The same settings give the same files.",
+        "  python convert/sample.py\n"
+        "  python convert/sample.py --images 2000 --test-images 200 --size 512 --output datasets/raw/large\n",
+    )
+    add = arguments.add_argument
+    add("--output", type=Path, default=Path("datasets/raw/sample"), metavar="FOLDER", help="where the files go")
+    add("--images", type=_count(1), default=400, metavar="N", help="training images")
+    add("--test-images", type=_count(0), default=40, metavar="N", help="test images, which have no labels")
+    add("--size", type=_size, default=1024, metavar="PIXELS", help="pictures are square; RSNA's are 1024")
+    add("--seed", type=_count(0), default=0, help="decides everything that is drawn")
+    add("--workers", type=_count(1), default=_cores(), metavar="N", help="processes")
+    add(
+        "--odd-encodings",
+        type=_share,
+        default=0.05,
+        metavar="SHARE",
+        help="share of files stored in other ways than RSNA's JPEG: other compressions, 12 and 16 bit, inverted, ...",
+    )
+    add("--overwrite", action="store_true", help="replace the sample that is there")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int | None:
+    """Run the command."""
+    args = build_parser().parse_args(argv)
+    settings = {
+        "images": args.images,
+        "test_images": args.test_images,
+        "size": args.size,
+        "seed": args.seed,
+        "odd_encodings": args.odd_encodings,
+    }
+    if not _prepare(args.output, settings, args.overwrite):
+        print(f"{args.output}: this sample is there already; --overwrite makes it again")
+        return 0
+    cases, boxes = _make(args.output, settings, args.workers)
+    positive = sum(map(bool, boxes))
+    print(
+        f"{args.output}: {args.images} training images ({positive} with {sum(map(len, boxes))} boxes) and "
+        f"{args.test_images} test images of {len({case.nih_image[:8] for case in cases})} patients"
+    )
+    return None
+
+
+def _prepare(output: Path, settings: dict[str, Any], overwrite: bool) -> bool:
+    """Make the output folder ready; False if the wanted sample is in it already.
+
+    Raises:
+        UserError: The folder holds something else.
+    """
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output}: a file, expected a folder or nothing. Choose another --output.")
+    marker, unfinished = output / MARKER, output / UNFINISHED
+    if marker.exists() and not overwrite and not unfinished.exists():
+        found = _read_settings(marker)
+        if found == settings:
+            return False
+        raise UserError(
+            f"{output}: a sample with other settings ({_describe(found)}; wanted {_describe(settings)}). Use "
+            "--overwrite to replace it, or another --output."
+        )
+    if output.exists() and any(output.iterdir()) and not marker.exists() and not unfinished.exists():
+        raise UserError(
+            f"{output}: not empty, and not made by this command (no {MARKER}). Choose a new or an empty --output."
+        )
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(unfinished, settings)
+        _clear(output)
+        for folder in FOLDERS.values():
+            (output / folder).mkdir(exist_ok=True)
+    except OSError as error:
+        raise WorkError(
+            f"{output}: cannot be written ({error.strerror}). Check the folder and its permissions."
+        ) from error
+    return True
+
+
+def _clear(output: Path) -> None:
+    """Remove what an earlier run of this command made, and nothing else."""
+    for name in (MARKER, LABELS, CLASSES, SUBMISSION, MAPPING):
+        (output / name).unlink(missing_ok=True)
+    for folder in FOLDERS.values():
+        for pattern in ("*.dcm", f"*.dcm{PART}"):
+            for file in (output / folder).glob(pattern):
+                file.unlink()
+
+
+def _read_settings(marker: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(marker.read_text(encoding="utf-8"))["settings"]
+    except (OSError, ValueError, KeyError, TypeError):
+        value = None
+    return value if isinstance(value, dict) else {}
+
+
+def _describe(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items()) or "unreadable"
+
+
+def _make(output: Path, settings: dict[str, Any], workers: int) -> tuple[list[Case], list[list[Row]]]:
+    """Draw and write everything; the training images' boxes come back beside all cases, in their order."""
+    from convert.population import make_population
+
+    train = make_population(settings["images"], settings["seed"], "train")
+    # Whether the challenge's test patients are also among the training patients, nobody outside knows.
+    taken = frozenset(case.nih_image[:8] for case in train)
+    test = make_population(settings["test_images"], settings["seed"], "test", taken)
+    cases = [*train, *test]
+    encodings = _encodings(len(cases), settings["odd_encodings"], settings["seed"])
+    jobs = zip(cases, encodings, strict=True)
+    boxes = list(progress(_run_jobs(output, jobs, settings["size"], workers), "drawing", len(cases)))[: len(train)]
+    _write_tables(output, train, boxes, test)
+    shares = {name: encodings.count(name) for name in sorted(set(encodings))}
+    write_json(output / MARKER, {"settings": settings, "encodings": shares})
+    (output / UNFINISHED).unlink()
+    return cases, boxes
+
+
+def _run_jobs(output: Path, jobs: Iterable[tuple[Case, str]], size: int, workers: int) -> Iterator[list[Row]]:
+    if workers == 1:
+        yield from (_make_image(output, case, encoding, size) for case, encoding in jobs)
+        return
+    from joblib import Parallel, delayed
+
+    parallel = Parallel(n_jobs=workers, return_as="generator", batch_size="auto")
+    yield from parallel(delayed(_make_image)(output, case, encoding, size) for case, encoding in jobs)
+
+
+def _make_image(output: Path, case: Case, encoding: str, size: int) -> list[Row]:
+    """Draw one image and write its DICOM file; returns its boxes."""
+    import cv2
+
+    from convert.dicom_writer import write_dicom
+    from convert.phantom import draw
+    from convert.population import REFERENCE_SIZE
+
+    cv2.setNumThreads(1)  # the processes share the cores already
+    radiograph = draw(case, size)
+    data = write_dicom(
+        radiograph.pixels,
+        encoding,
+        image_id=case.image_id,
+        # RSNA writes 34 where the Standard, and a hospital, writes 034Y.
+        patient_age=str(case.age) if encoding == USUAL_ENCODING else f"{case.age:03d}Y",
+        patient_sex=case.sex,
+        view=case.view,
+        # The same body on fewer pixels.
+        pixel_spacing_mm=round(case.pixel_spacing_mm * REFERENCE_SIZE / size, 6),
+        study_uid=case.study_instance_uid,
+        series_uid=case.series_instance_uid,
+        sop_uid=case.sop_instance_uid,
+    )
+    write_atomic(output / FOLDERS[case.group] / f"{case.image_id}.dcm", data)
+    return [(x, y, width, height) for x, y, width, height in radiograph.boxes.tolist()]
+
+
+def _encodings(images: int, odd_share: float, seed: int) -> list[str]:
+    """How each file is stored: mostly as RSNA does, the rest evenly in the other ways."""
+    import numpy as np
+
+    from convert.dicom_writer import ENCODINGS
+
+    rng = np.random.default_rng([seed, 2])
+    others = rng.permutation([name for name in ENCODINGS if name != USUAL_ENCODING]).tolist()
+    odd = round(images * odd_share)
+    names = [others[k % len(others)] for k in range(odd)] + [USUAL_ENCODING] * (images - odd)
+    return rng.permutation(np.asarray(names, dtype=object)).tolist()
+
+
+def _write_tables(output: Path, train: Sequence[Case], boxes: Sequence[Sequence[Row]], test: Sequence[Case]) -> None:
+    labels: list[tuple[object, ...]] = []
+    classes: list[tuple[object, ...]] = []
+    for case, rows in zip(train, boxes, strict=True):
+        labels += [(case.image_id, *row, 1) for row in rows] or [(case.image_id, "", "", "", "", 0)]
+        classes += [(case.image_id, case.label)] * max(1, len(rows))
+    _write_csv(output / LABELS, ("patientId", "x", "y", "width", "height", "Target"), labels)
+    _write_csv(output / CLASSES, ("patientId", "class"), classes)
+    example = [(case.image_id, "0.5 0 0 100 100") for case in test]
+    _write_csv(output / SUBMISSION, ("patientId", "PredictionString"), example)
+    mapping = [
+        {
+            "subset_img_id": case.image_id,
+            "img_id": case.nih_image,
+            "subset_group": case.group,
+            "orig_labels": list(case.nih_labels),
+            "StudyInstanceUID": case.study_instance_uid,
+            "SeriesInstanceUID": case.series_instance_uid,
+            "SOPInstanceUID": case.sop_instance_uid,
+        }
+        for case in (*train, *test)
+    ]
+    write_json(output / MAPPING, mapping)
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_atomic(path, text.getvalue())
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _count(least: int) -> Any:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        return int(text)
+
+    return parse
+
+
+def _size(text: str) -> int:
+    size = int(_count(64)(text))
+    if size % 2:  # the encoder for JPEG Lossless cannot do odd numbers of pixels
+        raise argparse.ArgumentTypeError(f"{text!r} is odd, expected an even number of pixels")
+    return size
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0 and 1")
+    return value
+
+
+if __name__ == "__main__":
+    run(main)
