@@ -1,0 +1,99 @@
+"""`make demo`: the whole way on synthetic radiographs, with the commands that the real data take.
+
+Sample data, conversion, training of a small network from scratch, score and report. Each step is a command that is
+printed before it runs, so that it can be copied. A second run keeps the data and trains anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from common.cli import console, parser, run
+from common.errors import WorkError
+from common.paths import PROJECT, shown
+
+RAW, DATASET, RUN = "datasets/raw/sample", "datasets/sample", "runs/demo"
+IMAGES = 500
+"""Enough for a small network to learn what an opacity looks like, in a few minutes on two cores."""
+
+TRAINING = {
+    "data": f"{DATASET}/data.yaml",
+    "model": "train/models/basic-cnn.yaml",
+    "imgsz": 192,
+    "epochs": 30,
+    "batch": 16,
+    "optimizer": "AdamW",  # named, since `auto` would ignore lr0
+    "lr0": 0.003,
+    "mosaic": 0,  # four chests in one picture teach a small network little
+    "cache": "ram",
+    "amp": False,  # changes nothing on a CPU; on a GPU its check would want to download weights
+    "seed": 0,
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's arguments: none but --help."""
+    return parser("make demo", "Sample data, convert, train, score, report: the whole way in a few minutes.")
+
+
+def main(argv: Sequence[str] | None = None) -> int | None:
+    """Run every step."""
+    build_parser().parse_args(argv)
+    started = time.monotonic()
+    python = f"{shown(PROJECT / '.venv' / 'bin' / 'python')}" if (PROJECT / ".venv").exists() else sys.executable
+    _step(
+        "Synthetic chest radiographs in the layout of the RSNA challenge",
+        [python, "convert/sample.py", "--output", RAW, "--images", str(IMAGES), "--test-images", "20", "--size", "512"],
+    )
+    _step(
+        "To a YOLO data set, patients kept apart",
+        [python, "convert/rsna_to_yolo.py", "--source", RAW, "--output", DATASET, "--val", "0.2", "--test", "0.2"],
+    )
+    arguments = [f"{name}={value}" for name, value in TRAINING.items()]
+    # An absolute project, or Ultralytics would put its own folders in between.
+    arguments += [f"project={PROJECT / 'runs'}", "name=demo", "exist_ok=True"]
+    _step("A small network, trained from scratch", ["yolo", "train", *arguments])
+    _step("The score: tuned on val, reported on test", [python, "evaluate/score.py", f"{RUN}/weights/best.pt"])
+
+    out = console()
+    out.print(f"\nDone in {time.monotonic() - started:.0f} s.")
+    out.print(f"\nLook at    {RUN}/report.html      the score, what it means, and what the network saw and missed")
+    out.print(f"           {RUN}/score.json       the same in numbers")
+    out.print("\nNext, with the real data (see README.md):")
+    out.print("  source .venv/bin/activate")
+    out.print("  kaggle competitions download -c rsna-pneumonia-detection-challenge -p datasets/raw")
+    out.print("  python convert/rsna_to_yolo.py --nih-mapping pneumonia-challenge-dataset-mappings_2018.json")
+    out.print("  yolo train data=rsna.yaml model=yolov8m.pt")
+    out.print("  python evaluate/score.py")
+    return None
+
+
+def _step(title: str, command: list[str]) -> None:
+    out = console()
+    out.print(f"\n== {title}\n$ {shlex.join(command).replace(str(PROJECT), '$PWD')}", style="bold")
+    if command[0] == "yolo":
+        command = [sys.executable, "-c", "from ultralytics.cfg import entrypoint; entrypoint()", *command[1:]]
+    started = time.monotonic()
+    status = subprocess.run(command, cwd=PROJECT, env=_environment(), check=False).returncode
+    if status:
+        raise WorkError(f"{title}: the command above ended with status {status}. Its own message says why.")
+    out.print(f"({time.monotonic() - started:.0f} s)")
+
+
+def _environment() -> dict[str, str]:
+    """For `yolo`: settings of the project's own, all cores, and no network."""
+    from evaluate.quiet_ultralytics import set_environment
+
+    set_environment(offline=True, verbose=True)
+    # Ultralytics limits PyTorch to one thread unless told otherwise.
+    return {"OMP_NUM_THREADS": str(os.cpu_count() or 1), "PYTHONUNBUFFERED": "1", **os.environ}
+
+
+if __name__ == "__main__":
+    run(main)

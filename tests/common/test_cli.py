@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from common.cli import execute, parser, progress, run
+from common.errors import UserError, WorkError
+
+
+@pytest.mark.parametrize(("error", "status"), [(UserError, 2), (WorkError, 1)])
+def test_user_errors_become_one_line_and_a_status(capsys, error, status):
+    def main(_argv):
+        raise error("a.csv: found 2 columns, expected 3. Add one.")
+
+    assert execute(main, []) == status
+    assert capsys.readouterr().err == "error: a.csv: found 2 columns, expected 3. Add one.\n"
+
+
+def test_bugs_keep_their_traceback():
+    def main(_argv):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        execute(main, [])
+
+
+def test_interruption_says_how_to_go_on(capsys):
+    def main(_argv):
+        raise KeyboardInterrupt
+
+    assert execute(main, []) == 130
+    assert "run the same command again" in capsys.readouterr().err
+
+
+def test_run_exits_with_the_status():
+    with pytest.raises(SystemExit) as exit_info:
+        run(lambda _argv: None)
+    assert exit_info.value.code == 0
+
+
+def test_reader_that_goes_away_is_no_error():
+    code = "from common.cli import run\ndef main(argv):\n    for number in range(200_000): print(number)\nrun(main)\n"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 141
+
+
+def test_progress_hands_everything_through_and_ends_in_a_line(capsys):
+    assert list(progress(iter("abc"), "reading", total=3)) == ["a", "b", "c"]
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "reading" in shown.err
+    assert "3/3" in shown.err
+    assert shown.err.count("\n") == 1  # no terminal: no redrawing
+
+
+def test_help_shows_defaults_only_where_they_say_something(capsys):
+    arguments = parser("python x.py", "What it does.", "  python x.py --share 0.2")
+    arguments.add_argument("--share", type=float, default=0.1, help="a share")
+    arguments.add_argument("--quiet", action="store_true", help="say nothing")
+    with pytest.raises(SystemExit):
+        arguments.parse_args(["--help"])
+    text = capsys.readouterr().out
+    assert "a share (default: 0.1)" in text
+    assert "say nothing\n" in text
+    assert text.endswith("examples:\n  python x.py --share 0.2\n")
+
+
+def test_abbreviated_options_are_refused(capsys):
+    arguments = parser("python x.py", "")
+    arguments.add_argument("--overwrite", action="store_true")
+    with pytest.raises(SystemExit, match="2"):
+        arguments.parse_args(["--over"])
+    assert "unrecognized arguments: --over" in capsys.readouterr().err
