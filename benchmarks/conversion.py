@@ -156,7 +156,7 @@ def _whole(folder: Path, naive_seconds: float) -> dict[str, Any]:
     command += ["--nih-mapping", str(folder / "whole" / "mapping.csv"), "--output", str(folder / "converted")]
     start = perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    peak = 0
+    peak = 0.0
     while process.poll() is None:
         peak = max(peak, _largest_process_mb(process.pid))
     seconds = perf_counter() - start
