@@ -1,0 +1,94 @@
+"""Command: the RSNA score of weights or predictions, tuned on one split and reported on another."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    # Python puts this folder first on the path, where its module names would hide others: put the project there.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
+from collections.abc import Sequence
+
+from common.cli import parser, run
+from common.errors import UserError
+from evaluate.arguments import box_scale, positive_int, share
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    arguments = parser(
+        "python evaluate/score.py",
+        "Score weights, or anybody's predictions, with the RSNA 2018 challenge's metric: predict val and test, choose "
+        "the confidence on val, report the score on test with its 95 % interval. Writes score.json, the predictions "
+        "and a report beside the weights, and logs to Weights & Biases (offline unless you are logged in).",
+        "  python evaluate/score.py\n"
+        "  python evaluate/score.py runs/detect/train/weights/best.pt --box-scale tune\n"
+        "  python evaluate/score.py --predictions submission.csv --data rsna.yaml --confidence 0.3",
+    )
+    add = arguments.add_argument
+    add(
+        "weights",
+        nargs="?",
+        type=Path,
+        help="weights, or a training's folder (default: runs/best.pt; without it the newest training's)",
+    )
+    add("--data", type=Path, help="data YAML or data set folder; otherwise the one that the weights were trained on")
+    add(
+        "--predictions",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="score these predictions or Kaggle "
+        "submissions instead of weights; with images of both splits they are tuned, with one scored as they are",
+    )
+    add("--tune-on", default="val", metavar="SPLIT", help="split on which the confidence is chosen")
+    add("--report-on", default="test", metavar="SPLIT", help="split whose score is reported")
+    add("--confidence", type=share, metavar="X", help="use this confidence, 0 to 1, and tune nothing")
+    add(
+        "--box-scale",
+        type=box_scale,
+        default="1",
+        metavar="W[,H]",
+        help="resize boxes about their centre by these factors, or tune: choose them together with the confidence",
+    )
+    add("--batch", type=positive_int, default=16, help="images at a time")
+    add("--imgsz", type=positive_int, help="side of the model's input in pixels; otherwise that of the training")
+    add("--device", help="cpu, 0, cuda:1, mps; otherwise a GPU if there is one")
+    add("--augment", action="store_true", help="average over flipped and scaled copies: slower, often better")
+    add("--half", action="store_true", help="compute in 16 bits, on a GPU")
+    add("--again", action="store_true", help="predict anew even if kept predictions are still right")
+    add(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="where everything is written; otherwise beside the weights, or "
+        "beside the first predictions file in a folder named after it",
+    )
+    add("--no-wandb", action="store_true", help="log nothing to Weights & Biases")
+    add("--no-report", action="store_true", help="write no report.html")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int | None:
+    """Run the command."""
+    typed = list(sys.argv[1:] if argv is None else argv)
+    args = build_parser().parse_args(typed)
+    if args.weights and args.predictions:
+        raise UserError(f"{args.weights} and --predictions: score one of them at a time.")
+    if args.confidence is not None and args.box_scale is None:
+        raise UserError("--box-scale tune chooses the confidence as well: leave out --confidence, or give the factors.")
+
+    from evaluate.scoring_run import score_predictions, score_weights
+
+    if args.predictions:
+        score_predictions(args, typed)
+    else:
+        score_weights(args, typed)
+    return None
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,45 @@
+"""`score.json`: what a scoring chose, as far as a later prediction follows it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+
+SCORE_FILE = "score.json"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is done to predictions before they are submitted.
+
+    Attributes:
+        confidence: Predictions below are left out.
+        box_scale: Factors on each box's width and height, about its centre.
+        inference: The settings of the predictions that it was chosen on, as in `inference.Settings`; empty if unknown.
+    """
+
+    confidence: float
+    box_scale: tuple[float, float] = (1.0, 1.0)
+    inference: dict[str, Any] | None = None
+
+
+def read_choice(path: Path) -> Choice:
+    """Read what was chosen from a `score.json`.
+
+    Raises:
+        UserError: The file is not one.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        confidence = float(content["confidence"])
+        width, height = (float(factor) for factor in content["postprocess"].get("box_scale", (1.0, 1.0)))
+        return Choice(confidence, (width, height), content.get("inference"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: not a readable score ({type(error).__name__}: {error}); expected what evaluate/score.py writes. "
+            "Run it again, or choose with --confidence."
+        ) from error

@@ -1,0 +1,291 @@
+"""The tables that pass between the parts as CSV files: predictions, Kaggle submissions, truth, manifest.
+
+Coordinates are pixels of the original image, origin upper-left; `x, y` is a box's upper-left corner. Whoever makes
+predictions rounds them first (`round_predictions`: coordinates to 0.01 pixel, confidence to 6 decimals); the writers
+then write every number in full, so a table read back is the table that was written, bit for bit.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+import pandas as pd
+
+from common.errors import UserError
+from common.files import write_atomic
+
+COORDINATES = ["x", "y", "width", "height"]
+PREDICTION_COLUMNS = ["image_id", "confidence", *COORDINATES]
+SUBMISSION_COLUMNS = ["patientId", "PredictionString"]
+TRUTH_COLUMNS = ["image_id", *COORDINATES, "label"]
+MANIFEST_COLUMNS = ["image_id", "split", "patient_id", "label", "boxes", "width", "height", "view", "sex", "age"]
+REJECTED_COLUMNS = ["image_id", "source", "reason"]
+
+COORDINATE_DECIMALS = 2
+CONFIDENCE_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class PredictionsFile:
+    """Predictions as read from a file.
+
+    Attributes:
+        path: The file.
+        predictions: The predictions table, sorted by image and falling confidence.
+        image_ids: Every image that the file names, sorted; in a submission also those without a prediction.
+        is_submission: Whether it is a Kaggle submission.
+    """
+
+    path: Path
+    predictions: pd.DataFrame
+    image_ids: list[str]
+    is_submission: bool
+
+
+def empty_predictions() -> pd.DataFrame:
+    """A predictions table without rows, with the right column types."""
+    return _predictions([], np.empty((0, 5)))
+
+
+def make_predictions(image_ids: Sequence[str], values: np.ndarray) -> pd.DataFrame:
+    """Make a predictions table: rounded, without boxes that rounding left no area, sorted.
+
+    Args:
+        image_ids: One id per prediction, (N,).
+        values: Confidence, x, y, width, height, (N, 5) float, in pixels of the original image.
+    """
+    table = round_predictions(_predictions(image_ids, values))
+    return sort_predictions(table[(table["width"] > 0) & (table["height"] > 0)])
+
+
+def round_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
+    """A copy with coordinates rounded to 0.01 pixel and confidence to 6 decimals."""
+    decimals = dict.fromkeys(COORDINATES, COORDINATE_DECIMALS) | {"confidence": CONFIDENCE_DECIMALS}
+    return predictions.round(decimals)
+
+
+def sort_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
+    """A copy sorted by image id and falling confidence; ties stay in the order they have."""
+    order = np.lexsort((-predictions["confidence"].to_numpy(float), predictions["image_id"].to_numpy(str)))
+    return predictions.iloc[order].reset_index(drop=True)
+
+
+def write_predictions(path: Path, predictions: pd.DataFrame) -> None:
+    """Write a predictions table as CSV, sorted, atomically; see the module about precision."""
+    write_atomic(path, sort_predictions(predictions)[PREDICTION_COLUMNS].to_csv(index=False, lineterminator="\n"))
+
+
+def write_submission(path: Path, predictions: pd.DataFrame, image_ids: Iterable[str]) -> None:
+    """Write a Kaggle submission: one row per image, sorted, the string empty where nothing is predicted.
+
+    Args:
+        path: The file.
+        predictions: The predictions table, already thresholded.
+        image_ids: All images that were looked at.
+
+    Raises:
+        ValueError: A prediction belongs to none of the images.
+    """
+    strings = dict.fromkeys(sorted(image_ids), "")
+    ordered = sort_predictions(predictions)
+    for image_id, rows in ordered.groupby("image_id", sort=False)[["confidence", *COORDINATES]]:
+        if image_id not in strings:
+            raise ValueError(f"prediction for image {image_id!r}, which is not among the images of the submission")
+        strings[str(image_id)] = " ".join(repr(float(value)) for value in rows.to_numpy().ravel())
+    table = pd.DataFrame(strings.items(), columns=SUBMISSION_COLUMNS)
+    write_atomic(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def write_rejected(path: Path, rejected: Sequence[tuple[str, str, str]]) -> None:
+    """Write what could not be used: rows of image id, source and reason."""
+    write_atomic(path, pd.DataFrame(rejected, columns=REJECTED_COLUMNS).to_csv(index=False, lineterminator="\n"))
+
+
+def read_predictions(path: Path) -> PredictionsFile:
+    """Read a predictions table or a Kaggle submission; its header says which.
+
+    Raises:
+        UserError: The file is missing, empty, neither of the two, or has a bad line; the message names it.
+    """
+    expected = f"{','.join(PREDICTION_COLUMNS)} (predictions) or {','.join(SUBMISSION_COLUMNS)} (a Kaggle submission)"
+    table = _read_csv(path, expected)
+    if set(SUBMISSION_COLUMNS) <= set(table.columns):
+        return _parse_submission(path, table)
+    if not set(PREDICTION_COLUMNS) <= set(table.columns):
+        _no_columns(path, table, expected)
+    return _parse_predictions(path, table)
+
+
+def read_truth(path: Path) -> pd.DataFrame:
+    """Read `truth.csv`, the boxes table: NaN coordinates, in one row, for an image without boxes.
+
+    Raises:
+        UserError: The file is missing, empty, lacks a column or has a bad line; the message names it.
+    """
+    expected = ",".join(TRUTH_COLUMNS)
+    table = _read_csv(path, expected)
+    if not set(TRUTH_COLUMNS) <= set(table.columns):
+        _no_columns(path, table, expected)
+    _check_ids(path, table)
+    blank = table[COORDINATES] == ""
+    _refuse(path, table, blank.any(axis=1) & ~blank.all(axis=1), "a box with 1 to 3 empty coordinates", "four or none")
+    empty = blank.all(axis=1)
+    repeated = empty & (table.groupby("image_id")["image_id"].transform("size") > 1)
+    _refuse(path, table, repeated, "an image with a row without box and other rows", "one such row, or only boxes")
+    values = np.full((len(table), 4), np.nan)
+    values[~empty] = _numbers(path, table[~empty], COORDINATES)
+    truth = pd.DataFrame(values, columns=COORDINATES, index=table.index)
+    flat = ~empty & ((truth["width"] <= 0) | (truth["height"] <= 0))
+    _refuse(path, table, flat, "a box without area", "width and height above 0")
+    truth.insert(0, "image_id", table["image_id"])
+    return truth.assign(label=table["label"]).reset_index(drop=True)
+
+
+def read_manifest(path: Path) -> pd.DataFrame:
+    """Read `manifest.csv`: one row per image; text columns as str, `boxes`, `width`, `height`, `age` as float or NaN.
+
+    Raises:
+        UserError: The file is missing, empty, lacks a column, or repeats an image.
+    """
+    expected = ",".join(MANIFEST_COLUMNS)
+    table = _read_csv(path, expected)
+    if not set(MANIFEST_COLUMNS) <= set(table.columns):
+        _no_columns(path, table, expected)
+    _check_ids(path, table)
+    _refuse_repeated(path, table, "image_id")
+    for column in ("boxes", "width", "height", "age"):
+        filled = table[column] != ""
+        values = np.full(len(table), np.nan)
+        values[filled] = _numbers(path, table[filled], [column])[:, 0]
+        table[column] = values
+    return table.drop(columns="line").reset_index(drop=True)
+
+
+def _predictions(image_ids: Sequence[str], values: np.ndarray) -> pd.DataFrame:
+    table = pd.DataFrame(np.asarray(values, dtype=float).reshape(-1, 5), columns=PREDICTION_COLUMNS[1:])
+    table.insert(0, "image_id", pd.Series(list(image_ids), dtype=object))
+    return table
+
+
+def _parse_predictions(path: Path, table: pd.DataFrame) -> PredictionsFile:
+    _check_ids(path, table)
+    values = _numbers(path, table, PREDICTION_COLUMNS[1:])
+    _check_values(path, table["line"].to_numpy(), table["image_id"].to_list(), values)
+    predictions = sort_predictions(_predictions(table["image_id"].to_list(), values))
+    return PredictionsFile(path, predictions, sorted(set(table["image_id"])), is_submission=False)
+
+
+def _parse_submission(path: Path, table: pd.DataFrame) -> PredictionsFile:
+    table = table.rename(columns={"patientId": "image_id"})
+    _check_ids(path, table)
+    _refuse_repeated(path, table, "image_id")
+    ids: list[str] = []
+    lines: list[int] = []
+    numbers: list[float] = []
+    for image_id, text, line in zip(table["image_id"], table["PredictionString"], table["line"], strict=True):
+        tokens = text.split()
+        if len(tokens) % 5:
+            raise UserError(
+                f"{path}, line {line}: PredictionString of {image_id} has {len(tokens)} values; expected groups of 5, "
+                "`confidence x y width height`, separated by spaces."
+            )
+        for token in tokens:
+            try:
+                numbers.append(float(token))
+            except ValueError:
+                raise UserError(
+                    f"{path}, line {line}: PredictionString of {image_id} contains {token!r}; expected a number."
+                ) from None
+        ids += [image_id] * (len(tokens) // 5)
+        lines += [line] * (len(tokens) // 5)
+    values = np.array(numbers, dtype=float).reshape(-1, 5)
+    _check_values(path, np.array(lines), ids, values)
+    predictions = sort_predictions(_predictions(ids, values))
+    return PredictionsFile(path, predictions, sorted(table["image_id"]), is_submission=True)
+
+
+def _check_values(path: Path, lines: np.ndarray, ids: list[str], values: np.ndarray) -> None:
+    checks = (
+        (~np.isfinite(values).all(axis=1), slice(None), "a value that is not finite", "finite numbers"),
+        ((values[:, 0] < 0) | (values[:, 0] > 1), slice(0, 1), "confidence {}", "0 to 1"),
+        ((values[:, 3:] <= 0).any(axis=1), slice(3, 5), "width and height {}", "sizes above 0"),
+    )
+    for bad, columns, found, expected in checks:
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            shown = found.format(" ".join(f"{value:g}" for value in values[row, columns]))
+            raise UserError(f"{path}, line {lines[row]}: {shown} for image {ids[row]}; expected {expected}.")
+
+
+def _read_csv(path: Path, expected: str) -> pd.DataFrame:
+    """All columns as stripped text, plus `line`, the line number in the file; blank lines are left out."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; expected a CSV with the columns {expected}.") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); expected a CSV file.") from error
+    if not data.strip():
+        raise UserError(f"{path}: the file is empty; expected a CSV with the columns {expected}.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # it warns of fields that it is about to lose
+            table = pd.read_csv(
+                io.StringIO(data.decode("utf-8-sig")),
+                dtype=str,
+                keep_default_na=False,
+                skip_blank_lines=False,
+                skipinitialspace=True,
+                index_col=False,
+            ).fillna("")
+    except (ValueError, pd.errors.ParserWarning) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{path}: not a readable CSV ({reason}); expected the columns {expected}.") from error
+    table.columns = table.columns.astype(str).str.strip()
+    table = table.apply(lambda column: column.str.strip())
+    table["line"] = np.arange(2, len(table) + 2)
+    return table[(table.drop(columns="line") != "").any(axis=1)].reset_index(drop=True)
+
+
+def _no_columns(path: Path, table: pd.DataFrame, expected: str) -> NoReturn:
+    found = ",".join(map(str, table.columns.drop("line")[:8]))
+    raise UserError(f"{path}, line 1: found the columns {found[:120]}; expected {expected}.")
+
+
+def _check_ids(path: Path, table: pd.DataFrame) -> None:
+    _refuse(path, table, table["image_id"] == "", "no image id", "one in every line")
+
+
+def _refuse(path: Path, table: pd.DataFrame, bad: pd.Series, found: str, expected: str) -> None:
+    if bad.any():
+        row = table[bad].iloc[0]
+        image = f" (image {row['image_id']})" if row["image_id"] else ""
+        raise UserError(f"{path}, line {row['line']}: {found}{image}; expected {expected}.")
+
+
+def _refuse_repeated(path: Path, table: pd.DataFrame, column: str) -> None:
+    repeated = table[table.duplicated(column, keep=False)]
+    if len(repeated):
+        image_id = repeated[column].iloc[0]
+        lines = repeated.loc[repeated[column] == image_id, "line"].tolist()
+        raise UserError(f"{path}, line {lines[1]}: image {image_id} again, after line {lines[0]}; expected it once.")
+
+
+def _numbers(path: Path, table: pd.DataFrame, columns: list[str]) -> np.ndarray:
+    """The columns as floats, (N, columns). Python's own parsing: pandas' is not exact to the last bit."""
+    try:
+        return table[columns].to_numpy(object).astype(float)
+    except ValueError:
+        for line, *texts in table[["line", *columns]].itertuples(index=False):
+            for column, text in zip(columns, texts, strict=True):
+                try:
+                    float(text)
+                except ValueError:
+                    raise UserError(f"{path}, line {line}: {column} is {text!r}; expected a number.") from None
+        raise

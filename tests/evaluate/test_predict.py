@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.errors import UserError, WorkError
+from common.paths import PROJECT
+from convert.dicom import to_picture
+from convert.dicom_writer import write_dicom
+from evaluate import predict
+from evaluate.tables import read_predictions
+
+
+@pytest.fixture(scope="module")
+def release(data_set, tmp_path_factory) -> Path:
+    """The test split's pictures as DICOM files in a zip like Kaggle's, and the pictures they are converted to."""
+    folder = tmp_path_factory.mktemp("release")
+    (folder / "converted").mkdir()
+    with zipfile.ZipFile(folder / "release.zip", "w") as archive:
+        archive.writestr("stage_2_train_labels.csv", "patientId\n")
+        archive.writestr("__MACOSX/stage_2_test_images/._test-00.dcm", b"junk")
+        archive.writestr("stage_2_train_images/train-00.dcm", b"never read")
+        for path in sorted((data_set / "images" / "test").iterdir()):
+            pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+            data = write_dicom(pixels, "jpeg-baseline", image_id=path.stem, jpeg_quality=95)
+            archive.writestr(f"stage_2_test_images/{path.stem}.dcm", data)
+            picture = to_picture(data)
+            (folder / "converted" / f"{path.stem}{picture.suffix}").write_bytes(picture.encoded)
+    return folder
+
+
+def run(*arguments: object) -> int | None:
+    return predict.main([str(argument) for argument in arguments])
+
+
+def test_zip_of_dicoms_gives_what_the_converted_pictures_give(trained, release, tmp_path, capsys):
+    zipped = (release / "release.zip", "--only", "stage_2_test_images")
+    assert not run(*zipped, "--weights", trained, "--output", tmp_path / "zip", "--confidence", 0.05, "--overlays", 3)
+    said = capsys.readouterr().out
+    assert not run(release / "converted", "--weights", trained, "--output", tmp_path / "files", "--confidence", 0.05)
+    assert (tmp_path / "zip/predictions.csv").read_bytes() == (tmp_path / "files/predictions.csv").read_bytes()
+    assert (tmp_path / "zip/submission.csv").read_bytes() == (tmp_path / "files/submission.csv").read_bytes()
+
+    submission = read_predictions(tmp_path / "zip/submission.csv")
+    assert submission.image_ids == [f"test-{number:02}" for number in range(12)]
+    everything = read_predictions(tmp_path / "zip/predictions.csv").predictions
+    assert 0 < len(submission.predictions) < len(everything)
+    pd.testing.assert_frame_equal(
+        submission.predictions, everything[everything["confidence"] >= 0.05].reset_index(drop=True), check_exact=True
+    )
+    assert len(list((tmp_path / "zip/overlays").iterdir())) == 3
+    assert not (tmp_path / "zip/rejected.csv").exists()
+    assert "12 images" in said
+    assert "research only" in said
+
+
+def test_overlays_show_the_boxes(trained, data_set, tmp_path):
+    picture = data_set / "images/test/test-00.jpg"
+    truth = data_set / "truth.csv"
+    run(
+        picture, "--weights", trained, "--output", tmp_path, "--confidence", 0.05, "--truth", truth, "--overlays", "all"
+    )
+    drawn = cv2.imread(str(tmp_path / "overlays/test-00.jpg"))
+    assert drawn.shape == (128, 128, 3)
+    colourful = np.ptp(drawn.astype(int), axis=2) > 60
+    assert colourful.any()
+    run(picture, "--weights", trained, "--output", tmp_path, "--overlays", "none")
+    assert list((tmp_path / "overlays").iterdir()) == []
+
+
+def test_confidence_is_the_one_that_scoring_chose(trained, data_set, tmp_path, capsys):
+    weights = tmp_path / "run" / "weights" / "best.pt"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(trained.read_bytes())
+    arguments = (data_set / "images/test", "--weights", weights, "--output", tmp_path / "out", "--overlays", "none")
+    run(*arguments)
+    assert "confidence 0.25 (not tuned: run evaluate/score.py to choose it)" in capsys.readouterr().out
+    plain = read_predictions(tmp_path / "out/predictions.csv").predictions
+
+    chosen = {"confidence": 0.004, "postprocess": {"box_scale": [0.5, 1.0]}, "inference": {"imgsz": 64}}
+    (tmp_path / "run/score.json").write_text(json.dumps(chosen))
+    run(*arguments)
+    said = capsys.readouterr()
+    assert "confidence 0.004 (chosen in " in said.out
+    assert "imgsz 64 there, 128 here" in said.err
+    submitted = read_predictions(tmp_path / "out/submission.csv").predictions
+    kept = plain[plain["confidence"] >= 0.004].reset_index(drop=True)
+    assert len(submitted) == len(kept)
+    np.testing.assert_allclose(submitted["width"], kept["width"] / 2, atol=0.006)
+    np.testing.assert_allclose(submitted["height"], kept["height"])
+
+    (tmp_path / "run/score.json").write_text("{}")
+    with pytest.raises(UserError, match=r"score.json: not a readable score"):
+        run(*arguments)
+
+
+def test_pictures_stored_smaller_give_boxes_of_the_original(trained, own_data_set, tmp_path):
+    manifest = pd.read_csv(own_data_set / "manifest.csv", dtype=str)
+    source = (own_data_set / "images/test", "--weights", trained, "--overlays", "none")
+    run(*source, "--output", tmp_path / "same")
+    manifest.assign(width="1280", height="640").to_csv(own_data_set / "manifest.csv", index=False)
+    run(*source, "--output", tmp_path / "larger")
+    same, larger = (read_predictions(tmp_path / name / "predictions.csv").predictions for name in ("same", "larger"))
+    np.testing.assert_allclose(larger["x"], same["x"] * 10, atol=0.06)
+    np.testing.assert_allclose(larger["y"], same["y"] * 5, atol=0.03)
+
+
+def test_unreadable_files_are_listed_and_submitted_empty(trained, data_set, tmp_path, capsys):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    (folder / "good.jpg").write_bytes((data_set / "images/test/test-00.jpg").read_bytes())
+    (folder / "bad.dcm").write_bytes(b"not DICOM at all")
+    (folder / "notes.txt").write_text("passed over")
+    run(folder, "--weights", trained, "--output", tmp_path / "out", "--overlays", "none")
+    rejected = pd.read_csv(tmp_path / "out/rejected.csv")
+    assert rejected["image_id"].tolist() == ["bad"]
+    assert "1 of 2 files could not be used" in capsys.readouterr().err
+    assert read_predictions(tmp_path / "out/submission.csv").image_ids == ["bad", "good"]
+    (folder / "bad.dcm").unlink()
+    run(folder, "--weights", trained, "--output", tmp_path / "out", "--overlays", "none")
+    assert not (tmp_path / "out/rejected.csv").exists()
+
+
+def test_dicom_without_suffix_and_uid_names(trained, tmp_path):
+    folder = tmp_path / "archive" / "series"
+    folder.mkdir(parents=True)
+    for name in ("IM0001", "1.2.840.113619.7", "1.2.840.113619.8.dcm"):
+        pixels = np.full((32, 32), 60, np.uint8)
+        (folder / name).write_bytes(write_dicom(pixels, "explicit-vr", image_id=name))
+    (folder / "DICOMDIR.txt").write_text("no")
+    (folder / "README").write_text("no")
+    run(tmp_path / "archive", "--weights", trained, "--output", tmp_path / "out", "--overlays", "none")
+    ids = read_predictions(tmp_path / "out/submission.csv").image_ids
+    assert ids == ["1.2.840.113619.7", "1.2.840.113619.8", "IM0001"]
+
+
+def test_nothing_readable_is_failed_work(trained, tmp_path):
+    (tmp_path / "bad.dcm").write_bytes(b"no")
+    with pytest.raises(WorkError, match=r"1 of 1 files could not be used.*Nothing was predicted") as caught:
+        run(tmp_path / "bad.dcm", "--weights", trained, "--output", tmp_path / "out")
+    assert caught.value.status == 1
+    assert "\n" not in str(caught.value)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["rejected.csv"]
+
+
+def wrong_use(kind: str, folder: Path, trained: Path) -> list[object]:
+    (folder / "empty").mkdir()
+    (folder / "a").mkdir()
+    (folder / "a/scan.dcm").write_bytes(b"x")
+    (folder / "scan.png").write_bytes(b"x")
+    (folder / "broken.zip").write_bytes(b"PK\x03\x04 and no more")
+    return {
+        "missing": [folder / "none"],
+        "empty folder": [folder / "empty"],
+        "same name twice": [folder / "a", folder / "scan.png"],
+        "broken zip": [folder / "broken.zip"],
+        "only nothing": [folder / "a", "--only", "test"],
+        "no weights": [folder / "a", "--weights", folder / "none.pt"],
+        "no truth": [folder / "a", "--truth", folder / "none.csv"],
+        "output is a file": [folder / "a", "--weights", trained, "--output", folder / "scan.png"],
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("missing", "no such file or folder"),
+        ("empty folder", "no files to predict on"),
+        ("same name twice", "image id scan twice: "),
+        ("broken zip", "not a readable zip"),
+        ("only nothing", "with 'test' in their path"),
+        ("no weights", "no such weights file"),
+        ("no truth", "no such file"),
+        ("output is a file", "not a folder"),
+    ],
+)
+def test_wrong_use_gives_one_line(kind, words, tmp_path, trained):
+    arguments = wrong_use(kind, tmp_path, trained)
+    with pytest.raises(UserError, match=words) as caught:
+        run("--output", tmp_path / "out", *arguments)
+    assert caught.value.status == 2
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", [("--confidence", "2"), ("--overlays", "-1"), ("--batch", "0")])
+def test_arguments_out_of_range(option, capsys):
+    with pytest.raises(SystemExit) as caught:
+        predict.main(["x.dcm", *option])
+    assert caught.value.code == 2
+    assert f"found '{option[1]}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["predict", "score"])
+def test_help_answers_at_once(command):
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, str(PROJECT / "evaluate" / f"{command}.py"), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert time.perf_counter() - started < 3  # under a second on an idle machine; Ultralytics alone takes more
+    assert "examples:" in done.stdout
