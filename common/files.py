@@ -15,7 +15,7 @@ PART = ".part"
 """Suffix of a file that is being written; one left over is rubbish of a killed process."""
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
+def write_atomic(path: Path | str, content: bytes | str) -> None:
     """Write `content` to `path` so that no reader ever sees half of it.
 
     Args:
@@ -52,7 +52,7 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _explain(error: OSError, path: Path) -> WorkError:
+def _explain(error: OSError, path: Path | str) -> WorkError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return WorkError(
             f"{path}: the disk is full ({error.strerror}). Free some space and run the same command again; "

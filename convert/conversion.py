@@ -11,7 +11,7 @@ import os
 import time
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -195,33 +195,33 @@ def _convert_image(work: _Work, job: _Job) -> _Done:
         data = work.source.read(job.file)
         there = _existing(picture_stem) if work.resumed else None
         if there is not None:
-            done = _Done(job.image_id, read_header(data), *there)
-            encoded = None
+            header, encoded = read_header(data), None
+            stored, suffix = there
         else:
             picture = to_picture(data, work.size)
-            done = _Done(job.image_id, picture.header, picture.stored, picture.suffix)
-            encoded = picture.encoded
+            header, encoded, stored, suffix = picture.header, picture.encoded, picture.stored, picture.suffix
     except UnusableDicom as error:
         return _Done(job.image_id, rejected=str(error))
     except (zipfile.BadZipFile, OSError, EOFError) as error:
         return _Done(job.image_id, rejected=f"cannot be read: {error}")
 
-    header = done.header
-    assert header is not None
     boxes, cut, outside = clip(job.boxes_xywh, header.width, header.height)
     if len(boxes) and outside.all():
         shape = f"{header.width} x {header.height}"
         return _Done(job.image_id, rejected=f"every box lies outside the picture of {shape} pixels")
     kept = ~outside
     if encoded is not None:
-        write_atomic(Path(picture_stem + done.suffix), encoded)
+        write_atomic(picture_stem + suffix, encoded)
     if job.split != dataset.CHALLENGE:
         classes = [index for index, keep in zip(job.classes, kept, strict=True) if keep]
         text = to_yolo(boxes[kept], classes, header.width, header.height)
-        write_atomic(Path(f"{work.output}/labels/{job.split}/{job.image_id}.txt"), text)
+        write_atomic(f"{work.output}/labels/{job.split}/{job.image_id}.txt", text)
     changed = cut.any() or outside.any()
-    return replace(
-        done,
+    return _Done(
+        job.image_id,
+        header,
+        stored,
+        suffix,
         boxes_xywh=boxes if changed else None,
         clipped=int(cut.sum()),
         outside=tuple(np.flatnonzero(outside).tolist()),

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import struct
 import zlib
+from collections.abc import Callable
+from functools import cached_property
 from io import BytesIO
 from typing import Any
 
 from pydicom import dcmread, uid
+from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
 MAX_PIXELS = 100_000_000
@@ -23,23 +27,52 @@ _KEYWORDS = (
 )
 TAGS = {keyword: Tag(keyword) for keyword in _KEYWORDS.split()}
 
+# For `_walk_usual`: tags as they stand in a file, read as one little-endian number, and the VRs by the form of length.
+_WANTED = {tag >> 16 | (tag & 0xFFFF) << 16: tag for tag in TAGS.values()}
+_PIXELS = TAGS["PixelData"]
+_PIXEL_DATA = _PIXELS >> 16 | (_PIXELS & 0xFFFF) << 16
+_SHORT_HEADER = struct.Struct("<I2sH")
+_LONG_LENGTH = struct.Struct("<I")
+_SHORT_VRS = set(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
+_LONG_VRS = {b"OB", b"OW"}  # not SQ, UN or UT: leave what may be nested or long to pydicom
+_UNDEFINED = 0xFFFFFFFF
+_SYNTAX = 0x00100002
+_BASELINE = uid.JPEGBaseline8Bit.encode()
+
 
 class UnusableDicom(ValueError):  # noqa: N818 - the name says what it is; the message says why
     """The bytes are no image this project can use. `str(error)` is the reason in one line, without the file name."""
 
 
 class Elements:
-    """Element values by keyword, as stored: pydicom's conversion is slow and warns about harmless values."""
+    """Element values by keyword, as stored: pydicom's conversion is slow and warns about harmless values.
 
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-        self._elements = dict(dataset.items())
+    Attributes:
+        syntax: The transfer syntax of the file header; empty without one.
+    """
+
+    def __init__(self, elements: dict[int, Any], syntax: str, read_dataset: Callable[[], Any]) -> None:
+        """Take elements that are read.
+
+        Args:
+            elements: `pydicom.dataelem.RawDataElement` (or DataElement) by tag.
+            syntax: See `syntax`.
+            read_dataset: Gives the pydicom data set, for the few values that need it.
+        """
+        self._elements = elements
+        self.syntax = syntax
+        self._read_dataset = read_dataset
+
+    @cached_property
+    def dataset(self) -> Any:
+        """The pydicom data set."""
+        return self._read_dataset()
 
     def __contains__(self, keyword: str) -> bool:
         return TAGS[keyword] in self._elements
 
     def raw(self, keyword: str) -> Any:
-        """The element as pydicom read it, or None."""
+        """The element as it was read, or None."""
         return self._elements.get(TAGS[keyword])
 
     def content(self, keyword: str) -> bytes:
@@ -49,6 +82,8 @@ class Elements:
 
     def text(self, keyword: str) -> str:
         """The first value, stripped; empty if there is none."""
+        if TAGS[keyword] not in self._elements:  # most are missing, and every file is asked for all of them
+            return ""
         content = self.content(keyword)
         if content.isascii():
             return content.decode("ascii").split("\\")[0].strip(" \0\t\r\n")
@@ -59,8 +94,11 @@ class Elements:
 
     def number(self, keyword: str) -> float | None:
         """The first value of a decimal string, if it is a finite number."""
+        text = self.text(keyword)
+        if not text:
+            return None
         try:
-            number = float(self.text(keyword))
+            number = float(text)
         except ValueError:
             return None
         return number if math.isfinite(number) else None
@@ -84,17 +122,20 @@ def read_elements(data: bytes, pixels: bool = True) -> Elements:
     Raises:
         UnusableDicom: Not DICOM, truncated, or inflating without end.
     """
+    if (usual := _walk_usual(data, pixels)) is not None:
+        return usual
     bare = data[128:132] != b"DICM"  # some archives export data sets without the file header
     try:
         _check_inflated(data)
-        dataset = dcmread(BytesIO(data), stop_before_pixels=not pixels, force=bare, specific_tags=list(TAGS.values()))
+        dataset = _dataset(data, pixels, bare)
     except UnusableDicom:
         raise
     except zlib.error as error:
         raise UnusableDicom(f"truncated or damaged file: its deflated data set ends early ({error})") from error
     except Exception as error:
         raise UnusableDicom(f"not readable as DICOM: {reason_of(error)}") from error
-    elements = Elements(dataset)
+    syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
+    elements = Elements(dict(dataset.items()), syntax, lambda: dataset)
     if bare and not (elements.text("SOPClassUID").startswith("1.2.840.10008.") and "Rows" in elements):
         raise UnusableDicom(
             f"not DICOM: starts with {data[:8]!r}, expected 'DICM' at byte 128 or a bare image data set"
@@ -102,6 +143,65 @@ def read_elements(data: bytes, pixels: bool = True) -> Elements:
     if not len(dataset):  # also what pydicom returns where compressed pixel data have no end
         raise UnusableDicom("truncated file: it ends before its pixel data do")
     return elements
+
+
+def _dataset(data: bytes, pixels: bool, bare: bool = False) -> Any:
+    return dcmread(BytesIO(data), stop_before_pixels=not pixels, force=bare, specific_tags=list(TAGS.values()))
+
+
+def _walk_usual(data: bytes, pixels: bool) -> Elements | None:
+    """Read a JPEG Baseline file whose data set is flat, as all of RSNA's are, in a fifth of the time pydicom takes.
+
+    Finds what pydicom finds, or gives up: None for another transfer syntax, a sequence, an unknown VR, or anything
+    that does not add up, so that pydicom has the word on everything that is unusual.
+    """
+    if data[128:140] != b"DICM\x02\x00\x00\x00UL\x04\x00":
+        return None
+    body = 144 + int.from_bytes(data[140:144], "little")
+    found: dict[int, Any] = {}
+    syntax = None
+    at, end = 144, len(data)
+    while at + 8 <= end:
+        tag, vr, length = _SHORT_HEADER.unpack_from(data, at)
+        if vr in _SHORT_VRS:
+            at += 8
+        elif vr in _LONG_VRS and at + 12 <= end:
+            (length,) = _LONG_LENGTH.unpack_from(data, at + 8)
+            at += 12
+        else:
+            return None
+        if tag == _PIXEL_DATA:
+            if syntax != _BASELINE:
+                return None
+            if pixels:
+                value = _items(data, at) if length == _UNDEFINED else None
+                if value is None:
+                    return None
+                found[_PIXELS] = RawDataElement(_PIXELS, vr.decode(), length, value, at, False, True)
+            return Elements(found, uid.JPEGBaseline8Bit, lambda: _dataset(data, pixels))
+        # Group 2 is the file header, all of it and nothing else.
+        in_file_header = at <= body
+        if in_file_header != (tag & 0xFFFF == 2) or at + length > (body if in_file_header else end):
+            return None
+        if tag == _SYNTAX:
+            syntax = data[at : at + length]
+        if (wanted := _WANTED.get(tag)) is not None:
+            found[wanted] = RawDataElement(wanted, vr.decode(), length, data[at : at + length], at, False, True)
+        at += length
+    return None
+
+
+def _items(data: bytes, start: int) -> bytes | None:
+    """The items of encapsulated pixel data that begin at `start`, without the delimiter that must end them."""
+    at = start
+    while at + 8 <= len(data):
+        marker, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        if marker == b"\xfe\xff\xdd\xe0":
+            return data[start:at]
+        if marker != b"\xfe\xff\x00\xe0":
+            return None
+        at += 8 + length
+    return None
 
 
 def _check_inflated(data: bytes) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import struct
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,9 +23,9 @@ _JPEG = {*HUFFMAN, uid.JPEGLSLossless, uid.JPEGLSNearLossless}
 _JPEG_2000 = {uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K}
 
 _SOF = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # start-of-frame markers of JPEG; F7 is that of JPEG-LS
-_STRAY_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # in a scan: no stuffed or fill byte, no restart marker
 _EOI = b"\xff\xd9"  # ends JPEG, JPEG-LS and JPEG 2000 alike
 _ITEM = b"\xfe\xff\x00\xe0"
+_EMPTY_OFFSETS = _ITEM + bytes(4)
 
 
 class Form(NamedTuple):
@@ -39,11 +39,17 @@ class Form(NamedTuple):
 
 def syntax_of(elements: Elements) -> uid.UID:
     """The transfer syntax, one that can be decoded."""
-    syntax = uid.UID(str(elements.dataset.file_meta.get("TransferSyntaxUID") or ""))
+    syntax = elements.syntax
     if not syntax:  # a bare data set; pydicom has found out how to read it
         rows = elements.raw("Rows")
         syntax = uid.ImplicitVRLittleEndian if rows.is_implicit_VR else uid.ExplicitVRLittleEndian
         syntax = syntax if rows.is_little_endian else uid.ExplicitVRBigEndian
+    return _decodable(syntax)
+
+
+@lru_cache(maxsize=32)
+def _decodable(text: str) -> uid.UID:
+    syntax = uid.UID(text)
     try:
         available = get_decoder(syntax).is_available
     except NotImplementedError:
@@ -98,6 +104,10 @@ def pixel_data_of(elements: Elements, syntax: uid.UID, header: Header, form: For
 
 def frame_of(value: bytes) -> bytes:
     """The one frame of encapsulated pixel data, its fragments joined."""
+    # No offset table and one fragment, as in nearly all files: nothing has to be joined.
+    single = value.startswith(_EMPTY_OFFSETS) and value.startswith(_ITEM, 8)
+    if single and len(value) == 16 + int.from_bytes(value[12:16], "little") > 16:
+        return value[16:]
     at = 0
     while value.startswith(_ITEM, at):
         at += 8 + int.from_bytes(value[at + 4 : at + 8], "little")
@@ -156,10 +166,20 @@ def _check_jpeg(frame: bytes, syntax: uid.UID, header: Header) -> bool:
         return False
     if not {0xDB, 0xC4} <= segments.keys():
         raise UnusableDicom("broken JPEG: no quantisation or Huffman table before the scan")
-    stray = _STRAY_MARKER.search(frame, at)
-    if stray and frame[stray.start() :].rstrip(b"\0") != _EOI:
-        raise UnusableDicom(f"broken JPEG: marker {stray[0].hex()} amid its data, expected none before the end")
+    stray = _first_stray_marker(frame, at)
+    if stray is not None and frame[stray:].rstrip(b"\0") != _EOI:
+        marker = frame[stray : stray + 2].hex()
+        raise UnusableDicom(f"broken JPEG: marker {marker} amid its data, expected none before the end")
     return 0xE1 not in segments  # Exif may ask readers to turn the picture
+
+
+def _first_stray_marker(frame: bytes, start: int) -> int | None:
+    """Where, from `start` on, the first byte FF is that is no stuffed, fill or restart byte's; None if nowhere."""
+    scan = np.frombuffer(frame, np.uint8, offset=start)
+    marks = np.flatnonzero(scan[:-1] == 0xFF)
+    second = scan[marks + 1]
+    stray = marks[(second != 0x00) & (second != 0xFF) & ((second < 0xD0) | (second > 0xD7))]
+    return start + int(stray[0]) if len(stray) else None
 
 
 def check_complete(frame: bytes, syntax: uid.UID, header: Header, form: Form) -> None:
