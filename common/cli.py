@@ -133,8 +133,18 @@ def progress(items: Iterable[T], description: str, total: int | None = None, uni
     )
     with Progress(*columns, console=Console(stderr=True), speed_estimate_period=30) as bar:
         task = bar.add_task(description, total=total, rate="")
-        started = time.monotonic()
-        for count, item in enumerate(items, 1):
+        started = shown = time.monotonic()
+        count = 0
+
+        def show(now: float) -> None:
+            rate = count / max(now - started, 1e-9)
+            bar.update(task, completed=count, rate=f"{rate:.0f}/s" if rate >= 10 else f"{rate:.1f}/s")
+
+        for item in items:
             yield item
-            rate = count / max(time.monotonic() - started, 1e-9)
-            bar.update(task, advance=1, rate=f"{rate:.0f}/s" if rate >= 10 else f"{rate:.1f}/s")
+            count += 1
+            now = time.monotonic()
+            if now - shown > 0.1:  # as often as the bar is drawn; thousands of updates a second would cost time
+                shown = now
+                show(now)
+        show(time.monotonic())

@@ -205,27 +205,21 @@ def _convert_image(work: _Work, job: _Job) -> _Done:
     except (zipfile.BadZipFile, OSError, EOFError) as error:
         return _Done(job.image_id, rejected=f"cannot be read: {error}")
 
-    boxes, cut, outside = clip(job.boxes_xywh, header.width, header.height)
-    if len(boxes) and outside.all():
-        shape = f"{header.width} x {header.height}"
-        return _Done(job.image_id, rejected=f"every box lies outside the picture of {shape} pixels")
-    kept = ~outside
+    label, boxes, clipped = "", None, 0
+    outside: tuple[int, ...] = ()
+    if job.classes:
+        boxes, cut, gone = clip(job.boxes_xywh, header.width, header.height)
+        if gone.all():
+            shape = f"{header.width} x {header.height}"
+            return _Done(job.image_id, rejected=f"every box lies outside the picture of {shape} pixels")
+        label = to_yolo(boxes[~gone], np.array(job.classes)[~gone].tolist(), header.width, header.height)
+        clipped, outside = int(cut.sum()), tuple(np.flatnonzero(gone).tolist())
     if encoded is not None:
         write_atomic(picture_stem + suffix, encoded)
     if job.split != dataset.CHALLENGE:
-        classes = [index for index, keep in zip(job.classes, kept, strict=True) if keep]
-        text = to_yolo(boxes[kept], classes, header.width, header.height)
-        write_atomic(f"{work.output}/labels/{job.split}/{job.image_id}.txt", text)
-    changed = cut.any() or outside.any()
-    return _Done(
-        job.image_id,
-        header,
-        stored,
-        suffix,
-        boxes_xywh=boxes if changed else None,
-        clipped=int(cut.sum()),
-        outside=tuple(np.flatnonzero(outside).tolist()),
-    )
+        write_atomic(f"{work.output}/labels/{job.split}/{job.image_id}.txt", label)
+    changed = boxes if clipped or outside else None
+    return _Done(job.image_id, header, stored, suffix, changed, clipped, outside)
 
 
 def _existing(picture_stem: str) -> tuple[str, str] | None:
