@@ -60,6 +60,9 @@ def make_plan(parsed: Parsed, args: argparse.Namespace) -> Plan:
     stratum = strata(images["label"], images["boxes"])
     images["split"], digests = _split(args, images["patient_id"], stratum)
 
+    for name in ("train", "val", "test"):
+        if not (images["split"] == name).any() and (name == "train" or getattr(args, name) > 0):
+            print_warning(f"no image falls to {name}: {images['patient_id'].nunique():,} patients are too few for it.")
     left_out = images.index[images["split"] == ""]
     reason = "left out: its patient is in a fixed split (--keep-leaking trains on it)"
     objections = [{"image_id": image_id, "source": parsed.files[image_id], "reason": reason} for image_id in left_out]

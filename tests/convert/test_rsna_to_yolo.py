@@ -296,6 +296,13 @@ def test_source_that_cannot_be_used(good_release, spoil, message):
     assert not (source.parent / "out").exists()
 
 
+def test_too_few_patients_for_every_split_are_warned_about(release, capsys):
+    release.add("a", NORMAL)
+    release.add("b", OPACITY, (1, 2, 10, 20))
+    convert(release)
+    assert "no image falls to val: 2 patients are too few for it" in capsys.readouterr().err
+
+
 def test_no_usable_picture_at_all(release):
     release.add("a", NORMAL, data=b"x")
     with pytest.raises(WorkError, match="none of its 1 images could be used; the first"):
