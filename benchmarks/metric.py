@@ -135,7 +135,7 @@ def _iou(a: Box, b: Box) -> float:
     return across * down / (a[2] * a[3] + b[2] * b[3] - across * down)
 
 
-def measure(sample: int = SAMPLE, repeats: int = 5) -> list[dict[str, Any]]:
+def measure(sample: int = SAMPLE, repeats: int = 15) -> list[dict[str, Any]]:
     """Time both ways on the same input, in this process.
 
     Args:
