@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = [
     "convert/sample.py",
     "convert/rsna_to_yolo.py",
+    "train/train.py",
     "evaluate/predict.py",
     "evaluate/score.py",
     "benchmarks/conversion.py",

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from common.cli import execute
+from common.errors import UserError
+from train import arguments
+from train.train import main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def words(data_set: Path, cnn: Path, project: Path, **more) -> list[str]:
+    given = {
+        "data": data_set, "model": cnn, "project": project, "imgsz": 64, "batch": 8, "nbs": 8, "device": "cpu",
+        "optimizer": "AdamW", "lr0": 0.02, "warmup_epochs": 0, "mosaic": 0.0, "plots": False, "amp": False,
+        "deterministic": False, "epochs": 2, **more,
+    }  # fmt: skip
+    return [f"{name}={value}" for name, value in given.items()]
+
+
+def failure(argv: list[str], capsys) -> str:
+    assert execute(main, argv) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    return errors[0]
+
+
+def test_grammar():
+    assert arguments.parse(["detect", "train", "data=a.yaml", "epochs", "=", "50", "lr0=", "1e-3", "imgsz", "=64"]) == {
+        "data": "a.yaml", "epochs": 50, "lr0": 1e-3, "imgsz": 64,
+    }  # fmt: skip
+    assert arguments.parse(["resume", "--cos_lr", "name=007", "batch=8,", "freeze=[0,", "1]"]) == {
+        "resume": True, "cos_lr": True, "name": "007", "batch": 8, "freeze": [0, 1],
+    }  # fmt: skip
+    assert arguments.parse(["iou_loss=SIoU", "wiou_updates=10.0", "cls_scale=3"]) == {
+        "iou_loss": "siou", "wiou_updates": 10, "cls_scale": 3.0,
+    }  # fmt: skip
+
+
+VALUES = "None true False 1 -1 1e-3 0.5 [1,2] (0.5,1.5) a.yaml 0,1 'x' ram cpu 1x [ nan"
+
+
+@pytest.mark.parametrize("text", VALUES.split())
+def test_values_are_read_as_ultralytics_reads_them(text):
+    from ultralytics.cfg import smart_value
+
+    assert arguments.to_value(text) == smart_value(text)
+
+
+def test_names_and_defaults_are_ultralytics_own():
+    from ultralytics.utils import DEFAULT_CFG_DICT
+
+    assert arguments.ultralytics_defaults() == DEFAULT_CFG_DICT
+    assert not arguments.OWN.keys() & DEFAULT_CFG_DICT.keys()
+
+
+def test_loss_arguments_are_those_of_the_criterion():
+    from train.criterion import CLS_LOSSES, IOU_LOSSES, LossSettings
+
+    fields = {field.name: field.default for field in dataclasses.fields(LossSettings)}
+    assert {name: argument.default for name, argument in arguments.LOSS.items()} == fields
+    assert arguments.LOSS["iou_loss"].choices == IOU_LOSSES
+    assert arguments.LOSS["cls_loss"].choices == CLS_LOSSES
+
+
+def test_a_configuration_file_is_overridden_by_the_command_line(tmp_path):
+    (tmp_path / "r.yaml").write_text("lr0: 0.5\nepochs: 7\niou_loss: giou\n")
+    assert arguments.parse(["epochs=8", f"cfg={tmp_path / 'r.yaml'}"]) == {"lr0": 0.5, "epochs": 8, "iou_loss": "giou"}
+    (tmp_path / "r.yaml").write_text("lr: 0.5\n")
+    with pytest.raises(UserError, match="lr: no such argument; did you mean lr"):
+        arguments.parse([f"cfg={tmp_path / 'r.yaml'}"])
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("epoch=3", "epoch: no such argument; did you mean epochs?"),
+        ("iou_los=siou", "iou_los: no such argument; did you mean iou_loss?"),
+        ("zzzzzz=1", "zzzzzz: no such argument; see --help."),
+        ("yolov8m.pt", "no such argument"),
+        ("epochs", "epochs: has no value"),
+        ("lr0=", "lr0: has no value"),
+        ("iou_loss=foo", "expected one of ciou, diou, giou, siou, wiou"),
+        ("focal_alpha=1.5", "focal_alpha: found 1.5; expected a number, 0 or more, at most 1"),
+        ("cls_scale=0", "cls_scale: found 0; expected a number, more than 0"),
+        ("wiou_version=1.5", "expected a whole number"),
+        ("vfl_gamma=True", "vfl_gamma: found True"),
+        ("task=segment", "task: expected detect"),
+        ("mode=val", "mode: expected train"),
+        ("cfg=nowhere.yaml", "cfg: nowhere.yaml cannot be read"),
+        ("data=nowhere.yaml", "data: nowhere.yaml: no such data YAML"),
+        ("epochs=many", "'epochs=many' is of invalid type"),
+        ("wiou_version=2", "choose 1 or 3"),
+        ("model=yolov8q.pt", "yolov8q.pt: no such file, and none that Ultralytics publishes"),
+        ("model=nowhere.yaml", "model: nowhere.yaml: no such file"),
+        ("model=some/where.pt", "model: some/where.pt: no such file"),
+    ],
+)
+def test_wrong_words_end_in_one_line_and_leave_nothing(word, message, data_set, cnn, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = [word] if "=" in word and not word.endswith("=") else []
+    argv = [given for given in words(data_set, cnn, tmp_path / "runs") if given.split("=")[0] != word.split("=")[0]]
+    assert message in failure([*argv, *(first or [word])], capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_is_asked_for(data_set, tmp_path, capsys):
+    assert "model: missing" in failure([f"data={data_set}", f"project={tmp_path / 'runs'}"], capsys)
+
+
+def test_data_without_pictures_and_weights_that_are_none(data_set, cnn, tmp_path, capsys):
+    (tmp_path / "data.yaml").write_text("train: train.txt\nval: val.txt\nnames: {0: Lung Opacity}\n")
+    assert "images not found" in failure([f"data={tmp_path}", f"model={cnn}", f"project={tmp_path / 'runs'}"], capsys)
+    (tmp_path / "w.pt").write_text("no weights")
+    argv = [f"data={data_set}", f"model={tmp_path / 'w.pt'}", f"project={tmp_path / 'runs'}"]
+    assert "cannot be loaded as weights" in failure(argv, capsys)
+    (tmp_path / "m.yaml").write_text("a: b\n")
+    argv[1] = f"model={tmp_path / 'm.yaml'}"
+    assert "no YAML of a model" in failure(argv, capsys)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_weights_that_cannot_be_downloaded(data_set, tmp_path, capsys, monkeypatch):
+    def offline(*_, **__):
+        raise ConnectionError("no network\nat all")
+
+    monkeypatch.setattr("ultralytics.utils.downloads.safe_download", offline)
+    monkeypatch.setattr("train.training.PROJECT", tmp_path)
+    assert execute(main, [f"data={data_set}", "model=yolov8m.pt", f"project={tmp_path / 'runs'}"]) == 1
+    assert "yolov8m.pt is not here and cannot be downloaded (no network at all)" in capsys.readouterr().err
+
+
+def test_train_twice_then_nothing_to_resume(data_set, cnn, tmp_path, capsys):
+    runs = tmp_path / "runs"
+    assert execute(main, words(data_set, cnn, runs)) == 0
+    said = capsys.readouterr().out
+    assert "RSNA score on val" in said
+    assert f"next: python evaluate/score.py {runs / 'train' / 'weights' / 'best.pt'}" in said
+    assert (runs / "best.pt").read_bytes() == (runs / "train" / "weights" / "best.pt").read_bytes()
+    first = json.loads((runs / "best.json").read_text())["data_sets"]
+
+    assert execute(main, words(data_set, cnn, runs, epochs=1, lr0=0, iou_loss="diou")) == 0  # learns nothing
+    said = capsys.readouterr().out
+    assert json.loads((runs / "best.json").read_text())["data_sets"].keys() == first.keys()
+    better = json.loads((runs / "best.json").read_text())["data_sets"] != first
+    assert ("is now this run's" in said) == better
+    (second,) = (folder for folder in runs.iterdir() if folder.is_dir() and folder.name != "train")
+    assert "iou_loss: diou" in (second / "args.yaml").read_text()
+
+    message = failure(["resume", f"project={runs}"], capsys)
+    assert "is finished" in message
+    assert "start a new one" in message
+    assert "expected a training's weights/last.pt" in failure([f"resume={runs}/no/weights/last.pt"], capsys)
+
+
+def test_a_killed_command_is_resumed(data_set, cnn, tmp_path, capsys):
+    runs = tmp_path / "runs"
+    argv = words(data_set, cnn, runs, epochs=200)
+    environment = {**os.environ, "YOLO_OFFLINE": "true"}
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "train" / "train.py"), *argv], cwd=tmp_path, env=environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        last = runs / "train" / "weights" / "last.pt"
+        for _ in range(600):
+            if last.exists() or process.poll() is not None:
+                break
+            time.sleep(0.1)
+        process.kill()
+    assert last.exists()
+    assert "lr0=0.5 cannot change" in failure(["resume", f"project={runs}", "lr0=0.5"], capsys)
+    done = len((runs / "train" / "results.csv").read_text().splitlines()) - 1
+    assert execute(main, ["resume", f"project={runs}", f"epochs={done + 2}"]) == 0
+    rows = (runs / "train" / "results.csv").read_text().splitlines()[1:]
+    assert [int(row.split(",")[0]) for row in rows] == list(range(1, done + 3))
+    assert (runs / "best.pt").is_file()
+
+
+def test_killed_in_the_last_validation(data_set, cnn, tmp_path, capsys, monkeypatch):
+    runs = tmp_path / "runs"
+    with monkeypatch.context() as patch:
+        patch.setattr("train.trainer.RSNATrainer.final_eval", lambda self: sys.exit(9))
+        with pytest.raises(SystemExit):
+            main(words(data_set, cnn, runs))
+    assert execute(main, ["resume", f"project={runs}"]) == 0
+    assert "RSNA score on val" in capsys.readouterr().out
+    assert sorted(file.name for file in (runs / "train" / "weights").iterdir()) == ["best.pt", "last.pt"]
+    assert (runs / "best.pt").is_file()

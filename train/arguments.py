@@ -1,0 +1,218 @@
+"""The training's arguments: `name=value` as in `yolo train`, Ultralytics' and our own.
+
+Imports nothing heavy: names and defaults of Ultralytics' arguments are read from its configuration file, so that a typo
+is refused at once. Their values are checked by Ultralytics when the training starts.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib.util
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.paths import PROJECT
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of our own.
+
+    Attributes:
+        default: Its value when it is not given; None where the model has a default of its own.
+        help: One line.
+        choices: The values there are; empty for a number.
+        kind: Of a number: int or float.
+        low: The least number allowed.
+        high: The greatest number allowed.
+        open: Whether `low` itself is not allowed.
+    """
+
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+    kind: type[int] | type[float] = float
+    low: float = 0
+    high: float = math.inf
+    open: bool = False
+
+    def check(self, name: str, value: Any) -> Any:
+        """Give the value in the argument's type.
+
+        Raises:
+            UserError: It is of another type, no choice, or out of range.
+        """
+        if value is None and self.default is None:
+            return None
+        if self.choices:
+            if str(value).lower() in self.choices:
+                return str(value).lower()
+            raise UserError(f"{name}: found {value!r}; expected one of {', '.join(self.choices)}")
+        if not isinstance(value, bool) and isinstance(value, int | float) and self.low <= value <= self.high:
+            whole = self.kind is float or value == math.floor(value)
+            if whole and math.isfinite(value) and not (self.open and value == self.low):
+                return self.kind(value)
+        kind = "a whole number" if self.kind is int else "a number"
+        low = f"more than {self.low:g}" if self.open else f"{self.low:g} or more"
+        high = f", at most {self.high:g}" if self.high < math.inf else ""
+        raise UserError(f"{name}: found {value!r}; expected {kind}, {low}{high}")
+
+
+LOSS: dict[str, Argument] = {
+    "iou_loss": Argument(None, "box loss; without it the head's own", ("ciou", "diou", "giou", "siou", "wiou")),
+    "cls_loss": Argument(None, "class loss; without it the head's own", ("bce", "focal", "varifocal")),
+    "cls_scale": Argument(None, "factor of the class loss; without it one that suits cls_loss", open=True),
+    "focal_alpha": Argument(0.25, "focal: weight of positives", high=1),
+    "focal_gamma": Argument(2.0, "focal: how much easy examples are silenced"),
+    "vfl_alpha": Argument(0.75, "varifocal: weight of negatives", high=1),
+    "vfl_gamma": Argument(2.0, "varifocal: how much easy negatives are silenced"),
+    "siou_theta": Argument(4.0, "siou: exponent of the shape cost", low=1),
+    "wiou_version": Argument(3, "wiou: 1 is static, 3 follows the running mean; not 2", kind=int, low=1, high=3),
+    "wiou_alpha": Argument(1.9, "wiou: base of the focusing", low=1, open=True),
+    "wiou_delta": Argument(3.0, "wiou: outlier degree that is left as it is", open=True),
+    "wiou_updates": Argument(7000, "wiou: batches that the running mean remembers", kind=int, low=1),
+}
+"""The fields of `train.criterion.LossSettings`, which says more about them."""
+
+OWN: dict[str, Argument] = {**LOSS}
+"""Our arguments by name. Each reaches the trainer as `args.<name>`, and with it args.yaml and every checkpoint."""
+
+DEFAULTS: dict[str, Any] = {name: argument.default for name, argument in OWN.items()}
+
+COMMAND_DEFAULTS: dict[str, Any] = {
+    "data": str(PROJECT / "rsna.yaml"),
+    "project": str(PROJECT / "runs"),
+    "name": "train",
+    "iou": 0.4,  # of the non-maximum suppression before scoring: what evaluate/score.py does
+}
+"""Where the command differs from `yolo train`."""
+
+_EXTRA = ("save_dir", "augmentations")  # known to Ultralytics, though not in its configuration file
+_MODES_AND_TASKS = ("train", "detect")
+
+
+@cache
+def ultralytics_defaults() -> dict[str, Any]:
+    """Ultralytics' arguments and their defaults, without importing it.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    import yaml
+
+    spec = importlib.util.find_spec("ultralytics")
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(
+            "ultralytics is not installed. Set up the environment with `make setup` and use .venv/bin/python."
+        )
+    file = Path(next(iter(spec.submodule_search_locations))) / "cfg" / "default.yaml"
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
+def parse(words: Sequence[str]) -> dict[str, Any]:
+    """Read the command line's words: the grammar of `yolo train`, with our arguments besides.
+
+    `name=value`, spaces around the equals sign allowed; a bare name sets a switch (`resume`); `cfg=file.yaml` brings
+    arguments that those on the command line override; leading dashes are forgiven.
+
+    Returns:
+        What was given, by name, our own arguments checked.
+
+    Raises:
+        UserError: A name is unknown (the nearest is suggested), or a value is missing or not allowed.
+    """
+    given: dict[str, Any] = {}
+    for word in _join(words):
+        word = word.removeprefix("--").removesuffix(",")
+        name, equals, text = (part.strip() for part in word.partition("="))
+        if equals:
+            if not text:
+                raise UserError(f"{name}: has no value; write {name}=VALUE")
+            given[name] = text if name in {"name", "project"} and text.lower() != "none" else to_value(text)
+        elif name in _MODES_AND_TASKS:
+            continue
+        elif isinstance({**ultralytics_defaults(), **DEFAULTS}.get(name), bool):
+            given[name] = True
+        else:
+            _refuse_unknown(name)
+            raise UserError(f"{name}: has no value; write {name}=VALUE")
+    if given.get("cfg"):
+        given = {**_read_file(Path(str(given["cfg"]))), **given}
+    given.pop("cfg", None)
+    for name in given:
+        _refuse_unknown(name)
+    for name, only in (("mode", "train"), ("task", "detect")):
+        if given.pop(name, only) != only:
+            raise UserError(f"{name}: expected {only}; this command trains detectors. Use `yolo` for anything else.")
+    return {name: OWN[name].check(name, value) if name in OWN else value for name, value in given.items()}
+
+
+def to_value(text: str) -> Any:
+    """A value as Ultralytics reads it: None, True, False, a Python literal, or else the text itself."""
+    constant = {"none": None, "true": True, "false": False}
+    if text.lower() in constant:
+        return constant[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
+
+
+def help_text() -> str:
+    """Our arguments and differing defaults, for --help."""
+    lines = ["our arguments (name=default):"] if OWN else []
+    for name, argument in OWN.items():
+        choices = f" ({', '.join(argument.choices)})" if argument.choices else ""
+        lines.append(f"  {f'{name}={argument.default}':<26}{argument.help}{choices}")
+    lines += [
+        "",
+        "every argument of `yolo train` works too: https://docs.ultralytics.com/modes/train/#train-settings",
+        "defaults that differ from it:",
+        "  data=rsna.yaml            of the project",
+        "  project=runs              of the project; a relative one is relative to the current folder",
+        "  iou=0.4                   of non-maximum suppression in validation, as in evaluate/score.py",
+        "  model=                    has none: name weights or a model's YAML",
+    ]
+    return "\n".join(lines).strip()
+
+
+def _join(words: Sequence[str]) -> list[str]:
+    """Put together what the shell has taken apart: `name = value` and lists with spaces."""
+    joined: list[str] = []
+    for word in words:
+        before = joined[-1] if joined else ""
+        open_list = before.count("[") + before.count("(") > before.count("]") + before.count(")")
+        after_equals = before.endswith("=") and "=" not in word
+        if before and (word.startswith("=") or after_equals or open_list):
+            joined[-1] += word
+        else:
+            joined.append(word)
+    return joined
+
+
+def _read_file(file: Path) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"cfg: {file} cannot be read ({reason}); expected a YAML of arguments.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"cfg: {file} holds no arguments; expected a YAML with lines such as `lr0: 0.003`.")
+    return content
+
+
+def _refuse_unknown(name: str) -> None:
+    known = [*ultralytics_defaults(), *_EXTRA, *OWN]
+    if name in known:
+        return
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    meant = f"did you mean {near[0]}?" if near else "see --help."
+    raise UserError(f"{name}: no such argument; {meant}")

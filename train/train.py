@@ -1,0 +1,69 @@
+"""Command: train a detector, judged by the RSNA score; `name=value` arguments as in `yolo train`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    # Python puts this folder first on the path, where its module names would hide others: put the project there.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
+from collections.abc import Sequence
+
+from common.cli import console, parser, print_warning, run
+from common.paths import shown
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line: everything is `name=value`."""
+    from train.arguments import help_text
+
+    arguments = parser(
+        "python train/train.py",
+        "Train as `yolo train` does, with the RSNA score: after every epoch it is computed on val, stands in "
+        "results.csv beside mAP, and decides about best.pt and early stopping. The best run so far on a data set is "
+        "runs/best.pt.",
+        "  python train/train.py model=yolov8m.pt epochs=50\n"
+        "  python train/train.py model=basic-cnn.yaml imgsz=256 iou_loss=siou\n"
+        "  python train/train.py resume=runs/train/weights/last.pt        continue after a kill",
+    )
+    arguments.epilog = f"{help_text()}\n\n{arguments.epilog}"
+    arguments.add_argument("arguments", nargs="*", metavar="name=value", help="see below")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int | None:
+    """Train, update runs/best.pt, and say what to do next."""
+    from train.arguments import parse
+
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or {"-h", "--help"} & set(words):
+        build_parser().parse_args(["--help"])
+    given = parse(words)
+    if "lr0" in given and str(given.get("optimizer", "auto")).lower() == "auto" and not given.get("resume"):
+        print_warning("lr0 is ignored with optimizer=auto (the default); name one, such as optimizer=AdamW.")
+
+    from train.training import run as train
+
+    trained = train(given)
+    outcome, out = trained.outcome, console()
+    out.print(
+        f"\nRSNA score on val  {trained.score:.4f} at confidence {trained.confidence:.3f} (epoch {trained.epoch}); "
+        f"{trained.fixed_score:.4f} at confidence 0.25. The first was chosen on val, and flatters."
+    )
+    out.print(f"this run's best    {shown(trained.weights)}")
+    if outcome.is_best:
+        out.print(f"{shown(outcome.weights)}  is now this run's: the best so far on this data set")
+    else:
+        best = outcome.best
+        out.print(f"{shown(outcome.weights)}  stays that of {shown(Path(best['run']))}, with {best['score']:.4f}")
+    if outcome.put_aside:
+        out.print(f"another data set's best weights, in its place before, are now {shown(outcome.put_aside)}")
+    out.print(f"\nnext: python evaluate/score.py {shown(trained.weights)}")
+    return None
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,210 @@
+"""Ultralytics' trainers with the RSNA score as fitness, our own arguments, and a resume that continues the same curve.
+
+Importing this module sets Ultralytics up for training (quiet, all cores, no download of a font), also in the worker
+processes of a multi-GPU training, which import nothing else of this project. The hooks are internals of the pinned
+version; tests/train/test_trainer.py is their contract.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+from copy import copy, deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from common.errors import UserError
+from common.files import PART
+from evaluate.quiet_ultralytics import import_ultralytics
+from train.arguments import DEFAULTS, LOSS
+
+import_ultralytics(verbose=True)
+import torch
+from ultralytics.cfg import cfg2dict
+from ultralytics.models.rtdetr.train import RTDETRTrainer
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.nn.modules import Detect, RTDETRDecoder
+from ultralytics.nn.modules.head import OBB, Pose, Segment
+from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, USER_CONFIG_DIR, torch_utils
+from ultralytics.utils.torch_utils import unwrap_model
+
+from train import resuming
+from train.criterion import LossSettings, build_criterion
+from train.validation import RSNARTDETRValidator, RSNAValidator, positive_class, without_own_arguments
+
+
+def use_all_cores() -> None:
+    """Let PyTorch have all cores that this process may use; Ultralytics leaves one idle, half of a small machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    torch_utils.NUM_THREADS = cores or 1
+
+
+def provide_font() -> None:
+    """Put matplotlib's font where Ultralytics looks for its own, which it would download at every start."""
+    target = Path(USER_CONFIG_DIR) / "Arial.ttf"
+    if target.exists():
+        return
+    import matplotlib
+
+    part = target.with_name(f"{target.name}.{os.getpid()}{PART}")
+    with contextlib.suppress(OSError):  # a read-only folder: then it is as it was
+        shutil.copyfile(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", part)
+        os.replace(part, target)
+
+
+use_all_cores()
+provide_font()
+
+
+if TYPE_CHECKING:  # the classes that the two below are put before are Ultralytics', and have no types
+    from typing import Any as _Mixin
+else:
+    _Mixin = object
+
+
+class _RSNATraining(_Mixin):
+    """What makes a trainer ours; put before the Ultralytics class that does the rest."""
+
+    validator_class: type[Any]
+    head_class: type[Any]
+    last: Any
+    best: Any
+
+    def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: Any = None) -> None:
+        self._new_best = False
+        # Ultralytics checks every argument against `cfg`: with ours in it, they are known.
+        super().__init__({**DEFAULTS, **cfg2dict(cfg)}, overrides, _callbacks)
+
+    # --- score
+
+    def get_validator(self) -> Any:
+        """The validator that computes the RSNA score."""
+        positive_class(self.data["names"])
+        arguments = without_own_arguments(copy(self.args))
+        return self.validator_class(
+            self.test_loader,
+            save_dir=self.save_dir,
+            args=arguments,
+            _callbacks=self.callbacks,
+        )
+
+    def validate(self) -> tuple[Any, Any]:
+        """Validate, and note whether this epoch is better than all before.
+
+        Of equal epochs the first counts, as in early stopping; the last one only while the score is still 0.
+        """
+        before = self.best_fitness
+        metrics, fitness = super().validate()
+        self._new_best = fitness is not None and (not before or fitness > before)
+        return metrics, fitness
+
+    # --- model and loss
+
+    def get_model(self, *args: Any, **kwargs: Any) -> Any:
+        """The model, if it is a detector of this trainer's kind."""
+        model = super().get_model(*args, **kwargs)
+        head = model.model[-1]
+        if not isinstance(head, self.head_class) or isinstance(head, Segment | Pose | OBB):
+            raise UserError(
+                f"model: its last layer is {type(head).__name__}; expected a detection model, such as yolov8m.pt, "
+                "rtdetr-l.pt or train/models/basic-cnn.yaml."
+            )
+        return model
+
+    def set_class_weights(self) -> None:
+        """The last step before the model is copied for its running average: the loss is put in here."""
+        super().set_class_weights()
+        self._install_criterion()
+
+    def _install_criterion(self) -> None:
+        """Put in the loss that was asked for. What Ultralytics has by itself is left as it is."""
+        settings = LossSettings(**{name: getattr(self.args, name) for name in LOSS})
+        if settings.iou_loss or settings.cls_loss or settings.cls_scale is not None:
+            model: Any = unwrap_model(self.model)
+            model.criterion = build_criterion(model, settings, epochs_done=self.start_epoch)
+
+    # --- checkpoints
+
+    def save_model(self) -> Any:
+        """Save last.pt, and best.pt if this epoch is the best, each whole or not at all."""
+        last, best = self.last, self.best
+        self.last, self.best = Path(f"{last}{PART}"), Path(f"{best}{PART}")
+        try:
+            saved = super().save_model()
+        finally:
+            part, best_part = self.last, self.best
+            self.last, self.best = last, best
+        resuming.save_state(self)
+        if self._new_best and best_part.exists():
+            os.replace(best_part, best)
+        best_part.unlink(missing_ok=True)
+        os.replace(part, last)
+        resuming.remove_states(self.wdir, but_of=self.epoch)
+        return saved
+
+    def final_eval(self) -> None:
+        """Strip the checkpoints of what only a resume needs, and validate the best."""
+        if RANK in {-1, 0}:
+            resuming.remove_states(self.wdir)
+        super().final_eval()
+
+    # --- resume
+
+    def check_resume(self, overrides: dict[str, Any]) -> None:
+        """Take over the checkpoint's arguments; besides what Ultralytics allows, `epochs` may change."""
+        super().check_resume({k: v for k, v in overrides.items() if k != "epochs"})
+        for name, default in DEFAULTS.items():  # a checkpoint of an earlier version lacks the latest of ours
+            if not hasattr(self.args, name):
+                setattr(self.args, name, default)
+        if self.resume and overrides.get("epochs"):
+            self.args.epochs = overrides["epochs"]
+
+    def resume_training(self, ckpt: Any) -> None:
+        """Continue where the checkpoint was written, as if nothing had happened."""
+        super().resume_training(ckpt)
+        if ckpt is None or not self.resume:
+            return
+        start: int = self.start_epoch
+        model: Any = unwrap_model(self.model)
+        stock = getattr(model, "criterion", None)
+        self._install_criterion()  # in place of the stock one, which the parent gives end-to-end heads here
+        if getattr(model, "criterion", None) is not stock:
+            self.ema.ema.criterion = deepcopy(model.criterion)  # as at the start, where WIoU's mean is shared
+        if not resuming.load_state(self, epoch=start - 1):
+            LOGGER.warning("No full state beside last.pt: continuing from the averaged weights, as Ultralytics does.")
+        if RANK in {-1, 0}:
+            resuming.cut_results(self.csv, start)
+
+    def run_callbacks(self, event: str) -> None:
+        """Besides the callbacks: make an epoch's random numbers depend on nothing but the seed and its number."""
+        if event == "on_train_epoch_start":
+            self._seed_epoch()
+        super().run_callbacks(event)
+
+    def _seed_epoch(self) -> None:
+        seed = self.args.seed + 1 + RANK + 10_007 * (self.epoch + 1)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002  # the generator that augmentation draws from
+        torch.manual_seed(seed)
+        loader = self.train_loader
+        if loader.num_workers == 0:  # else the workers have prepared the epoch's first batches already
+            loader.generator.manual_seed(seed % 2**63)
+            loader.reset()
+
+
+class RSNATrainer(_RSNATraining, DetectionTrainer):
+    """Trains YOLO models, with end-to-end heads or without, and convolutional networks."""
+
+    validator_class = RSNAValidator
+    head_class = Detect
+
+
+class RSNARTDETRTrainer(_RSNATraining, RTDETRTrainer):
+    """Trains RT-DETR."""
+
+    validator_class = RSNARTDETRValidator
+    head_class = RTDETRDecoder

@@ -1,0 +1,286 @@
+"""One training from its arguments to `runs/best.pt`: what the command `train/train.py` does."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError, WorkError
+from common.paths import PROJECT, shown
+from evaluate.quiet_ultralytics import import_ultralytics
+from train.arguments import COMMAND_DEFAULTS, DEFAULTS, LOSS, ultralytics_defaults
+from train.best import Outcome, data_fingerprint, offer
+
+MODELS = PROJECT / "train" / "models"
+_MAY_CHANGE = {
+    *("epochs", "imgsz", "batch", "device", "close_mosaic", "save_period", "workers", "cache", "patience", "time"),
+    *("freeze", "val", "plots", "channels_last", "save_dir", "exist_ok", "resume", "model", "data", "project", "name"),
+    "verbose",
+}
+"""What a resumed training may be told anew."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training: its best weights, epoch (from 1), RSNA score and confidence on val, and best.pt's fate."""
+
+    weights: Path
+    epoch: int
+    score: float
+    confidence: float
+    fixed_score: float
+    outcome: Outcome
+
+
+def run(given: Mapping[str, Any]) -> Trained:
+    """Train as `train.arguments.parse` has read it, and take the run into account in best.pt.
+
+    Raises:
+        UserError: Data, weights or an argument's value are not usable, or there is nothing to resume.
+        WorkError: Weights cannot be downloaded, or the training ended without a checkpoint.
+    """
+    wanted = {**COMMAND_DEFAULTS, **{name: value for name, value in given.items() if value is not None}}
+    project = Path(str(wanted["project"])).expanduser().absolute()
+    wanted["project"] = os.fspath(project)
+    resume = wanted.pop("resume", False)
+    if resume:
+        last = _find_last(resume, wanted.get("model"), project, given.get("name"))
+        return _resume(last, given, project)
+    wanted["data"] = os.fspath(_find_data(Path(str(wanted["data"]))))
+    model, download = _find_model(wanted.get("model"))
+    import_ultralytics(offline=not download, verbose=True)
+    _check_arguments(wanted)
+    if download:
+        _download(model)
+    data = _check_data(wanted["data"])
+    wanted["model"] = os.fspath(model)
+    trainer = _trainer_class(model)(overrides=wanted)
+    trainer.train()
+    return _finish(trainer.save_dir, wanted["data"], data, project)
+
+
+def _resume(last: Path, given: Mapping[str, Any], project: Path) -> Trained:
+    import_ultralytics(verbose=True)
+    from ultralytics.nn.tasks import load_checkpoint
+    from ultralytics.utils.torch_utils import strip_optimizer
+
+    model, checkpoint = load_checkpoint(last)
+    arguments = checkpoint["train_args"]
+    run_dir = last.resolve().parent.parent
+    if checkpoint.get("optimizer") is None or checkpoint.get("epoch", -1) < 0:
+        raise UserError(
+            f"resume: the training of {shown(last)} is finished, and its optimizer is no longer kept. To train on from "
+            f"its weights, start a new one: python train/train.py model={shown(last)} epochs=N"
+        )
+    changed = [
+        f"{name}={value}"
+        for name, value in given.items()
+        if name not in _MAY_CHANGE and value != {**ultralytics_defaults(), **DEFAULTS, **arguments}.get(name)
+    ]
+    if changed:
+        raise UserError(
+            f"resume: {', '.join(changed)} cannot change in the middle of a training ({shown(last)}). Leave it out, or "
+            "start a new training without resume."
+        )
+    data_yaml = _find_data(Path(str(given.get("data") or arguments["data"])))
+    data = _check_data(os.fspath(data_yaml))
+    epochs = given.get("epochs") or arguments["epochs"]
+    done = checkpoint["epoch"] + 1
+    stopper = checkpoint.get("stopper") or {}
+    patience = given.get("patience", arguments.get("patience")) or float("inf")
+    if done >= epochs or (not given.get("epochs") and done - stopper.get("best_epoch", done) >= patience):
+        # All epochs are done; it was killed during the last validation.
+        from train import resuming
+
+        for file in (last, last.with_name("best.pt")):
+            if file.is_file():
+                strip_optimizer(file)
+        resuming.remove_states(last.parent)
+        return _finish(run_dir, os.fspath(data_yaml), data, project)
+    again = {name: given[name] for name in given.keys() & (_MAY_CHANGE - {"model", "project", "name", "exist_ok"})}
+    again |= {"resume": os.fspath(last), "data": os.fspath(data_yaml), "save_dir": os.fspath(run_dir)}
+    trainer = _class_for_head(model)(overrides=again)
+    trainer.train()
+    return _finish(run_dir, os.fspath(data_yaml), data, project)
+
+
+def _check_arguments(wanted: Mapping[str, Any]) -> None:
+    """Refuse wrong values before the data are converted or a folder is made."""
+    from ultralytics.cfg import get_cfg
+
+    from train.criterion import LossSettings
+
+    try:
+        get_cfg({**ultralytics_defaults(), **DEFAULTS}, dict(wanted))
+    except (TypeError, ValueError, SyntaxError) as error:
+        raise UserError(" ".join(str(error).split())[:300]) from error
+    LossSettings(**{name: wanted[name] for name in LOSS if name in wanted})
+
+
+def _finish(run_dir: Path, data_yaml: str, data: Mapping[str, Any], project: Path) -> Trained:
+    import yaml
+
+    weights = run_dir / "weights" / "best.pt"
+    epoch, score, confidence, fixed_score = best_epoch(run_dir / "results.csv")
+    if not weights.is_file():
+        raise WorkError(f"{shown(weights)}: the training left no weights. Its own messages above say why.")
+    arguments = yaml.safe_load((run_dir / "args.yaml").read_text(encoding="utf-8"))
+    outcome = offer(project, weights, score, data_fingerprint(data), data_yaml, arguments)
+    return Trained(weights, epoch, score, confidence, fixed_score, outcome)
+
+
+def best_epoch(results: Path) -> tuple[int, float, float, float]:
+    """The epoch of highest RSNA score, the first of equals, in a training's results.csv.
+
+    Returns:
+        Epoch (from 1), score, the confidence of that score, score at the fixed confidence.
+
+    Raises:
+        WorkError: There is no such file, or no epoch in it.
+    """
+    from train.validation import CONFIDENCE, FIXED_SCORE, SCORE
+
+    try:
+        with open(results, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        best = max(rows, key=lambda row: float(row[SCORE]))
+        return int(best["epoch"]), float(best[SCORE]), float(best[CONFIDENCE]), float(best[FIXED_SCORE])
+    except (OSError, ValueError, KeyError) as error:
+        raise WorkError(f"{shown(results)}: no epoch with an RSNA score; the training ended before one.") from error
+
+
+def _find_data(data: Path) -> Path:
+    """The data YAML, also named by the data set's folder or relative to the project."""
+    for place in (data, PROJECT / data):
+        if (place / "data.yaml").is_file():
+            return (place / "data.yaml").absolute()
+        if place.is_file():
+            return place.absolute()
+    raise UserError(
+        f"data: {data}: no such data YAML or data set folder. Check the path; python convert/rsna_to_yolo.py makes a "
+        "data set, and data=rsna.yaml (the default) names it."
+    )
+
+
+def _check_data(data: str) -> dict[str, Any]:
+    """The data YAML's content as Ultralytics sees it, the data converted by its `download:` if they are not there."""
+    from ultralytics.data.utils import check_det_dataset
+
+    import train.trainer  # noqa: F401  # which provides the font that Ultralytics would download here
+
+    try:
+        return check_det_dataset(data)
+    except Exception as error:
+        reason = " ".join(str(error).split("Note dataset")[0].split())[:300]
+        raise UserError(f"data: {shown(Path(data))}: {reason}. Convert the data first, or correct the YAML.") from error
+
+
+def _find_model(model: Any) -> tuple[Path, bool]:
+    """The model's file, and whether it has yet to be downloaded."""
+    if model is None:
+        raise UserError(
+            f"model: missing; name weights (model=yolov8m.pt) or a model's YAML (model={shown(MODELS)}/basic-cnn.yaml)"
+        )
+    path = Path(str(model)).expanduser()
+    for place in (path, PROJECT / path, MODELS / path.name, PROJECT / ".cache" / "weights" / path.name):
+        if place.is_file():
+            return place.absolute(), False
+    if path.suffix in {".yaml", ".yml"} or not path.suffix:
+        import_ultralytics(verbose=True)
+        from ultralytics.utils.checks import check_yaml
+
+        try:  # yolov8n.yaml is derived from Ultralytics' yolov8.yaml
+            from ultralytics.nn.tasks import yaml_model_load
+
+            yaml_model_load(path)
+            return path, False
+        except Exception:
+            found = check_yaml(str(path), hard=False)
+        if found:
+            return Path(found), False
+    if path.suffix == ".pt" and path.name == str(path):
+        return PROJECT / ".cache" / "weights" / path.name, True
+    raise UserError(
+        f"model: {path}: no such file. Name weights (.pt), a model's YAML, or one of Ultralytics' such as yolov8m.pt"
+    )
+
+
+def _download(target: Path) -> None:
+    from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
+
+    if target.name not in GITHUB_ASSETS_NAMES:
+        raise UserError(
+            f"model: {target.name}: no such file, and none that Ultralytics publishes. Check the name and the path."
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        attempt_download_asset(target)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120]
+        raise WorkError(
+            f"model: {target.name} is not here and cannot be downloaded ({reason}). Fetch it elsewhere from "
+            f"https://github.com/ultralytics/assets/releases and put it into {shown(target.parent)}/"
+        ) from error
+    if not target.is_file():
+        raise WorkError(f"model: {target.name} is not here and its download failed. Check the network, and try again.")
+
+
+def _trainer_class(model: Path) -> Any:
+    """RT-DETR has a trainer of its own; which one is needed shows in the model's last layer."""
+    from train.trainer import RSNARTDETRTrainer, RSNATrainer
+
+    if model.suffix == ".pt":
+        from ultralytics.nn.tasks import load_checkpoint
+
+        try:
+            return _class_for_head(load_checkpoint(model)[0])
+        except UserError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(
+                f"model: {shown(model)}: cannot be loaded as weights ({reason}); expected a checkpoint as Ultralytics "
+                "writes it."
+            ) from error
+    from ultralytics.nn.tasks import yaml_model_load
+
+    try:
+        head = yaml_model_load(model)["head"][-1][2]
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        raise UserError(f"model: {shown(model)}: no YAML of a model ({reason}); see train/models/.") from error
+    return RSNARTDETRTrainer if head == "RTDETRDecoder" else RSNATrainer
+
+
+def _class_for_head(model: Any) -> Any:
+    from ultralytics.nn.modules import RTDETRDecoder
+
+    from train.trainer import RSNARTDETRTrainer, RSNATrainer
+
+    return RSNARTDETRTrainer if isinstance(model.model[-1], RTDETRDecoder) else RSNATrainer
+
+
+def _find_last(resume: Any, model: Any, project: Path, name: Any) -> Path:
+    """The last.pt that is meant: named by `resume`, by `model`, by the run's `name`, or else the newest."""
+    for named in (resume, model):
+        if isinstance(named, str) and named.endswith(".pt") and Path(named).name.startswith(("last", "epoch")):
+            if Path(named).is_file():
+                return Path(named).absolute()
+            raise UserError(f"resume: {named}: no such file; expected a training's weights/last.pt.")
+    if isinstance(resume, str):
+        last = Path(resume) / "weights" / "last.pt"
+        if last.is_file():
+            return last.absolute()
+        raise UserError(f"resume: {resume}: expected a training's folder with weights/last.pt, or that file.")
+    pattern = f"{name}/weights/last.pt" if name else "**/weights/last.pt"
+    found = sorted(project.glob(pattern), key=lambda file: file.stat().st_mtime_ns)
+    if not found:
+        raise UserError(
+            f"resume: no {shown(project)}/{pattern}; a training can be resumed once its first epoch is done. Start it "
+            "anew with the same command without resume, or name the checkpoint: resume=<run>/weights/last.pt"
+        )
+    return found[-1].absolute()
