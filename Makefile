@@ -46,7 +46,7 @@ bench: $(STAMP)  ## speed against named alternatives, kept in benchmarks/RESULTS
 	@$(BIN)/python benchmarks/run.py
 
 lock: $(UV)  ## requirements.lock anew from pyproject.toml
-	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+	@$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 		--extra dev --extra headless --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
 
 clean:  ## remove the environment and caches; data sets and runs stay
