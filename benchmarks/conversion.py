@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from common.cli import console, parser, run
+from common.cores import available_cores
 
 RSNA_IMAGES = 26_684
 DRAWN = 24
@@ -167,7 +168,7 @@ def _whole(folder: Path, naive_seconds: float) -> dict[str, Any]:
     seconds = perf_counter() - start
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with status {process.returncode}")
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
     return {
         "what": f"convert {RSNA_IMAGES:,} RSNA files ({cores} processes, start to end; largest process {peak:.0f} MB)",
         "seconds": seconds,

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from common.cli import console, parser, run
+from common.cores import available_cores
 
 RESULTS = Path(__file__).resolve().parent / "RESULTS.md"
 _BEGIN, _END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
@@ -43,7 +44,6 @@ def write_rows(rows: list[dict[str, Any]], path: Path = RESULTS) -> None:
 def _circumstances() -> list[str]:
     import datetime
     import importlib.metadata as metadata
-    import os
     import platform
     import subprocess
 
@@ -59,7 +59,7 @@ def _circumstances() -> list[str]:
         )
     versions = ", ".join(f"{package} {metadata.version(package)}" for package in ("numpy", "pandas", "pydicom"))
     return [
-        f"Command: `make bench`. Machine: {name}, {len(os.sched_getaffinity(0))} cores. Python "
+        f"Command: `make bench`. Machine: {name}, {available_cores()} cores. Python "
         f"{platform.python_version()}, {versions}, OpenCV {metadata.version('opencv-python-headless')}.",
         f"Commit {commit.stdout.strip() or 'unknown'}{' with changes' if changed.stdout.strip() else ''}, "
         f"{datetime.date.today().isoformat()}.",

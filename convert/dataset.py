@@ -1,4 +1,4 @@
-"""A YOLO data set on disk: what lies where, how it is begun, finished and read.
+"""A YOLO data set on disk: what lies where, how it is begun and finished.
 
 data.yaml                   for Ultralytics; names no absolute path, so the folder can be moved
 train.txt val.txt test.txt  the pictures of each split; challenge.txt: those without a known truth
@@ -206,22 +206,6 @@ def _yaml(class_names: list[str], train: str, val: str) -> str:
         "channels: 1  # grey pictures stay one channel; pretrained RGB stems are summed, which changes no activation\n"
         f"{names}"
     )
-
-
-def read_manifest(output: Path) -> pd.DataFrame:
-    """Read a finished data set's manifest.
-
-    Returns:
-        Columns `MANIFEST_COLUMNS`; ids are text, `boxes`, `fold` and `age` nullable integers.
-
-    Raises:
-        UserError: The data set is not there or not finished.
-    """
-    if not is_finished(output):
-        raise UserError(f"{shown(output)}: no {_MANIFEST} in it, so it is no finished data set. Run the converter.")
-    text = ["image_id", "split", "patient_id", "label", "view", "sex", "stored", "source", "picture"]
-    kinds: dict[str, Any] = {**dict.fromkeys(text, str), "fold": "Int64", "boxes": "Int64", "age": "Int64"}
-    return pd.read_csv(output / _MANIFEST, dtype=kinds, keep_default_na=False, na_values=[""])
 
 
 def reasons(rejected: pd.DataFrame, most: int = 12) -> Iterable[tuple[str, int]]:

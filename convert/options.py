@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
+from common.cores import available_cores
 from common.errors import UserError
 
 
@@ -13,8 +13,8 @@ def add_split_options(parser: argparse.ArgumentParser) -> None:
     """How images are divided."""
     group = parser.add_argument_group("splits")
     add = group.add_argument
-    add("--val", type=_share, default=0.1, metavar="SHARE", help="share of the images for tuning")
-    add("--test", type=_share, default=0.1, metavar="SHARE", help="share of the images for reporting")
+    add("--val", type=share, default=0.1, metavar="SHARE", help="share of the images for tuning")
+    add("--test", type=share, default=0.1, metavar="SHARE", help="share of the images for reporting")
     add("--val-ids", type=Path, metavar="FILE", help="the images for tuning instead: a CSV, or one id a line")
     add("--test-ids", type=Path, metavar="FILE", help="the images for reporting instead")
     add(
@@ -41,7 +41,7 @@ def add_work_options(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="scale pictures down to this longest side (default: keep them, which is faster and loses nothing)",
     )
-    group.add_argument("--workers", type=_workers, default=_cores(), metavar="N", help="processes")
+    group.add_argument("--workers", type=_workers, default=available_cores(), metavar="N", help="processes")
     again = group.add_mutually_exclusive_group()
     again.add_argument(
         "--resume",
@@ -62,11 +62,8 @@ def check(args: argparse.Namespace) -> None:
         raise UserError(f"--val {args.val} and --test {args.test} leave nothing to train on: keep their sum below 1.")
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _share(text: str) -> float:
+def share(text: str) -> float:
+    """A number from 0 to 1, as an argument."""
     return _number(text, 0, 1, "a share between 0 and 1")
 
 

@@ -17,13 +17,14 @@ import argparse
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from common.cli import parser, progress, run
+from common.cores import available_cores
 from common.errors import UserError, WorkError
 from common.files import PART, write_atomic, write_json
+from convert.options import share
 
 if TYPE_CHECKING:
     from convert.population import Case
@@ -60,10 +61,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--test-images", type=_count(0), default=40, metavar="N", help="test images, which have no labels")
     add("--size", type=_size, default=1024, metavar="PIXELS", help="pictures are square; RSNA's are 1024")
     add("--seed", type=_count(0), default=0, help="decides everything that is drawn")
-    add("--workers", type=_count(1), default=_cores(), metavar="N", help="processes")
+    add("--workers", type=_count(1), default=available_cores(), metavar="N", help="processes")
     add(
         "--odd-encodings",
-        type=_share,
+        type=share,
         default=0.05,
         metavar="SHARE",
         help="share of files stored in other ways than RSNA's JPEG: other compressions, 12 and 16 bit, inverted, ...",
@@ -253,10 +254,6 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object
     write_atomic(path, text.getvalue())
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _count(least: int) -> Any:
     def parse(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
@@ -271,16 +268,6 @@ def _size(text: str) -> int:
     if size % 2:  # the encoder for JPEG Lossless cannot do odd numbers of pixels
         raise argparse.ArgumentTypeError(f"{text!r} is odd, expected an even number of pixels")
     return size
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0 and 1")
-    return value
 
 
 if __name__ == "__main__":

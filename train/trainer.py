@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common.cores import available_cores
 from common.errors import UserError
 from common.files import PART
 from evaluate.quiet_ultralytics import import_ultralytics
@@ -39,8 +40,7 @@ from train.validation import RSNARTDETRValidator, RSNAValidator, positive_class,
 
 def use_all_cores() -> None:
     """Let PyTorch have all cores that this process may use; Ultralytics leaves one idle, half of a small machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch_utils.NUM_THREADS = cores or 1
+    torch_utils.NUM_THREADS = available_cores()
 
 
 def provide_font() -> None:
