@@ -47,7 +47,7 @@ bench: $(STAMP)  ## speed against named alternatives, kept in benchmarks/RESULTS
 
 lock: $(UV)  ## requirements.lock anew from pyproject.toml
 	@$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 \
-		--extra dev --extra headless --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
+		--extra dev --extra headless --extra ray --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
 
 clean:  ## remove the environment and caches; data sets and runs stay
 	rm -rf $(VENV) .uv .cache .pytest_cache .mypy_cache .ruff_cache *.egg-info

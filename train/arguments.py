@@ -9,81 +9,14 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib.util
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 from common.paths import PROJECT
-
-
-@dataclass(frozen=True)
-class Argument:
-    """One argument of our own.
-
-    Attributes:
-        default: Its value when it is not given; None where the model has a default of its own.
-        help: One line.
-        choices: The values there are; empty for a number.
-        kind: Of a number: int or float.
-        low: The least number allowed.
-        high: The greatest number allowed.
-        open: Whether `low` itself is not allowed.
-    """
-
-    default: Any
-    help: str
-    choices: tuple[str, ...] = ()
-    kind: type[int] | type[float] = float
-    low: float = 0
-    high: float = math.inf
-    open: bool = False
-
-    def check(self, name: str, value: Any) -> Any:
-        """Give the value in the argument's type.
-
-        Raises:
-            UserError: It is of another type, no choice, or out of range.
-        """
-        if value is None and self.default is None:
-            return None
-        if self.choices:
-            if str(value).lower() in self.choices:
-                return str(value).lower()
-            raise UserError(f"{name}: found {value!r}; expected one of {', '.join(self.choices)}")
-        if not isinstance(value, bool) and isinstance(value, int | float) and self.low <= value <= self.high:
-            whole = self.kind is float or value == math.floor(value)
-            if whole and math.isfinite(value) and not (self.open and value == self.low):
-                return self.kind(value)
-        kind = "a whole number" if self.kind is int else "a number"
-        low = f"more than {self.low:g}" if self.open else f"{self.low:g} or more"
-        high = f", at most {self.high:g}" if self.high < math.inf else ""
-        raise UserError(f"{name}: found {value!r}; expected {kind}, {low}{high}")
-
-
-LOSS: dict[str, Argument] = {
-    "iou_loss": Argument(None, "box loss; without it the head's own", ("ciou", "diou", "giou", "siou", "wiou")),
-    "cls_loss": Argument(None, "class loss; without it the head's own", ("bce", "focal", "varifocal")),
-    "cls_scale": Argument(None, "factor of the class loss; without it one that suits cls_loss", open=True),
-    "focal_alpha": Argument(0.25, "focal: weight of positives", high=1),
-    "focal_gamma": Argument(2.0, "focal: how much easy examples are silenced"),
-    "vfl_alpha": Argument(0.75, "varifocal: weight of negatives", high=1),
-    "vfl_gamma": Argument(2.0, "varifocal: how much easy negatives are silenced"),
-    "siou_theta": Argument(4.0, "siou: exponent of the shape cost", low=1),
-    "wiou_version": Argument(3, "wiou: 1 is static, 3 follows the running mean; not 2", kind=int, low=1, high=3),
-    "wiou_alpha": Argument(1.9, "wiou: base of the focusing", low=1, open=True),
-    "wiou_delta": Argument(3.0, "wiou: outlier degree that is left as it is", open=True),
-    "wiou_updates": Argument(7000, "wiou: batches that the running mean remembers", kind=int, low=1),
-}
-"""The fields of `train.criterion.LossSettings`, which says more about them."""
-
-OWN: dict[str, Argument] = {**LOSS}
-"""Our arguments by name. Each reaches the trainer as `args.<name>`, and with it args.yaml and every checkpoint."""
-
-DEFAULTS: dict[str, Any] = {name: argument.default for name, argument in OWN.items()}
+from train.options import DEFAULTS, OWN
 
 COMMAND_DEFAULTS: dict[str, Any] = {
     "data": str(PROJECT / "rsna.yaml"),

@@ -21,7 +21,7 @@ from common.cores import available_cores
 from common.errors import UserError
 from common.files import PART
 from evaluate.quiet_ultralytics import import_ultralytics
-from train.arguments import DEFAULTS, LOSS
+from train.options import DEFAULTS, LOSS
 
 import_ultralytics(verbose=True)
 import torch
@@ -35,6 +35,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 
 from train import resuming
 from train.criterion import LossSettings, build_criterion
+from train.dataset import RSNADataset, build_dataset
 from train.validation import RSNARTDETRValidator, RSNAValidator, positive_class, without_own_arguments
 
 
@@ -71,6 +72,7 @@ class _RSNATraining(_Mixin):
 
     validator_class: type[Any]
     head_class: type[Any]
+    takes_rectangles: bool
     last: Any
     best: Any
 
@@ -101,6 +103,15 @@ class _RSNATraining(_Mixin):
         metrics, fitness = super().validate()
         self._new_best = fitness is not None and (not before or fitness > before)
         return metrics, fitness
+
+    # --- data
+
+    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> RSNADataset:
+        """The data set of training or validation; as Ultralytics', in batches of their own shape for validation."""
+        model: Any = unwrap_model(self.model)
+        stride = max(int(model.stride.max()), 32)
+        rect = self.takes_rectangles and (self.args.rect or mode == "val")
+        return build_dataset(self.args, img_path, batch, self.data, mode, rect=rect, stride=stride)
 
     # --- model and loss
 
@@ -201,6 +212,7 @@ class RSNATrainer(_RSNATraining, DetectionTrainer):
 
     validator_class = RSNAValidator
     head_class = Detect
+    takes_rectangles = True
 
 
 class RSNARTDETRTrainer(_RSNATraining, RTDETRTrainer):
@@ -208,3 +220,4 @@ class RSNARTDETRTrainer(_RSNATraining, RTDETRTrainer):
 
     validator_class = RSNARTDETRValidator
     head_class = RTDETRDecoder
+    takes_rectangles = False  # its attention is trained on squares

@@ -12,8 +12,9 @@ from typing import Any
 from common.errors import UserError, WorkError
 from common.paths import PROJECT, shown
 from evaluate.quiet_ultralytics import import_ultralytics
-from train.arguments import COMMAND_DEFAULTS, DEFAULTS, LOSS, ultralytics_defaults
+from train.arguments import COMMAND_DEFAULTS, ultralytics_defaults
 from train.best import Outcome, data_fingerprint, offer
+from train.options import DEFAULTS, LOSS
 
 MODELS = PROJECT / "train" / "models"
 _MAY_CHANGE = {

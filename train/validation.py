@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from evaluate.metric import BOX_COLUMNS, confidence_sweep
 from evaluate.quiet_ultralytics import import_ultralytics
-from train.arguments import DEFAULTS
+from train.options import DEFAULTS
 
 import_ultralytics(verbose=True)
 from ultralytics.models.rtdetr.val import RTDETRValidator

@@ -12,7 +12,7 @@ import pytest
 
 from common.cli import execute
 from common.errors import UserError
-from train import arguments
+from train import arguments, options
 from train.train import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,16 +60,16 @@ def test_names_and_defaults_are_ultralytics_own():
     from ultralytics.utils import DEFAULT_CFG_DICT
 
     assert arguments.ultralytics_defaults() == DEFAULT_CFG_DICT
-    assert not arguments.OWN.keys() & DEFAULT_CFG_DICT.keys()
+    assert not options.OWN.keys() & DEFAULT_CFG_DICT.keys()
 
 
 def test_loss_arguments_are_those_of_the_criterion():
     from train.criterion import CLS_LOSSES, IOU_LOSSES, LossSettings
 
     fields = {field.name: field.default for field in dataclasses.fields(LossSettings)}
-    assert {name: argument.default for name, argument in arguments.LOSS.items()} == fields
-    assert arguments.LOSS["iou_loss"].choices == IOU_LOSSES
-    assert arguments.LOSS["cls_loss"].choices == CLS_LOSSES
+    assert {name: argument.default for name, argument in options.LOSS.items()} == fields
+    assert options.LOSS["iou_loss"].choices == IOU_LOSSES
+    assert options.LOSS["cls_loss"].choices == CLS_LOSSES
 
 
 def test_a_configuration_file_is_overridden_by_the_command_line(tmp_path):

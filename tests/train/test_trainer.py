@@ -16,7 +16,7 @@ from ultralytics.utils import SETTINGS, torch_utils  # noqa: E402
 
 from common.errors import UserError  # noqa: E402
 from train import trainer as ours  # noqa: E402
-from train.arguments import DEFAULTS  # noqa: E402
+from train.options import DEFAULTS  # noqa: E402
 from train.validation import CONFIDENCE, FIXED_SCORE, SCORE  # noqa: E402
 
 

@@ -11,7 +11,7 @@ from evaluate.quiet_ultralytics import import_ultralytics
 import_ultralytics()
 import torch  # noqa: E402
 
-from train.arguments import DEFAULTS  # noqa: E402
+from train.options import DEFAULTS  # noqa: E402
 from train.validation import (  # noqa: E402
     CONFIDENCE,
     FIXED_SCORE,
