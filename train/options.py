@@ -89,13 +89,18 @@ AUGMENTATION: dict[str, Argument] = {
 }
 """Augmentation that works on one grey channel; see `train.augmentation`."""
 
+CHECKPOINTS: dict[str, Argument] = {
+    "keep_state": Argument(True, "keep at the end what `resume epochs=N` needs to train on", kind=bool),
+}
+"""What a finished training leaves beside its weights; see `train.resuming`."""
+
 TRACKING: dict[str, Argument] = {
     "wandb": Argument(True, "log to Weights & Biases: offline, unless there is a login or WANDB_MODE", kind=bool),
     "group": Argument(None, "W&B group of the run", kind=str),
 }
 """Where a training is logged to; see `train.tracking`."""
 
-OWN: dict[str, Argument] = {**LOSS, **SAMPLING, **AUGMENTATION, **TRACKING}
+OWN: dict[str, Argument] = {**LOSS, **SAMPLING, **AUGMENTATION, **CHECKPOINTS, **TRACKING}
 """Our arguments by name. Each reaches the trainer as `args.<name>`, and with it args.yaml and every checkpoint."""
 
 DEFAULTS: dict[str, Any] = {name: argument.default for name, argument in OWN.items()}

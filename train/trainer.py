@@ -158,10 +158,22 @@ class _RSNATraining(_Mixin):
         return saved
 
     def final_eval(self) -> None:
-        """Strip the checkpoints of what only a resume needs, and validate the best."""
-        if RANK in {-1, 0}:
+        """Strip best.pt of what only a resume needs, and validate it; last.pt too unless its state is to be kept."""
+        if RANK not in {-1, 0}:
+            super().final_eval()
+            return
+        last = self.last
+        if self.args.keep_state and last.exists():
+            self.last = Path(f"{last}{PART}")  # the parent takes best.pt's history from what it strips: from a copy
+            shutil.copyfile(last, self.last)
+        else:
             resuming.remove_states(self.wdir)
-        super().final_eval()
+        try:
+            super().final_eval()
+        finally:
+            if self.last != last:
+                self.last.unlink(missing_ok=True)
+                self.last = last
 
     # --- resume
 

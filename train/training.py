@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.cli import print_warning
 from common.errors import UserError, WorkError
 from common.paths import PROJECT, shown
 from evaluate.quiet_ultralytics import import_ultralytics
@@ -20,7 +21,7 @@ MODELS = PROJECT / "train" / "models"
 _MAY_CHANGE = {
     *("epochs", "imgsz", "batch", "device", "close_mosaic", "save_period", "workers", "cache", "patience", "time"),
     *("freeze", "val", "plots", "channels_last", "save_dir", "exist_ok", "resume", "model", "data", "project", "name"),
-    "verbose",
+    *("verbose", "keep_state"),
 }
 """What a resumed training may be told anew."""
 
@@ -74,8 +75,8 @@ def _resume(last: Path, given: Mapping[str, Any], project: Path) -> Trained:
     run_dir = last.resolve().parent.parent
     if checkpoint.get("optimizer") is None or checkpoint.get("epoch", -1) < 0:
         raise UserError(
-            f"resume: the training of {shown(last)} is finished, and its optimizer is no longer kept. To train on from "
-            f"its weights, start a new one: python train/train.py model={shown(last)} epochs=N"
+            f"resume: {shown(last)} is finished, and what training on would need was not kept. To train on from "
+            f"its weights, start a new training: python train/train.py model={shown(last)} epochs=N"
         )
     changed = [
         f"{name}={value}"
@@ -92,21 +93,34 @@ def _resume(last: Path, given: Mapping[str, Any], project: Path) -> Trained:
     epochs = given.get("epochs") or arguments["epochs"]
     done = checkpoint["epoch"] + 1
     stopper = checkpoint.get("stopper") or {}
+    waited = done - stopper.get("best_epoch", done)
     patience = given.get("patience", arguments.get("patience")) or float("inf")
-    if done >= epochs or (not given.get("epochs") and done - stopper.get("best_epoch", done) >= patience):
-        # All epochs are done; it was killed during the last validation.
+    if done >= epochs or waited >= patience:
+        _warn_finished(last, done, waited if done < epochs else None)
+        # It may have been killed during the last validation, before all was brought to its end.
         from train import resuming
 
-        for file in (last, last.with_name("best.pt")):
-            if file.is_file():
-                strip_optimizer(file)
-        resuming.remove_states(last.parent)
+        best = last.with_name("best.pt")
+        if best.is_file() and load_checkpoint(best)[1].get("optimizer") is not None:
+            strip_optimizer(best)
+        if not given.get("keep_state", arguments.get("keep_state", True)):
+            strip_optimizer(last)
+            resuming.remove_states(last.parent)
         return _finish(run_dir, os.fspath(data_yaml), data, project)
     again = {name: given[name] for name in given.keys() & (_MAY_CHANGE - {"model", "project", "name", "exist_ok"})}
     again |= {"resume": os.fspath(last), "data": os.fspath(data_yaml), "save_dir": os.fspath(run_dir)}
     trainer = _class_for_head(model)(overrides=again)
     trainer.train()
     return _finish(run_dir, os.fspath(data_yaml), data, project)
+
+
+def _warn_finished(last: Path, done: int, waited: int | None) -> None:
+    if waited is None:
+        what, remedy = f"finished after {done} epochs", f"epochs=N, more than {done}"
+    else:
+        what = f"stopped early after {done} epochs, {waited} of them without a better one"
+        remedy = f"patience=N, more than {waited}; 0 never stops"
+    print_warning(f"resume: the training of {shown(last)} is {what}. To train on: resume={shown(last)} {remedy}")
 
 
 def _check_arguments(wanted: Mapping[str, Any]) -> None:

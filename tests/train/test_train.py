@@ -156,9 +156,16 @@ def test_train_twice_then_nothing_to_resume(data_set, cnn, tmp_path, capsys):
     (second,) = (folder for folder in runs.iterdir() if folder.is_dir() and folder.name != "train")
     assert "iou_loss: diou" in (second / "args.yaml").read_text()
 
-    message = failure(["resume", f"project={runs}"], capsys)
-    assert "is finished" in message
-    assert "start a new one" in message
+    assert execute(main, ["resume", f"project={runs}", "name=train"]) == 0
+    said = capsys.readouterr()
+    assert "is finished after 2 epochs. To train on: resume=" in said.err
+    assert "RSNA score on val" in said.out
+    assert execute(main, ["resume", f"project={runs}", "name=train", "epochs=3"]) == 0
+    assert len((runs / "train" / "results.csv").read_text().splitlines()) == 4
+    last = second / "weights" / "last.pt"
+    assert execute(main, [f"resume={last}", "keep_state=False"]) == 0
+    assert sorted(file.name for file in last.parent.iterdir()) == ["best.pt", "last.pt"]
+    assert "was not kept" in failure([f"resume={last}", "epochs=9"], capsys)
     assert "expected a training's weights/last.pt" in failure([f"resume={runs}/no/weights/last.pt"], capsys)
 
 
@@ -193,5 +200,5 @@ def test_killed_in_the_last_validation(data_set, cnn, tmp_path, capsys, monkeypa
             main(words(data_set, cnn, runs))
     assert execute(main, ["resume", f"project={runs}"]) == 0
     assert "RSNA score on val" in capsys.readouterr().out
-    assert sorted(file.name for file in (runs / "train" / "weights").iterdir()) == ["best.pt", "last.pt"]
+    assert sorted(file.name for file in (runs / "train" / "weights").iterdir()) == ["best.pt", "last.pt", "state-1.pt"]
     assert (runs / "best.pt").is_file()

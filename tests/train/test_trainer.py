@@ -58,7 +58,11 @@ def test_results_have_the_rsna_score_beside_map_and_best_is_its_highest_epoch(tr
     assert all(0 <= row[SCORE] <= 1 and row[FIXED_SCORE] <= row[SCORE] for row in found)
     assert trained.best_fitness == max(row[SCORE] for row in found)
     assert trained.metrics[SCORE] == pytest.approx(trained.best_fitness, abs=2e-2)  # best.pt in half precision
-    assert sorted(file.name for file in trained.wdir.iterdir()) == ["best.pt", "last.pt"]
+    assert sorted(file.name for file in trained.wdir.iterdir()) == ["best.pt", "last.pt", "state-2.pt"]
+    best, last = (torch.load(file, weights_only=False) for file in (trained.best, trained.last))
+    assert best["optimizer"] is None
+    assert best["train_results"][SCORE] == last["train_results"][SCORE]
+    assert last["epoch"] == 2
 
 
 @pytest.mark.parametrize(
@@ -156,14 +160,45 @@ def assert_resumes_exactly(train, whole, tmp_path, monkeypatch, kill, **loss):
     last = tmp_path / "cut" / "train" / "weights" / "last.pt"
     resumed = train(tmp_path / "cut", resume=str(last), **loss)
     assert resumed.save_dir == last.parents[1]
-    expected, found = rows(whole.save_dir), rows(resumed.save_dir)
-    assert [row["epoch"] for row in found] == [row["epoch"] for row in expected] == [1, 2, 3]
-    for column in expected[0].keys() - {"time"}:
-        assert [row[column] for row in found] == pytest.approx([row[column] for row in expected], rel=1e-4, abs=2e-5)
+    assert [row["epoch"] for row in rows(whole.save_dir)] == [1, 2, 3]
+    assert_same_curve(resumed.save_dir, whole.save_dir)
     for name, weights in torch.load(whole.best, weights_only=False)["model"].state_dict().items():
         again = torch.load(resumed.best, weights_only=False)["model"].state_dict()[name]
         assert torch.allclose(weights.float(), again.float(), atol=1e-3), name
-    assert sorted(file.name for file in resumed.wdir.iterdir()) == ["best.pt", "last.pt"]
+    assert sorted(file.name for file in resumed.wdir.iterdir()) == ["best.pt", "last.pt", "state-2.pt"]
+
+
+def assert_same_curve(found: Path, expected: Path):
+    assert [row["epoch"] for row in rows(found)] == [row["epoch"] for row in rows(expected)]
+    for column in rows(expected)[0].keys() - {"time"}:
+        values = [row[column] for row in rows(expected)]
+        assert [row[column] for row in rows(found)] == pytest.approx(values, rel=1e-4, abs=2e-5), column
+
+
+def test_more_epochs_after_a_finished_training_are_those_of_a_longer_one(train, tmp_path):
+    # With a learning rate that does not depend on the number of epochs, there must be no seam.
+    constant = {"lrf": 1.0, "close_mosaic": 0}
+    longer = train(tmp_path / "longer", epochs=3, **constant)
+    shorter = train(tmp_path / "shorter", epochs=2, **constant)
+    resumed = train(tmp_path / "shorter", epochs=3, resume=str(shorter.last), **constant)
+    assert resumed.save_dir == shorter.save_dir
+    assert_same_curve(resumed.save_dir, longer.save_dir)
+
+
+def test_nothing_but_the_weights_is_left_if_the_state_is_not_to_be_kept(train, tmp_path):
+    trainer = train(tmp_path, epochs=1, keep_state=False)
+    assert sorted(file.name for file in trainer.wdir.iterdir()) == ["best.pt", "last.pt"]
+    assert torch.load(trainer.last, weights_only=False)["optimizer"] is None
+
+
+def test_checkpoints_every_n_epochs_are_weights_to_start_from(train, tmp_path):
+    trainer = train(tmp_path / "first", save_period=2, lr0=0.0)
+    assert {file.name for file in trainer.wdir.glob("epoch*.pt")} == {"epoch0.pt", "epoch2.pt"}
+    started = train(tmp_path / "second", model=str(trainer.wdir / "epoch2.pt"), epochs=1, lr0=0.0)
+    before, after = (torch.load(one.best, weights_only=False)["model"].state_dict() for one in (trainer, started))
+    for name in before:
+        if "running" not in name and "num_batches" not in name:
+            assert torch.equal(before[name], after[name]), name
 
 
 def test_more_epochs_on_resume(train, tmp_path, monkeypatch):
