@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+import yaml
+
+from common.cli import execute
+from evaluate.ensemble import main
+from evaluate.fusion import fuse
+from evaluate.score import main as score
+from evaluate.tables import read_predictions
+
+
+@pytest.fixture(scope="module")
+def folds(data_set, trained, tmp_path_factory):
+    """Two trainings of different folds: each has train, and the half of val that is not its own, for training."""
+    root = tmp_path_factory.mktemp("folds") / "tiny"
+    shutil.copytree(data_set, root)
+    lines = {name: (root / f"{name}.txt").read_text().splitlines() for name in ("train", "val")}
+    halves = lines["val"][:6], lines["val"][6:]  # the patients of the tiny data set are pairs of images
+    runs = root.parent / "runs"
+    for fold in (0, 1):
+        (root / f"fold{fold}_train.txt").write_text("\n".join([*lines["train"], *halves[1 - fold]]) + "\n")
+        (root / f"fold{fold}_val.txt").write_text("\n".join(halves[fold]) + "\n")
+        content = yaml.safe_load((root / "data.yaml").read_text())
+        content |= {"train": f"fold{fold}_train.txt", "val": f"fold{fold}_val.txt"}
+        (root / f"fold{fold}.yaml").write_text(yaml.safe_dump(content))
+        weights = runs / f"fold{fold}" / "weights" / "best.pt"
+        weights.parent.mkdir(parents=True)
+        _copy_trained_on(trained, weights, root / f"fold{fold}.yaml")
+    return root, runs
+
+
+def _copy_trained_on(source, target, data):
+    import torch
+
+    checkpoint = torch.load(source, weights_only=False)
+    checkpoint["train_args"]["data"] = str(data)
+    torch.save(checkpoint, target)
+
+
+def test_members_of_folds_vote_only_on_what_they_have_not_seen(folds, capsys):
+    root, runs = folds
+    assert execute(main, [str(runs), "--data", str(root)]) == 0
+    said = capsys.readouterr().out
+    assert "val   12 images, each seen by 1 to 1 of the members" in said
+    assert "test  12 images, each seen by 2 to 2 of the members" in said
+    fused = read_predictions(runs / "predictions.csv").predictions
+    kept = json.loads((runs / "ensemble.json").read_text())
+    assert kept["images_predicted"] == {"val": [6, 6], "test": [12, 12]}
+
+    # Both members have the same weights: on an image of val one's boxes, on one of test the average of equals.
+    sizes = {f"{split}-{number:02}": (128.0, 128.0) for split in ("val", "test") for number in range(12)}
+    for split in ("val", "test"):
+        parts = [runs / f"fold{fold}" / "ensemble" / f"predictions_{split}.csv" for fold in (0, 1)]
+        tables = [read_predictions(part).predictions for part in parts]
+        if split == "val":
+            assert not set(tables[0]["image_id"]) & set(tables[1]["image_id"])
+            alone = fuse([pd.concat(tables)], [set(sizes)], sizes)
+        else:
+            pd.testing.assert_frame_equal(tables[0], tables[1])
+            alone = fuse([tables[0]], [set(sizes)], sizes)
+        ours = fused[fused["image_id"].str.startswith(split)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(ours, alone, atol=0.011)
+
+    assert execute(score, ["--predictions", str(runs / "predictions.csv"), "--data", str(root), "--no-wandb"]) == 0
+    assert json.loads((runs / "predictions-score" / "score.json").read_text())["tuned_on"] == "val"
+
+
+def test_images_that_every_member_was_trained_on_are_refused(folds, capsys):
+    root, runs = folds
+    assert execute(main, [str(runs / "fold0"), "--data", str(root)]) == 2
+    assert "6 of 12 images of 'val', first val-06, were trained on" in capsys.readouterr().err
+    assert not (runs / "fold0" / "predictions.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["."], "no weights there; expected a .pt file"),
+        (["{runs}", "{runs}/fold0"], "named twice"),
+        (["{runs}", "--iou", "1"], "--iou: found 1.0"),
+    ],
+)
+def test_wrong_words(folds, words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert execute(main, [word.format(runs=folds[1]) for word in words]) == 2
+    assert message in capsys.readouterr().err
