@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib.util
+import textwrap
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 from common.errors import UserError
 from common.paths import PROJECT
 from train.options import DEFAULTS, OWN
+from train.recipes import names, read_recipe
 
 COMMAND_DEFAULTS: dict[str, Any] = {
     "data": str(PROJECT / "rsna.yaml"),
@@ -52,7 +54,7 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
     """Read the command line's words: the grammar of `yolo train`, with our arguments besides.
 
     `name=value`, spaces around the equals sign allowed; a bare name sets a switch (`resume`); `cfg=file.yaml` brings
-    arguments that those on the command line override; leading dashes are forgiven.
+    arguments that those on the command line override, `recipe=` some that both override; leading dashes are forgiven.
 
     Returns:
         What was given, by name, our own arguments checked.
@@ -78,6 +80,8 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
     if given.get("cfg"):
         given = {**_read_file(Path(str(given["cfg"]))), **given}
     given.pop("cfg", None)
+    if given.get("recipe"):
+        given = {**read_recipe(str(given["recipe"])).values(), **given}
     for name in given:
         _refuse_unknown(name)
     for name, only in (("mode", "train"), ("task", "detect")):
@@ -103,6 +107,9 @@ def help_text() -> str:
     for name, argument in OWN.items():
         choices = f" ({', '.join(argument.choices)})" if argument.choices else ""
         lines.append(f"  {f'{name}={argument.default}':<26}{argument.help}{choices}")
+    lines += ["", "recipes (their files in train/recipes/ give the reason for every value):"]
+    for name in names():
+        lines += textwrap.wrap(f"  {f'recipe={name}':<26}{read_recipe(name).about}", 108, subsequent_indent=" " * 28)
     lines += [
         "",
         "every argument of `yolo train` works too: https://docs.ultralytics.com/modes/train/#train-settings",

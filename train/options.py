@@ -100,7 +100,12 @@ TRACKING: dict[str, Argument] = {
 }
 """Where a training is logged to; see `train.tracking`."""
 
-OWN: dict[str, Argument] = {**LOSS, **SAMPLING, **AUGMENTATION, **CHECKPOINTS, **TRACKING}
+RECIPE: dict[str, Argument] = {
+    "recipe": Argument(None, "a named set of arguments, with reasons; what you give besides counts", kind=str),
+}
+"""See `train.recipes`."""
+
+OWN: dict[str, Argument] = {**RECIPE, **LOSS, **SAMPLING, **AUGMENTATION, **CHECKPOINTS, **TRACKING}
 """Our arguments by name. Each reaches the trainer as `args.<name>`, and with it args.yaml and every checkpoint."""
 
 DEFAULTS: dict[str, Any] = {name: argument.default for name, argument in OWN.items()}

@@ -10,10 +10,14 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from common.cli import console, parser, print_warning, run
 from common.paths import shown
+
+if TYPE_CHECKING:
+    from train.recipes import Recipe
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -37,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int | None:
     """Train, update runs/best.pt, and say what to do next."""
     from train.arguments import parse
+    from train.recipes import read_recipe
 
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or {"-h", "--help"} & set(words):
@@ -45,10 +50,18 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     if "lr0" in given and str(given.get("optimizer", "auto")).lower() == "auto" and not given.get("resume"):
         print_warning("lr0 is ignored with optimizer=auto (the default); name one, such as optimizer=AdamW.")
 
+    if given.get("recipe"):
+        recipe = read_recipe(str(given["recipe"]))
+        _show_recipe(recipe, given)
+        if recipe.members:
+            _train_members(recipe, given)
+            return None
+
     from train.training import run as train
 
     trained = train(given)
     outcome, out = trained.outcome, console()
+    assert outcome is not None
     out.print(
         f"\nRSNA score on val  {trained.score:.4f} at confidence {trained.confidence:.3f} (epoch {trained.epoch}); "
         f"{trained.fixed_score:.4f} at confidence 0.25. The first was chosen on val, and flatters."
@@ -63,6 +76,33 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         out.print(f"another data set's best weights, in its place before, are now {shown(outcome.put_aside)}")
     out.print(f"\nnext: python evaluate/score.py {shown(trained.weights)}")
     return None
+
+
+def _train_members(recipe: Recipe, given: Mapping[str, Any]) -> None:
+    """Train every member of a recipe of several, and say how they are put together."""
+    from train.members import run as train
+
+    done, out = train(recipe, given), console()
+    out.print("\nRSNA score of each member on the fold that it has not seen, at its best confidence, which flatters:")
+    for member in done.members:
+        out.print(f"  {member.name:<16}{member.score:.4f}   {shown(member.weights)}")
+    out.print(f"\nnext: python evaluate/ensemble.py {shown(done.folder)}")
+    gate = f" --gate {shown(done.gate)}" if done.gate else ""
+    data = f"--data {shown(done.data)}"
+    out.print(f"      python evaluate/score.py --predictions {shown(done.folder / 'predictions.csv')} {data}{gate}")
+
+
+def _show_recipe(recipe: Recipe, given: Mapping[str, Any]) -> None:
+    """Say what the recipe sets, and why; and what the user has set instead."""
+    from rich.table import Table
+
+    table = Table(title=f"recipe {recipe.name}: {recipe.about}", title_justify="left", box=None, pad_edge=False)
+    for column in ("argument", "value", "why"):
+        table.add_column(column)
+    for name, choice in recipe.arguments.items():
+        yours = given.get(name) != choice.value
+        table.add_row(name, str(given.get(name)), f"yours, instead of {choice.value}" if yours else choice.why)
+    console().print(table)
 
 
 if __name__ == "__main__":

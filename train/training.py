@@ -35,11 +35,15 @@ class Trained:
     score: float
     confidence: float
     fixed_score: float
-    outcome: Outcome
+    outcome: Outcome | None
 
 
-def run(given: Mapping[str, Any]) -> Trained:
-    """Train as `train.arguments.parse` has read it, and take the run into account in best.pt.
+def run(given: Mapping[str, Any], *, update_best: bool = True) -> Trained:
+    """Train as `train.arguments.parse` has read it.
+
+    Args:
+        given: Arguments by name.
+        update_best: Take the run into account in best.pt; otherwise `outcome` is None.
 
     Raises:
         UserError: Data, weights or an argument's value are not usable, or there is nothing to resume.
@@ -51,21 +55,21 @@ def run(given: Mapping[str, Any]) -> Trained:
     resume = wanted.pop("resume", False)
     if resume:
         last = _find_last(resume, wanted.get("model"), project, given.get("name"))
-        return _resume(last, given, project)
-    wanted["data"] = os.fspath(_find_data(Path(str(wanted["data"]))))
+        return _resume(last, given, project, update_best)
+    wanted["data"] = os.fspath(find_data(Path(str(wanted["data"]))))
     model, download = _find_model(wanted.get("model"))
     import_ultralytics(offline=not download, verbose=True)
     _check_arguments(wanted)
     if download:
         _download(model)
-    data = _check_data(wanted["data"])
+    data = check_data(wanted["data"])
     wanted["model"] = os.fspath(model)
     trainer = _trainer_class(model)(overrides=wanted)
     trainer.train()
-    return _finish(trainer.save_dir, wanted["data"], data, project)
+    return _finish(trainer.save_dir, wanted["data"], data, project if update_best else None)
 
 
-def _resume(last: Path, given: Mapping[str, Any], project: Path) -> Trained:
+def _resume(last: Path, given: Mapping[str, Any], project: Path, update_best: bool) -> Trained:
     import_ultralytics(verbose=True)
     from ultralytics.nn.tasks import load_checkpoint
     from ultralytics.utils.torch_utils import strip_optimizer
@@ -88,8 +92,8 @@ def _resume(last: Path, given: Mapping[str, Any], project: Path) -> Trained:
             f"resume: {', '.join(changed)} cannot change in the middle of a training ({shown(last)}). Leave it out, or "
             "start a new training without resume."
         )
-    data_yaml = _find_data(Path(str(given.get("data") or arguments["data"])))
-    data = _check_data(os.fspath(data_yaml))
+    data_yaml = find_data(Path(str(given.get("data") or arguments["data"])))
+    data = check_data(os.fspath(data_yaml))
     epochs = given.get("epochs") or arguments["epochs"]
     done = checkpoint["epoch"] + 1
     stopper = checkpoint.get("stopper") or {}
@@ -106,12 +110,12 @@ def _resume(last: Path, given: Mapping[str, Any], project: Path) -> Trained:
         if not given.get("keep_state", arguments.get("keep_state", True)):
             strip_optimizer(last)
             resuming.remove_states(last.parent)
-        return _finish(run_dir, os.fspath(data_yaml), data, project)
+        return _finish(run_dir, os.fspath(data_yaml), data, project if update_best else None)
     again = {name: given[name] for name in given.keys() & (_MAY_CHANGE - {"model", "project", "name", "exist_ok"})}
     again |= {"resume": os.fspath(last), "data": os.fspath(data_yaml), "save_dir": os.fspath(run_dir)}
     trainer = _class_for_head(model)(overrides=again)
     trainer.train()
-    return _finish(run_dir, os.fspath(data_yaml), data, project)
+    return _finish(run_dir, os.fspath(data_yaml), data, project if update_best else None)
 
 
 def _warn_finished(last: Path, done: int, waited: int | None) -> None:
@@ -136,7 +140,7 @@ def _check_arguments(wanted: Mapping[str, Any]) -> None:
     LossSettings(**{name: wanted[name] for name in LOSS if name in wanted})
 
 
-def _finish(run_dir: Path, data_yaml: str, data: Mapping[str, Any], project: Path) -> Trained:
+def _finish(run_dir: Path, data_yaml: str, data: Mapping[str, Any], best_folder: Path | None) -> Trained:
     import yaml
 
     weights = run_dir / "weights" / "best.pt"
@@ -144,7 +148,7 @@ def _finish(run_dir: Path, data_yaml: str, data: Mapping[str, Any], project: Pat
     if not weights.is_file():
         raise WorkError(f"{shown(weights)}: the training left no weights. Its own messages above say why.")
     arguments = yaml.safe_load((run_dir / "args.yaml").read_text(encoding="utf-8"))
-    outcome = offer(project, weights, score, data_fingerprint(data), data_yaml, arguments)
+    outcome = offer(best_folder, weights, score, data_fingerprint(data), data_yaml, arguments) if best_folder else None
     return Trained(weights, epoch, score, confidence, fixed_score, outcome)
 
 
@@ -168,7 +172,7 @@ def best_epoch(results: Path) -> tuple[int, float, float, float]:
         raise WorkError(f"{shown(results)}: no epoch with an RSNA score; the training ended before one.") from error
 
 
-def _find_data(data: Path) -> Path:
+def find_data(data: Path) -> Path:
     """The data YAML, also named by the data set's folder or relative to the project."""
     for place in (data, PROJECT / data):
         if (place / "data.yaml").is_file():
@@ -181,7 +185,7 @@ def _find_data(data: Path) -> Path:
     )
 
 
-def _check_data(data: str) -> dict[str, Any]:
+def check_data(data: str) -> dict[str, Any]:
     """The data YAML's content as Ultralytics sees it, the data converted by its `download:` if they are not there."""
     from ultralytics.data.utils import check_det_dataset
 

@@ -1,0 +1,108 @@
+"""Recipes: named sets of arguments, each value with the reason for it, in `train/recipes/*.yaml`.
+
+A recipe's file says what it is `about`, and has `arguments:` with lines such as `epochs: {value: 30, why: ...}`. One of
+several trainings also has `members:`, the lists `folds` and `imgsz`, of which each pair is a training, and may have
+`gate:`, arguments of `train/gate.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.paths import PROJECT, shown
+
+FOLDER = PROJECT / "train" / "recipes"
+_PARTS = ("about", "arguments", "members", "gate")
+_MEMBERS = ("folds", "imgsz")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value and why it was chosen."""
+
+    value: Any
+    why: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe.
+
+    Attributes:
+        name: Its file's stem.
+        about: One line.
+        arguments: Of every training, by name.
+        members: `folds` and `imgsz`, lists of which each pair is a training; empty for a recipe of one training.
+        gate: Arguments of the gate's training; None without a gate.
+    """
+
+    name: str
+    about: str
+    arguments: Mapping[str, Choice] = field(default_factory=dict)
+    members: Mapping[str, Choice] = field(default_factory=dict)
+    gate: Mapping[str, Choice] | None = None
+
+    def values(self) -> dict[str, Any]:
+        """The arguments' values by name."""
+        return {name: choice.value for name, choice in self.arguments.items()}
+
+
+def names() -> list[str]:
+    """The recipes that come with the project."""
+    return sorted(file.stem for file in FOLDER.glob("*.yaml"))
+
+
+def read_recipe(name: str) -> Recipe:
+    """Read one of the project's recipes by its name, or any by its path.
+
+    Raises:
+        UserError: There is no such recipe, or its file is not one.
+    """
+    import yaml
+
+    given = Path(name).expanduser()
+    file = given if given.suffix in {".yaml", ".yml"} else FOLDER / f"{name}.yaml"
+    if not file.is_file():
+        raise UserError(f"recipe: {name}: no such recipe; expected {', '.join(names())}, or the path of a YAML.")
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"recipe: {shown(file)}: cannot be read ({' '.join(str(error).split())[:160]}).") from error
+    if not isinstance(content, dict) or not content.get("about"):
+        raise UserError(f"recipe: {shown(file)}: expected `about: what it is for` and `arguments:`.")
+    for part in content:
+        if part not in _PARTS:
+            raise UserError(f"recipe: {shown(file)}: found {part!r}; expected {', '.join(_PARTS)}.")
+    members = _choices(content.get("members"), "members", file)
+    for member, choice in members.items():
+        if member not in _MEMBERS or not isinstance(choice.value, list) or not choice.value:
+            raise UserError(f"recipe: {shown(file)}: members: {member}: expected lists for {' and '.join(_MEMBERS)}.")
+    if members and set(members) != set(_MEMBERS):
+        raise UserError(f"recipe: {shown(file)}: members: expected both {' and '.join(_MEMBERS)}.")
+    return Recipe(
+        name=file.stem,
+        about=str(content["about"]).strip(),
+        arguments=_choices(content.get("arguments"), "arguments", file),
+        members=members,
+        gate=_choices(content["gate"], "gate", file) if "gate" in content else None,
+    )
+
+
+def _choices(content: Any, part: str, file: Path) -> dict[str, Choice]:
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"recipe: {shown(file)}: {part}: expected lines such as `lr0: {{value: 0.003, why: ...}}`.")
+    choices = {}
+    for name, entry in content.items():
+        if not isinstance(entry, dict) or set(entry) != {"value", "why"}:
+            raise UserError(
+                f"recipe: {shown(file)}: {part}: {name}: found {entry!r}; expected a value and why it is chosen: "
+                f"`{name}: {{value: ..., why: ...}}`"
+            )
+        choices[str(name)] = Choice(entry["value"], " ".join(str(entry["why"]).split()))
+    return choices
