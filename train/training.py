@@ -57,7 +57,7 @@ def run(given: Mapping[str, Any], *, update_best: bool = True) -> Trained:
         last = _find_last(resume, wanted.get("model"), project, given.get("name"))
         return _resume(last, given, project, update_best)
     wanted["data"] = os.fspath(find_data(Path(str(wanted["data"]))))
-    model, download = _find_model(wanted.get("model"))
+    model, download = find_model(wanted.get("model"))
     import_ultralytics(offline=not download, verbose=True)
     _check_arguments(wanted)
     if download:
@@ -198,7 +198,7 @@ def check_data(data: str) -> dict[str, Any]:
         raise UserError(f"data: {shown(Path(data))}: {reason}. Convert the data first, or correct the YAML.") from error
 
 
-def _find_model(model: Any) -> tuple[Path, bool]:
+def find_model(model: Any) -> tuple[Path, bool]:
     """The model's file, and whether it has yet to be downloaded."""
     if model is None:
         raise UserError(
