@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import random
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +13,77 @@ from evaluate.quiet_ultralytics import import_ultralytics
 
 import_ultralytics(verbose=True)
 from ultralytics.data import YOLODataset
+from ultralytics.data.augment import BaseMixTransform, Compose
 from ultralytics.data.utils import get_split_fraction
 from ultralytics.utils import colorstr
 
+from train.sampling import Draw
+
+_ENOUGH = 16
+"""Once so many of an epoch's pictures are in memory, mosaics are made of those, as Ultralytics does; before, of any."""
+
 
 class RSNADataset(YOLODataset):
-    """Ultralytics' data set, with a label cache for every list of pictures.
+    """Ultralytics' data set, with a label cache for every list of pictures, and epochs of a choice of its pictures.
 
     Ultralytics names the cache after the labels' folder. Two lists of pictures of one folder, such as the folds of a
     data set, would overwrite each other's and scan all labels anew in every run.
+
+    Once it follows a draw, images are asked for by `epoch * images + image`, and the other pictures of a mosaic, MixUp
+    or CutMix are of the same epoch's draw.
     """
+
+    _draw: Draw | None = None
+    _epoch: int | None = None
+    _drawn: list[int]
 
     def _load_or_scan_cache(self, cache_path: Path, cache_hash: str) -> tuple[dict[str, Any], bool]:
         """Load the labels of exactly these pictures from their cache, or scan them."""
         listed = hashlib.sha256("\n".join(self.im_files).encode()).hexdigest()[:12]
         return super()._load_or_scan_cache(cache_path.with_name(f"{cache_path.stem}-{listed}.cache"), cache_hash)
+
+    def follow(self, draw: Draw) -> None:
+        """From now on give the images of a draw; see `train.sampling`."""
+        self._draw, self._epoch = draw, None
+        self._mix_what_is_drawn(self.transforms)
+
+    def build_transforms(self, hyp: Any = None) -> Any:
+        """The augmentation, mixing only what is drawn."""
+        transforms = super().build_transforms(hyp)
+        if self._draw is not None:
+            self._mix_what_is_drawn(transforms)
+        return transforms
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """An augmented image, of the epoch that its number says."""
+        if self._draw is None:
+            return super().__getitem__(index)
+        epoch, image = divmod(index, self.ni)
+        if epoch != self._epoch:
+            self._epoch, self._drawn = epoch, self._draw.images(epoch).tolist()
+            for loaded in self.buffer:  # of the epoch before: more with boxes than without would be in this one, too
+                self.ims[loaded], self.im_hw0[loaded], self.im_hw[loaded] = None, None, None
+            self.buffer.clear()
+        return super().__getitem__(image)
+
+    def _mix_what_is_drawn(self, transforms: Any) -> None:
+        for step in _mixing_steps(transforms):
+            step.get_indexes = partial(self._others, getattr(step, "n", 2) - 1, getattr(step, "buffer_enabled", False))
+
+    def _others(self, count: int, loaded: bool) -> list[int]:
+        """Images to mix into another; of those that are still in memory, if `loaded` and there are enough."""
+        enough = loaded and len(self.buffer) + 1 >= min(self.max_buffer_length, _ENOUGH)
+        return random.choices(self.buffer if enough else self._drawn, k=count)
+
+
+def _mixing_steps(transform: Any) -> Iterator[Any]:
+    """The steps of an augmentation that take other pictures."""
+    if isinstance(transform, Compose):
+        for step in transform.transforms:
+            yield from _mixing_steps(step)
+    elif isinstance(transform, BaseMixTransform):
+        yield transform
+        yield from _mixing_steps(transform.pre_transform)
 
 
 def build_dataset(

@@ -8,9 +8,11 @@ version; tests/train/test_trainer.py is their contract.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import shutil
+import subprocess
 from copy import copy, deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +20,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.cores import available_cores
-from common.errors import UserError
+from common.errors import UserError, WorkError
 from common.files import PART
+from common.paths import shown
 from evaluate.quiet_ultralytics import import_ultralytics
 from train.options import DEFAULTS, LOSS
 
 import_ultralytics(verbose=True)
 import torch
+import torch.distributed
 from ultralytics.cfg import cfg2dict
 from ultralytics.models.rtdetr.train import RTDETRTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
@@ -33,7 +37,7 @@ from ultralytics.nn.modules.head import OBB, Pose, Segment
 from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, USER_CONFIG_DIR, torch_utils
 from ultralytics.utils.torch_utils import unwrap_model
 
-from train import resuming
+from train import resuming, sampling
 from train.criterion import LossSettings, build_criterion
 from train.dataset import RSNADataset, build_dataset
 from train.validation import RSNARTDETRValidator, RSNAValidator, positive_class, without_own_arguments
@@ -78,8 +82,19 @@ class _RSNATraining(_Mixin):
 
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: Any = None) -> None:
         self._new_best = False
+        self._draw_told = False
         # Ultralytics checks every argument against `cfg`: with ours in it, they are known.
         super().__init__({**DEFAULTS, **cfg2dict(cfg)}, overrides, _callbacks)
+
+    def train(self) -> None:
+        """Train: in this process, or, on several GPUs, in one for each."""
+        try:
+            super().train()
+        except subprocess.CalledProcessError as error:
+            raise WorkError(
+                f"{shown(self.save_dir)}: the training on {self.world_size} devices broke off (status "
+                f"{error.returncode}); the first error above says why. After a finished epoch, `resume` goes on."
+            ) from error
 
     # --- score
 
@@ -112,6 +127,39 @@ class _RSNATraining(_Mixin):
         stride = max(int(model.stride.max()), 32)
         rect = self.takes_rectangles and (self.args.rect or mode == "val")
         return build_dataset(self.args, img_path, batch, self.data, mode, rect=rect, stride=stride)
+
+    def get_dataloader(self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
+        """The loader of training or validation; of what is drawn, where not all images without boxes are wanted."""
+        loader = super().get_dataloader(dataset_path, batch_size, rank, mode)
+        sampling.check_arguments(self.args.negatives, self.args.hard_negatives)
+        if mode != "train" or self.args.negatives is None:
+            return loader
+        data = loader.dataset
+        if data.rect and len(np.unique(data.batch_shapes, axis=0)) > 1:
+            raise UserError("negatives: cannot draw images of several shapes with rect=True; leave rect out.")
+        draw = sampling.make_draw(
+            data.im_files, data.labels, self.args.negatives, self.args.hard_negatives, self.args.seed
+        )
+        if not self._draw_told:
+            self._draw_told = True
+            LOGGER.info(str(draw))
+            for warning in draw.warnings:
+                LOGGER.warning(warning)
+        shared = rank != -1
+        return sampling.drawn_loader(
+            loader,
+            draw,
+            rank=torch.distributed.get_rank() if shared else 0,
+            processes=torch.distributed.get_world_size() if shared else 1,
+            drop_last=bool(self.args.compile),
+        )
+
+    def build_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+        """The optimizer; `auto` chooses it by the training's length, which is that of what is drawn."""
+        if self.args.negatives is not None:
+            images = len(self.train_loader.sampler) * max(self.world_size, 1)
+            kwargs["iterations"] = math.ceil(images / max(self.batch_size, self.args.nbs)) * self.epochs
+        return super().build_optimizer(*args, **kwargs)
 
     # --- model and loss
 
@@ -214,6 +262,7 @@ class _RSNATraining(_Mixin):
         np.random.seed(seed % 2**32)  # noqa: NPY002  # the generator that augmentation draws from
         torch.manual_seed(seed)
         loader = self.train_loader
+        sampling.begin_epoch(loader, self.epoch)
         if loader.num_workers == 0:  # else the workers have prepared the epoch's first batches already
             loader.generator.manual_seed(seed % 2**63)
             loader.reset()

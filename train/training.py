@@ -63,6 +63,7 @@ def run(given: Mapping[str, Any], *, update_best: bool = True) -> Trained:
     if download:
         _download(model)
     data = check_data(wanted["data"])
+    _check_sampling(wanted, data)
     wanted["model"] = os.fspath(model)
     trainer = _trainer_class(model)(overrides=wanted)
     trainer.train()
@@ -131,6 +132,7 @@ def _check_arguments(wanted: Mapping[str, Any]) -> None:
     """Refuse wrong values before the data are converted or a folder is made."""
     from ultralytics.cfg import get_cfg
 
+    from train import sampling
     from train.criterion import LossSettings
 
     try:
@@ -138,6 +140,21 @@ def _check_arguments(wanted: Mapping[str, Any]) -> None:
     except (TypeError, ValueError, SyntaxError) as error:
         raise UserError(" ".join(str(error).split())[:300]) from error
     LossSettings(**{name: wanted[name] for name in LOSS if name in wanted})
+    sampling.check_arguments(wanted.get("negatives"), wanted.get("hard_negatives"))
+
+
+def _check_sampling(wanted: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """Refuse to draw from data that do not allow it, before a run's folder is made or other processes are started."""
+    if wanted.get("negatives") is None:
+        return
+    from ultralytics.cfg import get_cfg
+
+    from train import sampling
+    from train.dataset import build_dataset
+
+    args = get_cfg({**ultralytics_defaults(), **DEFAULTS}, {**wanted, "cache": False})
+    found = build_dataset(args, data["train"], 1, dict(data), "train", rect=False, stride=32)
+    sampling.make_draw(found.im_files, found.labels, args.negatives, args.hard_negatives)
 
 
 def _finish(run_dir: Path, data_yaml: str, data: Mapping[str, Any], best_folder: Path | None) -> Trained:
