@@ -73,7 +73,7 @@ def log_score(
     low, high = score["interval_95"]
     tracker.summary({"rsna_score": score["score"], "low_95": low, "high_95": high, "confidence": score["confidence"]})
     for split, table in predictions.items():
-        tracker.table(f"sweep/{split}", thin_sweep(confidence_sweep(truth[split], table)))
+        tracker.log({f"sweep/{split}": thin_sweep(confidence_sweep(truth[split], table))})
     for path in files:
         tracker.artifact(path, f"{folder.name}-{path.stem}", "predictions" if path.suffix == ".csv" else "score")
     tracker.finish()

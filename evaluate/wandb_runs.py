@@ -1,4 +1,4 @@
-"""Find the Weights & Biases run of a training, so that its score goes into the same run."""
+"""Keep and find the Weights & Biases run of a training, so that a resume and the score go into the same run."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.files import write_json
+
 RUN_FILE = "wandb_run.json"
-"""Written by a training into its folder: {"id": ..., "project": ..., "entity": ... or null}."""
+"""Written by a training into its folder: {"id": ..., "project": ..., "entity": ..., "where": ...}."""
 
 _RECORDS_TO_SEARCH = 200
 """Of a run file; the training's arguments are among the first records."""
@@ -29,6 +31,20 @@ class RunReference:
     entity: str | None = None
 
 
+def write_run(run_dir: Path, run: RunReference, where: str) -> None:
+    """Write a training's W&B run into its folder, for `find_run` and `logged_at`.
+
+    Raises:
+        WorkError: The file cannot be written.
+    """
+    write_json(run_dir / RUN_FILE, {"id": run.id, "project": run.project, "entity": run.entity, "where": where})
+
+
+def logged_at(run_dir: Path) -> str:
+    """Where a training's W&B run can be seen, or how to upload it; empty where it has none of its own."""
+    return str(_read_file(run_dir).get("where") or "")
+
+
 def find_run(run_dir: Path) -> RunReference | None:
     """Find the W&B run of a training.
 
@@ -40,11 +56,9 @@ def find_run(run_dir: Path) -> RunReference | None:
         `run_dir/wandb`, where Ultralytics 8.4 logs to, or in `wandb` of the current folder or of one above `run_dir`,
         where earlier versions may have, if `save_dir` is `run_dir`. None where there is no such run.
     """
-    try:
-        told = json.loads((run_dir / RUN_FILE).read_text(encoding="utf-8"))
+    told = _read_file(run_dir)
+    if "id" in told:
         return RunReference(str(told["id"]), told.get("project"), told.get("entity"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass
 
     wanted = run_dir.resolve()
     for folder in dict.fromkeys([wanted, Path.cwd(), *wanted.parents]):
@@ -57,6 +71,15 @@ def find_run(run_dir: Path) -> RunReference | None:
             if run and saved and (folder == wanted or Path(str(saved)).resolve() == wanted):
                 return run
     return None
+
+
+def _read_file(run_dir: Path) -> dict[str, Any]:
+    """The content of `wandb_run.json`; nothing where there is none, or it is damaged."""
+    try:
+        told = json.loads((run_dir / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def _newest_first(folder: Path) -> list[Path]:

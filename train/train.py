@@ -74,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         out.print(f"{shown(outcome.weights)}  stays that of {shown(Path(best['run']))}, with {best['score']:.4f}")
     if outcome.put_aside:
         out.print(f"another data set's best weights, in its place before, are now {shown(outcome.put_aside)}")
+    if trained.logged_at:
+        out.print(f"Weights & Biases: {trained.logged_at}")
     out.print(f"\nnext: python evaluate/score.py {shown(trained.weights)}")
     return None
 

@@ -40,7 +40,11 @@ from ultralytics.utils.torch_utils import unwrap_model
 from train import resuming, sampling
 from train.criterion import LossSettings, build_criterion
 from train.dataset import RSNADataset, build_dataset
+from train.tracking import TrainingLog
 from train.validation import RSNARTDETRValidator, RSNAValidator, positive_class, without_own_arguments
+
+_MAY_CHANGE_TOO = {"epochs", "wandb", "keep_state"}
+"""What a resumed training may be told anew, besides what Ultralytics allows."""
 
 
 def use_all_cores() -> None:
@@ -85,6 +89,8 @@ class _RSNATraining(_Mixin):
         self._draw_told = False
         # Ultralytics checks every argument against `cfg`: with ours in it, they are known.
         super().__init__({**DEFAULTS, **cfg2dict(cfg)}, overrides, _callbacks)
+        if self.args.wandb and RANK in {-1, 0} and not self.ddp:  # of several processes, the one that validates
+            TrainingLog().hook_into(self)
 
     def train(self) -> None:
         """Train: in this process, or, on several GPUs, in one for each."""
@@ -226,13 +232,13 @@ class _RSNATraining(_Mixin):
     # --- resume
 
     def check_resume(self, overrides: dict[str, Any]) -> None:
-        """Take over the checkpoint's arguments; besides what Ultralytics allows, `epochs` may change."""
-        super().check_resume({k: v for k, v in overrides.items() if k != "epochs"})
+        """Take over the checkpoint's arguments; besides what Ultralytics allows, `_MAY_CHANGE_TOO`."""
+        super().check_resume({name: value for name, value in overrides.items() if name not in _MAY_CHANGE_TOO})
         for name, default in DEFAULTS.items():  # a checkpoint of an earlier version lacks the latest of ours
             if not hasattr(self.args, name):
                 setattr(self.args, name, default)
-        if self.resume and overrides.get("epochs"):
-            self.args.epochs = overrides["epochs"]
+        for name in overrides.keys() & _MAY_CHANGE_TOO if self.resume else ():
+            setattr(self.args, name, overrides[name])
 
     def resume_training(self, ckpt: Any) -> None:
         """Continue where the checkpoint was written, as if nothing had happened."""

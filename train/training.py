@@ -13,6 +13,7 @@ from common.cli import print_warning
 from common.errors import UserError, WorkError
 from common.paths import PROJECT, shown
 from evaluate.quiet_ultralytics import import_ultralytics
+from evaluate.wandb_runs import logged_at
 from train.arguments import COMMAND_DEFAULTS, ultralytics_defaults
 from train.best import Outcome, data_fingerprint, offer
 from train.options import DEFAULTS, LOSS
@@ -21,14 +22,17 @@ MODELS = PROJECT / "train" / "models"
 _MAY_CHANGE = {
     *("epochs", "imgsz", "batch", "device", "close_mosaic", "save_period", "workers", "cache", "patience", "time"),
     *("freeze", "val", "plots", "channels_last", "save_dir", "exist_ok", "resume", "model", "data", "project", "name"),
-    *("verbose", "keep_state"),
+    *("verbose", "keep_state", "wandb"),
 }
 """What a resumed training may be told anew."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training: its best weights, epoch (from 1), RSNA score and confidence on val, and best.pt's fate."""
+    """A finished training: its best weights, epoch (from 1), RSNA score and confidence on val, and best.pt's fate.
+
+    `logged_at` is where its W&B run can be seen, or how to upload it; empty where it was not logged.
+    """
 
     weights: Path
     epoch: int
@@ -36,6 +40,7 @@ class Trained:
     confidence: float
     fixed_score: float
     outcome: Outcome | None
+    logged_at: str = ""
 
 
 def run(given: Mapping[str, Any], *, update_best: bool = True) -> Trained:
@@ -104,6 +109,7 @@ def _resume(last: Path, given: Mapping[str, Any], project: Path, update_best: bo
         _warn_finished(last, done, waited if done < epochs else None)
         # It may have been killed during the last validation, before all was brought to its end.
         from train import resuming
+        from train.tracking import complete
 
         best = last.with_name("best.pt")
         if best.is_file() and load_checkpoint(best)[1].get("optimizer") is not None:
@@ -111,6 +117,8 @@ def _resume(last: Path, given: Mapping[str, Any], project: Path, update_best: bo
         if not given.get("keep_state", arguments.get("keep_state", True)):
             strip_optimizer(last)
             resuming.remove_states(last.parent)
+        if given.get("wandb", arguments.get("wandb")):
+            complete(run_dir, done, arguments.get("group"))
         return _finish(run_dir, os.fspath(data_yaml), data, project if update_best else None)
     again = {name: given[name] for name in given.keys() & (_MAY_CHANGE - {"model", "project", "name", "exist_ok"})}
     again |= {"resume": os.fspath(last), "data": os.fspath(data_yaml), "save_dir": os.fspath(run_dir)}
@@ -166,7 +174,8 @@ def _finish(run_dir: Path, data_yaml: str, data: Mapping[str, Any], best_folder:
         raise WorkError(f"{shown(weights)}: the training left no weights. Its own messages above say why.")
     arguments = yaml.safe_load((run_dir / "args.yaml").read_text(encoding="utf-8"))
     outcome = offer(best_folder, weights, score, data_fingerprint(data), data_yaml, arguments) if best_folder else None
-    return Trained(weights, epoch, score, confidence, fixed_score, outcome)
+    logged = logged_at(run_dir) if arguments.get("wandb") else ""
+    return Trained(weights, epoch, score, confidence, fixed_score, outcome, logged)
 
 
 def best_epoch(results: Path) -> tuple[int, float, float, float]:

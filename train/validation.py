@@ -53,11 +53,13 @@ class RSNAMetrics(DetMetrics):
         score: The RSNA score at `confidence`, the best of all.
         confidence: The confidence of highest score; 1 where there are no predictions.
         fixed_score: The RSNA score at `FIXED_CONFIDENCE`.
+        results: The images of the last validation, of all GPUs.
     """
 
     def __init__(self, names: dict[int, str] | None = None) -> None:
         super().__init__(names)
         self.stats["rsna"] = []
+        self.results: list[ImageResult] = []
         self.score, self.confidence, self.fixed_score = 0.0, 1.0, 0.0
 
     def process(self, *args: Any, **kwargs: Any) -> Any:
@@ -68,6 +70,7 @@ class RSNAMetrics(DetMetrics):
         finally:
             self.stats["rsna"] = results
         self.score, self.confidence, self.fixed_score = score_images(results)
+        self.results = list(results)  # the parent empties its own
         return processed
 
     @property

@@ -3,125 +3,56 @@
 from __future__ import annotations
 
 import json
-import os
-import struct
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import wandb
-from wandb.proto.wandb_internal_pb2 import Record
 
-from evaluate.tracking import NullTracker, WandbTracker, start
-from evaluate.wandb_runs import RunReference, find_run
+from evaluate.tracking import Line, Picture, Tracker, start
+from evaluate.wandb_runs import RunReference, find_run, logged_at, write_run
 
-
-@pytest.fixture(autouse=True)
-def apart(tmp_path, monkeypatch):
-    """A home, a working folder and an environment that know nothing of W&B; put back afterwards."""
-    ours = {"NETRC", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ERROR_REPORTING"}
-    for name in ours | {name for name in os.environ if name.startswith("WANDB_")}:
-        monkeypatch.setenv(name, "")  # so that monkeypatch puts the variable back even if it was not there
-        monkeypatch.delenv(name)
-    (tmp_path / "home").mkdir()
-    (tmp_path / "work").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path / "work")
+pytestmark = pytest.mark.usefixtures("apart", "wandb_service")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def service():
-    """Stop W&B's background process when the tests are through."""
-    yield
-    wandb.teardown()
+@pytest.fixture
+def train_like_ultralytics(wandb_files):
+    """Opens and closes a run as Ultralytics' W&B callback does."""
+
+    def train(run_dir, project="Ultralytics", run_id="train_20250101", folder=None, **more):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        settings = wandb.Settings(mode="offline", silent=True, console="off", x_disable_stats=True)
+        config = {"model": "yolov8n.pt", **more, "save_dir": str(run_dir)}
+        run = wandb.init(
+            project=project, name="train", id=run_id, config=config, dir=str(folder or run_dir), settings=settings
+        )
+        run.log({"metrics/mAP50(B)": 0.1, "epoch": 1})
+        run.finish()
+        wandb_files.finished(Path(run.dir).parent)
+
+    return train
 
 
-def read_records(file):
-    data = file.read_bytes()
-    records, at, content = [], 7, b""
-    while at + 7 <= len(data):
-        if 32768 - at % 32768 < 7:
-            at += 32768 - at % 32768
-            continue
-        length, kind = struct.unpack("<HB", data[at + 4 : at + 7])
-        content += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):
-            records.append(Record.FromString(content))
-            content = b""
-    return records
-
-
-def finished_records(folder):
-    """Read an offline run's records. W&B's background process ends the file some milliseconds after `finish`."""
-    (file,) = folder.glob("run-*.wandb")
-    end = time.monotonic() + 20
-    while True:
-        records = read_records(file)
-        if records and records[-1].WhichOneof("record_type") == "exit":
-            return records
-        assert time.monotonic() < end, f"{file} was never finished"
-        time.sleep(0.01)
-
-
-def read_run(folder):
-    """Read an offline run's id, project, job type, config, summary, history and artifacts."""
-    found = {"config": {}, "summary": {}, "history": [], "artifacts": []}
-    for record in finished_records(folder):
-        name = record.WhichOneof("record_type")
-        if name == "run":
-            found |= {"id": record.run.run_id, "project": record.run.project, "job_type": record.run.job_type}
-            found["config"] |= values(record.run.config.update)
-        elif name == "config":
-            found["config"] |= values(record.config.update)
-        elif name == "summary":
-            found["summary"] |= values(record.summary.update)
-        elif name == "history":
-            found["history"].append(values(record.history.item))
-        elif name == "artifact":
-            found["artifacts"].append((record.artifact.type, record.artifact.name))
-    return found
-
-
-def values(items):
-    return {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
-
-
-def train_like_ultralytics(run_dir, project="Ultralytics", run_id="train_20250101", folder=None, **more):
-    """Open and close a run as Ultralytics' W&B callback does."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    settings = wandb.Settings(mode="offline", silent=True, console="off", x_disable_stats=True)
-    config = {"model": "yolov8n.pt", **more, "save_dir": str(run_dir)}
-    run = wandb.init(
-        project=project, name="train", id=run_id, config=config, dir=str(folder or run_dir), settings=settings
-    )
-    run.log({"metrics/mAP50(B)": 0.1, "epoch": 1})
-    run.finish()
-    finished_records(Path(run.dir).parent)
-
-
-def test_everything_logged_is_in_the_files(tmp_path, capfd):
+def test_everything_logged_is_in_the_files(tmp_path, capfd, wandb_files):
     file = tmp_path / "work" / "predictions.csv"
     file.write_text("image_id,confidence\n")
     tracker = start(config={"confidence": 0.3, "split": "test"}, group="night", folder=tmp_path / "work" / "runs")
-    assert isinstance(tracker, WandbTracker)
     tracker.log({"score": 0.5, "interval": [0.4, 0.6]})
     tracker.log({"score": 0.25})
     frame = pd.DataFrame({"score": [0.5, np.nan], "view": ["AP", None]}, index=pd.Index(["a", "b"], name="image_id"))
-    tracker.table("views", frame)
+    tracker.log({"views": frame})
     pixels = np.zeros((6, 9, 3), np.uint8)
-    tracker.image("overlay", pixels, caption="a miss")
+    tracker.log({"overlay": Picture(pixels, "a miss")})
     tracker.artifact(file, "predictions of test", "predictions")
     tracker.summary({"rsna_score": 0.25, "map50": None})
     tracker.finish()
     assert capfd.readouterr() == ("", "")
 
     (folder,) = (tmp_path / "work" / "runs" / "wandb").glob("offline-run-*")
-    found = read_run(folder)
-    assert (found["id"], found["project"], found["job_type"]) == (tracker.run_id, "rsna-pneumonia", "score")
+    found = wandb_files.read(folder)
+    assert (found["id"], found["project"], found["job_type"]) == (tracker.reference.id, "rsna-pneumonia", "score")
     assert found["config"].items() >= {"confidence": 0.3, "split": "test"}.items()
     assert [step["score"] for step in found["history"][:2]] == [0.5, 0.25]
     assert found["history"][0]["interval"] == [0.4, 0.6]
@@ -141,7 +72,7 @@ def test_everything_logged_is_in_the_files(tmp_path, capfd):
     assert {path.name for path in (tmp_path / "work").iterdir()} == {"runs", "predictions.csv"}
 
 
-def test_the_run_of_the_training_is_continued(tmp_path, capfd):
+def test_the_run_of_the_training_is_continued(tmp_path, capfd, wandb_files, train_like_ultralytics):
     run_dir = tmp_path / "work" / "runs" / "detect" / "train"
     train_like_ultralytics(run_dir, data="rsna.yaml")
     # What else lies about: the training of another model, and the score of a third thing, which is no training at all.
@@ -152,9 +83,9 @@ def test_the_run_of_the_training_is_continued(tmp_path, capfd):
     tracker.log({"score": 0.2})
     tracker.finish()
     assert capfd.readouterr() == ("", "")
-    assert tracker.run_id == "train_20250101"
+    assert tracker.reference.id == "train_20250101"
     (folder,) = (tmp_path / "work" / "runs" / "wandb").glob("offline-run-*-train_20250101")
-    found = read_run(folder)
+    found = wandb_files.read(folder)
     assert (found["id"], found["project"]) == ("train_20250101", "Ultralytics")
     assert found["config"]["score"] == {"data": "other.yaml"}
     assert "data" not in found["config"]  # the training's own setting stays
@@ -162,7 +93,75 @@ def test_the_run_of_the_training_is_continued(tmp_path, capfd):
     assert found["history"][0]["score"] == 0.2
 
 
-def test_runs_are_found_wherever_they_were_logged(tmp_path):
+def test_lines_boxes_steps_axes_and_aliases(tmp_path, wandb_files):
+    tracker = start(job_type="train", name="quick", group="night", folder=tmp_path / "runs", stats=True)
+    tracker.axis("epoch", ["train", "lr"])
+    tracker.log({"epoch": 7, "train/loss": 0.5}, step=7)
+    curve = pd.DataFrame({"confidence": [0.9, 0.1], "score": [0.25, 0.5]})
+    truth, predictions = np.array([[1.0, 2, 3, 4]]), np.array([[0.75, 2, 2, 4, 3]])
+    pictures = [Picture(np.full((8, 10), 100, np.uint8), name, truth, predictions) for name in ("a", "b")]
+    tracker.log({"curve": Line(curve, "confidence", "score", "a curve"), "examples": pictures}, step=9)
+    (tmp_path / "best.pt").write_bytes(b"weights")
+    tracker.artifact(tmp_path / "best.pt", "weights", "model", aliases=["best"])
+    tracker.finish()
+
+    (folder,) = (tmp_path / "runs" / "wandb").glob("offline-run-*")
+    found = wandb_files.read(folder)
+    assert (found["name"], found["group"], found["job_type"]) == ("quick", "night", "train")
+    assert found["axes"] == {"train/*": "epoch", "lr/*": "epoch"}
+    assert [step["step"] for step in found["history"]] == [7, 9]
+    assert found["stats"] >= 1
+    assert "best" in found["model"].aliases
+    (table,) = folder.glob("files/media/table/*.json")
+    assert json.loads(table.read_text())["data"] == [[0.9, 0.25], [0.1, 0.5]]
+    step = found["history"][1]
+    assert step["examples.captions"] == ["a", "b"]
+    shown = step["examples.all_boxes"][0]
+    layers = {name: json.loads((folder / "files" / shown[name]["path"]).read_text()) for name in shown}
+    (box,) = layers["truth"]["box_data"]
+    assert box["position"] == {"minX": 1, "minY": 2, "maxX": 4, "maxY": 6}
+    (other,) = layers["predictions"]["box_data"]
+    assert other["position"] == {"minX": 2, "minY": 2, "maxX": 6, "maxY": 5}
+    assert (other["scores"], other["domain"]) == ({"confidence": 0.75}, "pixel")
+    assert layers["truth"]["class_labels"][str(box["class_id"])] == "truth"
+    assert layers["truth"]["class_labels"][str(other["class_id"])] == "prediction"
+
+
+def test_a_resumed_training_goes_on_in_its_own_run(tmp_path, wandb_files):
+    folder = tmp_path / "work" / "run"
+    for epoch in (1, 2):
+        tracker = start(config={"lr": 0.5}, run_dir=folder, job_type="train", name="run", group="g", folder=folder)
+        write_run(folder, tracker.reference, tracker.where)
+        tracker.log({"epoch": epoch}, step=epoch)
+        tracker.finish(failed=epoch == 1)
+    first, second = (wandb_files.read(part) for part in sorted((folder / "wandb").glob("offline-run-*"), key=age))
+    assert (first["exit_code"], second["exit_code"]) == (1, 0)
+    assert [step["step"] for step in first["history"] + second["history"]] == [1, 2]
+    for found in (first, second):
+        assert (found["id"], found["config"]["lr"], found["group"]) == (first["id"], 0.5, "g")
+    assert logged_at(folder) == f"kept offline; upload it with: wandb sync run/wandb/offline-run-*-{first['id']}*"
+    assert logged_at(tmp_path) == ""
+
+
+def age(folder):
+    return next(folder.glob("run-*.wandb")).stat().st_mtime_ns
+
+
+def test_each_run_of_a_process_keeps_its_artifacts_in_its_own_folder(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("a")
+    for name in ("one", "two"):
+        tracker = start(folder=tmp_path / name)
+        tracker.artifact(tmp_path / "a.txt", "a", "text")
+        tracker.finish()
+        assert [file.read_text() for file in (tmp_path / name / "wandb" / "staging").rglob("tmp*")] == ["a"]
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "theirs"))
+    tracker = start(folder=tmp_path / "three")
+    tracker.artifact(tmp_path / "a.txt", "a", "text")
+    tracker.finish()
+    assert [file.read_text() for file in (tmp_path / "theirs").rglob("tmp*")] == ["a"]
+
+
+def test_runs_are_found_wherever_they_were_logged(tmp_path, train_like_ultralytics):
     work = tmp_path / "work"
     # A long setting makes the record span several blocks of the file.
     train_like_ultralytics(work / "a" / "train", run_id="inside", project="p", filler="x" * 100_000)
@@ -231,10 +230,31 @@ def test_online_or_offline(environment, login, mode, warns, asked_for, tmp_path,
     assert ("WANDB_MODE=online, but there is no login" in capfd.readouterr().err) == warns
 
 
+def test_a_server_out_of_reach_leaves_the_run_in_files(monkeypatch, tmp_path, capfd, wandb_files):
+    init = wandb.init
+
+    def unreachable(**arguments):
+        if arguments["settings"].mode == "online":
+            raise wandb.errors.CommError("no route to host")
+        return init(**arguments)
+
+    monkeypatch.setattr(wandb, "init", unreachable)
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    tracker = start(folder=tmp_path / "runs")
+    tracker.log({"score": 0.5})
+    tracker.finish()
+    assert capfd.readouterr().err == (
+        "warning: Weights & Biases: cannot go online (no route to host); logging offline\n"
+    )
+    (folder,) = (tmp_path / "runs" / "wandb").glob("offline-run-*")
+    assert wandb_files.read(folder)["history"][0]["score"] == 0.5
+
+
 def use_all(tracker, tmp_path):
     tracker.log({"score": 1.0})
-    tracker.table("t", pd.DataFrame({"a": [1]}))
-    tracker.image("i", tmp_path / "missing.png")
+    tracker.axis("epoch", ["train"])
+    tracker.log({"t": pd.DataFrame({"a": [1]})}, step=3)
+    tracker.log({"i": Picture(tmp_path / "missing.png")})
     tracker.artifact(tmp_path / "missing", "a", "predictions")
     tracker.summary({"score": 1.0})
     tracker.finish()
@@ -242,8 +262,7 @@ def use_all(tracker, tmp_path):
 
 def test_a_start_that_fails_is_told_once(asked_for, tmp_path, capfd):
     tracker = start(config={"a": 1}, project="mine", name="n")
-    assert isinstance(tracker, NullTracker)
-    assert (tracker.where, tracker.run_id) == ("", None)
+    assert (tracker.where, tracker.reference) == ("", None)
     use_all(tracker, tmp_path)
     out, err = capfd.readouterr()
     assert out == ""
@@ -263,7 +282,7 @@ def test_a_project_set_in_the_environment_is_used(asked_for, monkeypatch):
 def test_wandb_that_cannot_be_imported_is_done_without(monkeypatch, tmp_path, capfd):
     monkeypatch.setitem(sys.modules, "wandb", None)
     tracker = start()
-    assert isinstance(tracker, NullTracker)
+    assert tracker.reference is None
     use_all(tracker, tmp_path)
     assert capfd.readouterr().err.count("warning:") == 1
 
@@ -274,7 +293,7 @@ def test_switched_off(how, asked_for, tmp_path, monkeypatch, capfd):
         monkeypatch.setenv("WANDB_MODE", "disabled")
     tracker = start(enabled=how == "environment", folder=tmp_path / "runs")
     use_all(tracker, tmp_path)
-    assert isinstance(tracker, NullTracker)
+    assert tracker.reference is None
     assert asked_for == []
     assert capfd.readouterr() == ("", "")
     assert not (tmp_path / "runs").exists()
@@ -283,7 +302,7 @@ def test_switched_off(how, asked_for, tmp_path, monkeypatch, capfd):
 class BrokenRun:
     """A run of which nothing works."""
 
-    id = "broken"
+    id, project, entity = "broken", "p", ""
     offline = False
     url = "https://wandb.example.org/broken"
     dir = "somewhere"
@@ -293,7 +312,7 @@ class BrokenRun:
 
 
 def test_failures_while_logging_are_told_once(tmp_path, capfd):
-    tracker = WandbTracker(BrokenRun())
+    tracker = Tracker(BrokenRun(), leave_out="wandb=False")
     assert tracker.where == "https://wandb.example.org/broken"
     use_all(tracker, tmp_path)
     out, err = capfd.readouterr()
@@ -302,26 +321,26 @@ def test_failures_while_logging_are_told_once(tmp_path, capfd):
     assert "logging failed (log: no space left on device)" in err
 
 
-def test_one_failure_does_not_stop_the_others(tmp_path, capfd):
+def test_one_failure_does_not_stop_the_others(tmp_path, capfd, wandb_files):
     tracker = start(folder=tmp_path / "work" / "runs")
-    tracker.image("i", tmp_path / "missing.png")
+    tracker.log({"i": Picture(tmp_path / "missing.png"), "score": 0.75})
     tracker.summary({"score": 0.5})
     tracker.finish()
-    assert "logging picture i failed" in capfd.readouterr().err
+    assert "logging i failed" in capfd.readouterr().err
     (folder,) = (tmp_path / "work" / "runs" / "wandb").glob("offline-run-*")
-    assert read_run(folder)["summary"]["score"] == 0.5
+    assert wandb_files.read(folder)["summary"]["score"] == 0.5
 
 
-def test_a_run_that_is_already_open_is_used_and_left_open(tmp_path):
+def test_a_run_that_is_already_open_is_used_and_left_open(tmp_path, wandb_files):
     settings = wandb.Settings(mode="offline", silent=True, console="off", x_disable_stats=True)
     mine = wandb.init(project="mine", dir=str(tmp_path), config={"a": 1}, settings=settings)
     tracker = start(config={"b": 2}, folder=tmp_path / "runs")
     tracker.log({"score": 0.75})
     tracker.finish()
     assert wandb.run is mine
-    assert tracker.run_id == mine.id
+    assert tracker.reference.id == mine.id
     mine.finish()
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
-    found = read_run(folder)
+    found = wandb_files.read(folder)
     assert found["config"].items() >= {"a": 1, "score": {"b": 2}}.items()
     assert found["history"][0]["score"] == 0.75

@@ -79,6 +79,7 @@ QUICK = {
     "close_mosaic": 1,
     "plots": False,
     "amp": False,
+    "wandb": False,
     "deterministic": False,  # else torch loads its compiler, which takes longer than the training
 }
 

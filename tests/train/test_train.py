@@ -22,7 +22,7 @@ def words(data_set: Path, cnn: Path, project: Path, **more) -> list[str]:
     given = {
         "data": data_set, "model": cnn, "project": project, "imgsz": 64, "batch": 8, "nbs": 8, "device": "cpu",
         "optimizer": "AdamW", "lr0": 0.02, "warmup_epochs": 0, "mosaic": 0.0, "plots": False, "amp": False,
-        "deterministic": False, "epochs": 2, **more,
+        "deterministic": False, "wandb": False, "epochs": 2, **more,
     }  # fmt: skip
     return [f"{name}={value}" for name, value in given.items()]
 

@@ -1,0 +1,121 @@
+"""What tests of several folders share: Weights & Biases kept apart from the user, and a reader of its files."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import time
+from pathlib import Path
+
+import pytest
+
+
+class WandbFiles:
+    """Reads W&B's offline files, with a reader of its own: a LevelDB log of protobuf records."""
+
+    @staticmethod
+    def records(file):
+        from wandb.proto.wandb_internal_pb2 import Record
+
+        data = file.read_bytes()
+        records, at, content = [], 7, b""
+        while at + 7 <= len(data):
+            if 32768 - at % 32768 < 7:
+                at += 32768 - at % 32768
+                continue
+            length, kind = struct.unpack("<HB", data[at + 4 : at + 7])
+            if at + 7 + length > len(data):
+                break  # of a run that goes on, or was killed
+            content += data[at + 7 : at + 7 + length]
+            at += 7 + length
+            if kind in (1, 4):
+                records.append(Record.FromString(content))
+                content = b""
+        return records
+
+    @classmethod
+    def finished(cls, folder):
+        """A run's records. W&B's background process ends the file some milliseconds after `finish`."""
+        (file,) = folder.glob("run-*.wandb")
+        end = time.monotonic() + 20
+        while True:
+            records = cls.records(file)
+            if records and records[-1].WhichOneof("record_type") == "exit":
+                return records
+            assert time.monotonic() < end, f"{file} was never finished"
+            time.sleep(0.01)
+
+    @classmethod
+    def read(cls, folder):
+        """A finished run: who it is, config, summary, history, artifacts, axes, exit code."""
+        found = {"config": {}, "summary": {}, "history": [], "artifacts": [], "axes": {}, "stats": 0}
+        for record in cls.finished(folder):
+            name = record.WhichOneof("record_type")
+            if name == "run":
+                run = record.run
+                found |= {"id": run.run_id, "project": run.project, "job_type": run.job_type}
+                found |= {"name": run.display_name, "group": run.run_group}
+                found["config"] |= cls.values(run.config.update)
+            elif name == "config":
+                found["config"] |= cls.values(record.config.update)
+            elif name == "summary":
+                found["summary"] |= cls.values(record.summary.update)
+            elif name == "history":
+                found["history"].append({**cls.values(record.history.item), "step": record.history.step.num})
+            elif name == "artifact":
+                found["artifacts"].append((record.artifact.type, record.artifact.name))
+                if record.artifact.type == "model":
+                    found["model"] = record.artifact
+            elif name == "metric":
+                found["axes"][record.metric.glob_name] = record.metric.step_metric
+            elif name == "exit":
+                found["exit_code"] = record.exit.exit_code
+            found["stats"] += name == "stats"
+        return found
+
+    @staticmethod
+    def values(items):
+        return {".".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items}
+
+
+@pytest.fixture(scope="session")
+def wandb_files() -> type[WandbFiles]:
+    """A reader of W&B's files."""
+    return WandbFiles
+
+
+@pytest.fixture
+def apart(tmp_path, monkeypatch) -> Path:
+    """A home, a working folder and an environment that know nothing of W&B; put back afterwards."""
+    keep_apart(tmp_path, monkeypatch)
+    return tmp_path / "work"
+
+
+@pytest.fixture(scope="module")
+def apart_once(tmp_path_factory):
+    """The same for fixtures of a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("apart")
+        keep_apart(folder, patch)
+        yield folder / "work"
+
+
+def keep_apart(folder, monkeypatch):
+    ours = {"NETRC", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ERROR_REPORTING"}
+    for name in ours | {name for name in os.environ if name.startswith("WANDB_")}:
+        monkeypatch.setenv(name, "")  # so that monkeypatch puts the variable back even if it was not there
+        monkeypatch.delenv(name)
+    (folder / "home").mkdir()
+    (folder / "work").mkdir()
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    monkeypatch.chdir(folder / "work")
+
+
+@pytest.fixture(scope="module")
+def wandb_service():
+    """Stop W&B's background process when the tests are through."""
+    yield
+    import wandb
+
+    wandb.teardown()
