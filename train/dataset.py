@@ -17,6 +17,7 @@ from ultralytics.data.augment import BaseMixTransform, Compose
 from ultralytics.data.utils import get_split_fraction
 from ultralytics.utils import colorstr
 
+from train.augmentation import grey_transforms
 from train.sampling import Draw
 
 _ENOUGH = 16
@@ -24,7 +25,7 @@ _ENOUGH = 16
 
 
 class RSNADataset(YOLODataset):
-    """Ultralytics' data set, with a label cache for every list of pictures, and epochs of a choice of its pictures.
+    """Ultralytics' data set, with a label cache for every list of pictures, epochs of a choice of its pictures, and our augmentation.
 
     Ultralytics names the cache after the labels' folder. Two lists of pictures of one folder, such as the folds of a
     data set, would overwrite each other's and scan all labels anew in every run.
@@ -48,8 +49,14 @@ class RSNADataset(YOLODataset):
         self._mix_what_is_drawn(self.transforms)
 
     def build_transforms(self, hyp: Any = None) -> Any:
-        """The augmentation, mixing only what is drawn."""
+        """Ultralytics' transforms, mixing only what is drawn, and before the one that makes tensors, ours.
+
+        They are built anew when mosaic is closed.
+        """
         transforms = super().build_transforms(hyp)
+        if self.augment:
+            for transform in grey_transforms(hyp):
+                transforms.insert(-1, transform)
         if self._draw is not None:
             self._mix_what_is_drawn(transforms)
         return transforms

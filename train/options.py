@@ -85,7 +85,9 @@ AUGMENTATION: dict[str, Argument] = {
     "gamma": Argument(0.0, "random gamma, up to 1 + this or down to 1 / (1 + this)"),
     "contrast": Argument(0.0, "random contrast, by a factor of 1 +- this", high=1),
     "noise": Argument(0.0, "random noise of a standard deviation up to this share of white", high=1),
-    "rotation": Argument(0.0, "random rotation up to +- this many degrees, with boxes fitted anew", high=45),
+    "rotation": Argument(
+        0.0, "random rotation by +- this many degrees, with boxes fitted anew (degrees= inflates them)", high=45
+    ),
 }
 """Augmentation that works on one grey channel; see `train.augmentation`."""
 

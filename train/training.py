@@ -69,6 +69,7 @@ def run(given: Mapping[str, Any], *, update_best: bool = True) -> Trained:
         _download(model)
     data = check_data(wanted["data"])
     _check_sampling(wanted, data)
+    _warn_of_idle_colour(given, data)
     wanted["model"] = os.fspath(model)
     trainer = _trainer_class(model)(overrides=wanted)
     trainer.train()
@@ -222,6 +223,17 @@ def check_data(data: str) -> dict[str, Any]:
     except Exception as error:
         reason = " ".join(str(error).split("Note dataset")[0].split())[:300]
         raise UserError(f"data: {shown(Path(data))}: {reason}. Convert the data first, or correct the YAML.") from error
+
+
+def _warn_of_idle_colour(given: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """Say so when colour augmentation is asked for on grey pictures, where Ultralytics leaves it out."""
+    idle = [
+        f"{name}={given[name]}"
+        for name in ("hsv_h", "hsv_s", "hsv_v")
+        if given.get(name) and given[name] != ultralytics_defaults()[name]
+    ]
+    if idle and data["channels"] == 1:
+        print_warning(f"{', '.join(idle)}: no effect on pictures of one channel; use gamma= and contrast= instead.")
 
 
 def find_model(model: Any) -> tuple[Path, bool]:
