@@ -11,6 +11,7 @@ import contextlib
 import math
 import os
 import random
+import re
 import shutil
 import subprocess
 from copy import copy, deepcopy
@@ -37,7 +38,7 @@ from ultralytics.nn.modules.head import OBB, Pose, Segment
 from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK, USER_CONFIG_DIR, torch_utils
 from ultralytics.utils.torch_utils import unwrap_model
 
-from train import resuming, sampling
+from train import resuming, sampling, stems
 from train.criterion import LossSettings, build_criterion
 from train.dataset import RSNADataset, build_dataset
 from train.tracking import TrainingLog
@@ -169,15 +170,24 @@ class _RSNATraining(_Mixin):
 
     # --- model and loss
 
-    def get_model(self, *args: Any, **kwargs: Any) -> Any:
-        """The model, if it is a detector of this trainer's kind."""
-        model = super().get_model(*args, **kwargs)
+    def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
+        """The model, if it is a detector of this trainer's kind; for the data's channels, its weights too."""
+        channels: int = self.data["channels"]
+        try:
+            model = super().get_model(stems.with_input_channels(cfg, channels), weights, verbose)
+        except RuntimeError as error:
+            if fixed := re.search(r"expected input.* to have (\d+) channels", str(error)):
+                stems.refuse_channels(int(fixed[1]), channels)
+            raise
         head = model.model[-1]
         if not isinstance(head, self.head_class) or isinstance(head, Segment | Pose | OBB):
             raise UserError(
                 f"model: its last layer is {type(head).__name__}; expected a detection model, such as yolov8m.pt, "
                 "rtdetr-l.pt or train/models/basic-cnn.yaml."
             )
+        stems.check_input(model, channels)
+        if weights and (adapted := stems.adapt_stems(model, weights)):
+            LOGGER.info(f"Adapted pretrained weights to pictures of {channels} channel(s): {', '.join(adapted)}")
         return model
 
     def set_class_weights(self) -> None:
