@@ -25,7 +25,7 @@ _ENOUGH = 16
 
 
 class RSNADataset(YOLODataset):
-    """Ultralytics' data set with a label cache for every list of pictures, epochs of a choice of them, our augmentation.
+    """Ultralytics' data set with a label cache for every list, epochs of a choice of them, our augmentation.
 
     Ultralytics names the cache after the labels' folder. Two lists of pictures of one folder, such as the folds of a
     data set, would overwrite each other's and scan all labels anew in every run.
