@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import random
 from collections.abc import Iterator
 from functools import partial
@@ -42,6 +44,14 @@ class RSNADataset(YOLODataset):
         """Load the labels of exactly these pictures from their cache, or scan them."""
         listed = hashlib.sha256("\n".join(self.im_files).encode()).hexdigest()[:12]
         return super()._load_or_scan_cache(cache_path.with_name(f"{cache_path.stem}-{listed}.cache"), cache_hash)
+
+    def cache_labels(self, path: Path = Path("./labels.cache")) -> dict[str, Any]:
+        """Scan the labels and write their cache, whole or not at all: another training may do so at the same time."""
+        part = path.with_name(f"{path.stem}.{os.getpid()}{path.suffix}")
+        labels = super().cache_labels(part)
+        with contextlib.suppress(OSError):  # a read-only folder: then there is no cache
+            os.replace(part, path)
+        return labels
 
     def follow(self, draw: Draw) -> None:
         """From now on give the images of a draw; see `train.sampling`."""

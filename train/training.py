@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,12 +43,15 @@ class Trained:
     logged_at: str = ""
 
 
-def run(given: Mapping[str, Any], *, update_best: bool = True) -> Trained:
+def run(
+    given: Mapping[str, Any], *, update_best: bool = True, after_epoch: Callable[[Any], None] | None = None
+) -> Trained:
     """Train as `train.arguments.parse` has read it.
 
     Args:
         given: Arguments by name.
         update_best: Take the run into account in best.pt; otherwise `outcome` is None.
+        after_epoch: Called with the trainer when an epoch's checkpoint is written.
 
     Raises:
         UserError: Data, weights or an argument's value are not usable, or there is nothing to resume.
@@ -60,23 +63,55 @@ def run(given: Mapping[str, Any], *, update_best: bool = True) -> Trained:
     resume = wanted.pop("resume", False)
     if resume:
         last = _find_last(resume, wanted.get("model"), project, given.get("name"))
-        return _resume(last, given, project, update_best)
+        return _resume(last, given, project, update_best, after_epoch)
+    model, data = _prepare(wanted)
+    trainer = _trainer_class(model)(overrides=wanted)
+    _train(trainer, after_epoch)
+    return _finish(trainer.save_dir, wanted["data"], data, project if update_best else None)
+
+
+def check(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuse what `run` would refuse before it trains; fetch the weights and convert the data if they are not here.
+
+    Returns:
+        The data YAML's content as Ultralytics sees it.
+
+    Raises:
+        UserError: See `run`.
+        WorkError: See `run`.
+    """
+    wanted = {**COMMAND_DEFAULTS, **{name: value for name, value in given.items() if value is not None}}
+    return _prepare(wanted)[1]
+
+
+def _prepare(wanted: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """Find model and data, whose full paths are put into the arguments, and check these."""
     wanted["data"] = os.fspath(find_data(Path(str(wanted["data"]))))
     model, download = find_model(wanted.get("model"))
     import_ultralytics(offline=not download, verbose=True)
-    _check_arguments(wanted)
+    check_arguments(wanted)
     if download:
         _download(model)
     data = check_data(wanted["data"])
     _check_sampling(wanted, data)
     _warn_of_idle_colour(given, data)
     wanted["model"] = os.fspath(model)
-    trainer = _trainer_class(model)(overrides=wanted)
+    return model, data
+
+
+def _train(trainer: Any, after_epoch: Callable[[Any], None] | None) -> None:
+    if after_epoch is not None:
+        trainer.add_callback("on_fit_epoch_end", after_epoch)
     trainer.train()
-    return _finish(trainer.save_dir, wanted["data"], data, project if update_best else None)
 
 
-def _resume(last: Path, given: Mapping[str, Any], project: Path, update_best: bool) -> Trained:
+def _resume(
+    last: Path,
+    given: Mapping[str, Any],
+    project: Path,
+    update_best: bool,
+    after_epoch: Callable[[Any], None] | None,
+) -> Trained:
     import_ultralytics(verbose=True)
     from ultralytics.nn.tasks import load_checkpoint
     from ultralytics.utils.torch_utils import strip_optimizer
@@ -123,8 +158,7 @@ def _resume(last: Path, given: Mapping[str, Any], project: Path, update_best: bo
         return _finish(run_dir, os.fspath(data_yaml), data, project if update_best else None)
     again = {name: given[name] for name in given.keys() & (_MAY_CHANGE - {"model", "project", "name", "exist_ok"})}
     again |= {"resume": os.fspath(last), "data": os.fspath(data_yaml), "save_dir": os.fspath(run_dir)}
-    trainer = _class_for_head(model)(overrides=again)
-    trainer.train()
+    _train(_class_for_head(model)(overrides=again), after_epoch)
     return _finish(run_dir, os.fspath(data_yaml), data, project if update_best else None)
 
 
@@ -137,7 +171,7 @@ def _warn_finished(last: Path, done: int, waited: int | None) -> None:
     print_warning(f"resume: the training of {shown(last)} is {what}. To train on: resume={shown(last)} {remedy}")
 
 
-def _check_arguments(wanted: Mapping[str, Any]) -> None:
+def check_arguments(wanted: Mapping[str, Any]) -> None:
     """Refuse wrong values before the data are converted or a folder is made."""
     from ultralytics.cfg import get_cfg
 
