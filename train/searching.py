@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
@@ -48,7 +50,8 @@ class DistinctSearch(Searcher):
             elif not jobs.is_over(number):
                 begun.append(config["values"])
                 self._numbers[_key(config["values"])] = number
-        self._next = iter(number for number in jobs.numbers if jobs.config(number) is None)
+        self._free = [number for number in jobs.numbers if jobs.config(number) is None]
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is experimental in Optuna
             self._optuna = OptunaSearch(
@@ -73,8 +76,10 @@ class DistinctSearch(Searcher):
                 self._optuna.on_trial_complete(inner, error=True)
                 continue
             number = self._numbers.pop(key, None)
-            if number is None and (number := next(self._next, None)) is None:
-                break
+            if number is None:
+                if not self._free:
+                    break
+                number = self._free.pop(0)
             self._taken.add(key)
             self._inner_ids[trial_id] = inner
             return {"number": number, "values": values}
@@ -97,8 +102,6 @@ class DistinctSearch(Searcher):
 
 
 def _distribution(values: tuple[Any, ...] | Range) -> Any:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
     if not isinstance(values, Range):
         return CategoricalDistribution(values)
     if values.whole:

@@ -101,7 +101,7 @@ def _prepare(wanted: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
 
 def _train(trainer: Any, after_epoch: Callable[[Any], None] | None) -> None:
     if after_epoch is not None:
-        trainer.add_callback("on_fit_epoch_end", after_epoch)
+        trainer.add_callback("on_model_save", after_epoch)
     trainer.train()
 
 

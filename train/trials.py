@@ -16,7 +16,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import write_atomic, write_json
-from train.plan import Trial, command
+from train.plan import Trial, command, effective
 from train.space_values import to_text
 from train.trial_files import (
     ERROR,
@@ -76,7 +76,9 @@ def score_stopped(trial: Trial, work: Work) -> dict[str, Any]:
         for file in (folder / "run" / "weights").glob("*t.pt"):  # best.pt and last.pt
             strip_optimizer(file)
         resuming.remove_states(folder / "run" / "weights")
-        done.append(_score(trial, work, STOPPED, read_state(folder).get("seconds", 0.0)))
+        planned = effective(trial.arguments)["epochs"]
+        status = STOPPED if epochs_done(folder) < planned else FINISHED
+        done.append(_score(trial, work, status, read_state(folder).get("seconds", 0.0)))
     return done[0]
 
 
@@ -116,24 +118,16 @@ def _train(trial: Trial, work: Work, state: dict[str, Any], report: Callable[[in
 
     folder = work.folder(trial)
     last = folder / "run" / "weights" / "last.pt"
-    before, started = state["seconds"], time.monotonic()
-    epochs = epochs_done(folder) if last.is_file() else 0
-
-    def keep(**changes: Any) -> None:
-        state.update(seconds=round(before + time.monotonic() - started, 2), **changes)
-        write_json(folder / STATE, state)
+    before = state["seconds"]
 
     def after_epoch(trainer: Any) -> None:
-        nonlocal epochs
-        if trainer.epoch + 1 > epochs:  # else it is the last validation, of best.pt
-            epochs = trainer.epoch + 1
-            keep()
-            if report is not None:
-                report(epochs, float(trainer.best_fitness or 0.0))
+        # Without imports and the first look at the data, which the first trial of a process alone would pay for.
+        state["seconds"] = round(before + time.time() - trainer.train_time_start, 2)
+        write_json(folder / STATE, state)
+        if report is not None and not trainer.stop:  # else it is over anyway
+            report(trainer.epoch + 1, float(trainer.best_fitness or 0.0))
 
     given: dict[str, Any] = {"project": os.fspath(folder)}
-    if last.is_file() and _is_over(last):  # it was killed before this was noted
-        return keep(trained=True)
     if last.is_file():
         given["resume"] = os.fspath(last)
     else:
@@ -142,9 +136,13 @@ def _train(trial: Trial, work: Work, state: dict[str, Any], report: Callable[[in
         given |= {"save_dir": os.fspath(folder / "run"), "name": f"{work.group}-{trial.id}", "group": work.group}
         given |= _device(trial, work)
         given.setdefault("keep_state", False)  # a finished trial is not trained on
-    run(given, update_best=False, after_epoch=after_epoch if work.gpus <= 1 else None)
-    keep(trained=True)
-    return None
+    if not last.is_file() or not _is_over(last):
+        started = time.monotonic()
+        run(given, update_best=False, after_epoch=after_epoch if work.gpus <= 1 else None)
+        if work.gpus > 1:
+            state["seconds"] = round(before + time.monotonic() - started, 2)
+    state["trained"] = True
+    write_json(folder / STATE, state)
 
 
 def _is_over(last: Path) -> bool:
