@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = [
     "convert/sample.py",
     "convert/rsna_to_yolo.py",
+    "train/sweep.py",
     "train/train.py",
     "evaluate/ensemble.py",
     "evaluate/predict.py",

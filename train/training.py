@@ -94,7 +94,7 @@ def _prepare(wanted: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
         _download(model)
     data = check_data(wanted["data"])
     _check_sampling(wanted, data)
-    _warn_of_idle_colour(given, data)
+    _warn_of_idle_colour(wanted, data)
     wanted["model"] = os.fspath(model)
     return model, data
 
