@@ -7,6 +7,8 @@ images/<split>/<image_id>.jpg|png
 labels/<split>/<image_id>.txt    an empty file says that there is nothing to box
 truth.csv  rejected.csv  conversion.json
 manifest.csv                one row per image; written last, so that a data set without it is not finished
+
+Training a gate adds classes/: links to the pictures by class, which go when the data set is replaced.
 """
 
 from __future__ import annotations
@@ -114,7 +116,8 @@ def _brief(value: object) -> str:
 def _remove(output: Path) -> None:
     """Remove what a conversion makes and nothing else; first the manifest, so that a broken removal shows."""
     (output / _MANIFEST).unlink(missing_ok=True)
-    for path in [*output.glob("*.txt"), *output.glob("*.yaml"), *(output / name for name in _OURS)]:
+    links = [output / "classes", *output.glob("classes-fold*")]
+    for path in [*output.glob("*.txt"), *output.glob("*.yaml"), *(output / name for name in _OURS), *links]:
         if path.is_dir():
             shutil.rmtree(path)
         else:

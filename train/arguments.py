@@ -17,7 +17,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.paths import PROJECT
-from train.options import DEFAULTS, OWN
+from train.options import OWN, Argument
 from train.recipes import names, read_recipe
 
 COMMAND_DEFAULTS: dict[str, Any] = {
@@ -29,7 +29,14 @@ COMMAND_DEFAULTS: dict[str, Any] = {
 """Where the command differs from `yolo train`."""
 
 _EXTRA = ("save_dir", "augmentations")  # known to Ultralytics, though not in its configuration file
-_MODES_AND_TASKS = ("train", "detect")
+_USES = {"detect": "detectors", "classify": "classifiers"}
+"""The tasks that a command here may train for, and what comes out."""
+_DIFFERING = (
+    "data=rsna.yaml            of the project",
+    "project=runs              of the project; a relative one is relative to the current folder",
+    "iou=0.4                   of non-maximum suppression in validation, as in evaluate/score.py",
+    "model=                    has none: name weights or a model's YAML",
+)
 
 
 @cache
@@ -50,11 +57,16 @@ def ultralytics_defaults() -> dict[str, Any]:
     return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
-def parse(words: Sequence[str]) -> dict[str, Any]:
+def parse(words: Sequence[str], own: Mapping[str, Argument] = OWN, task: str = "detect") -> dict[str, Any]:
     """Read the command line's words: the grammar of `yolo train`, with our arguments besides.
 
     `name=value`, spaces around the equals sign allowed; a bare name sets a switch (`resume`); `cfg=file.yaml` brings
     arguments that those on the command line override, `recipe=` some that both override; leading dashes are forgiven.
+
+    Args:
+        words: The command line's words.
+        own: The arguments of the command that `yolo train` does not have.
+        task: What the command trains for, as Ultralytics names it.
 
     Returns:
         What was given, by name, our own arguments checked.
@@ -70,24 +82,26 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
             if not text:
                 raise UserError(f"{name}: has no value; write {name}=VALUE")
             given[name] = text if name in {"name", "project"} and text.lower() != "none" else to_value(text)
-        elif name in _MODES_AND_TASKS:
+        elif name in ("train", task):
             continue
-        elif isinstance({**ultralytics_defaults(), **DEFAULTS}.get(name), bool):
+        elif _is_switch(name, own):
             given[name] = True
         else:
-            _refuse_unknown(name)
+            _refuse_unknown(name, own)
             raise UserError(f"{name}: has no value; write {name}=VALUE")
     if given.get("cfg"):
         given = {**_read_file(Path(str(given["cfg"]))), **given}
     given.pop("cfg", None)
-    if given.get("recipe"):
+    if "recipe" in own and given.get("recipe"):
         given = {**read_recipe(str(given["recipe"])).values(), **given}
     for name in given:
-        _refuse_unknown(name)
-    for name, only in (("mode", "train"), ("task", "detect")):
+        _refuse_unknown(name, own)
+    for name, only in (("mode", "train"), ("task", task)):
         if given.pop(name, only) != only:
-            raise UserError(f"{name}: expected {only}; this command trains detectors. Use `yolo` for anything else.")
-    return {name: OWN[name].check(name, value) if name in OWN else value for name, value in given.items()}
+            raise UserError(
+                f"{name}: expected {only}; this command trains {_USES[task]}. Use `yolo` for anything else."
+            )
+    return {name: own[name].check(name, value) if name in own else value for name, value in given.items()}
 
 
 def to_value(text: str) -> Any:
@@ -101,23 +115,21 @@ def to_value(text: str) -> Any:
         return text
 
 
-def help_text() -> str:
+def help_text(own: Mapping[str, Argument] = OWN, differing: Sequence[str] = _DIFFERING) -> str:
     """Our arguments and differing defaults, for --help."""
-    lines = ["our arguments (name=default):"] if OWN else []
-    for name, argument in OWN.items():
+    lines = ["our arguments (name=default):"] if own else []
+    for name, argument in own.items():
         choices = f" ({', '.join(argument.choices)})" if argument.choices else ""
         lines.append(f"  {f'{name}={argument.default}':<26}{argument.help}{choices}")
-    lines += ["", "recipes (their files in train/recipes/ give the reason for every value):"]
-    for name in names():
+    if "recipe" in own:
+        lines += ["", "recipes (their files in train/recipes/ give the reason for every value):"]
+    for name in names() if "recipe" in own else ():
         lines += textwrap.wrap(f"  {f'recipe={name}':<26}{read_recipe(name).about}", 108, subsequent_indent=" " * 28)
     lines += [
         "",
         "every argument of `yolo train` works too: https://docs.ultralytics.com/modes/train/#train-settings",
         "defaults that differ from it:",
-        "  data=rsna.yaml            of the project",
-        "  project=runs              of the project; a relative one is relative to the current folder",
-        "  iou=0.4                   of non-maximum suppression in validation, as in evaluate/score.py",
-        "  model=                    has none: name weights or a model's YAML",
+        *(f"  {line}" for line in differing),
     ]
     return "\n".join(lines).strip()
 
@@ -149,8 +161,13 @@ def _read_file(file: Path) -> Mapping[str, Any]:
     return content
 
 
-def _refuse_unknown(name: str) -> None:
-    known = [*ultralytics_defaults(), *_EXTRA, *OWN]
+def _is_switch(name: str, own: Mapping[str, Argument]) -> bool:
+    default = own[name].default if name in own else ultralytics_defaults().get(name)
+    return isinstance(default, bool)
+
+
+def _refuse_unknown(name: str, own: Mapping[str, Argument]) -> None:
+    known = [*ultralytics_defaults(), *_EXTRA, *own]
     if name in known:
         return
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)

@@ -110,4 +110,9 @@ RECIPE: dict[str, Argument] = {
 OWN: dict[str, Argument] = {**RECIPE, **LOSS, **SAMPLING, **AUGMENTATION, **CHECKPOINTS, **TRACKING}
 """Our arguments by name. Each reaches the trainer as `args.<name>`, and with it args.yaml and every checkpoint."""
 
+GATE: dict[str, Argument] = {
+    "fold": Argument(None, "validate on this fold of the data set and train on its other folds", kind=int),
+}
+"""The arguments of `train/gate.py` that `yolo classify train` does not have; see `train.class_view`."""
+
 DEFAULTS: dict[str, Any] = {name: argument.default for name, argument in OWN.items()}

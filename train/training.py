@@ -91,7 +91,7 @@ def _prepare(wanted: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
     import_ultralytics(offline=not download, verbose=True)
     check_arguments(wanted)
     if download:
-        _download(model)
+        download_weights(model)
     data = check_data(wanted["data"])
     _check_sampling(wanted, data)
     _warn_of_idle_colour(wanted, data)
@@ -300,7 +300,13 @@ def find_model(model: Any) -> tuple[Path, bool]:
     )
 
 
-def _download(target: Path) -> None:
+def download_weights(target: Path) -> None:
+    """Fetch one of Ultralytics' published weights.
+
+    Raises:
+        UserError: Ultralytics publishes none of this name.
+        WorkError: The network does not give it.
+    """
     from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
 
     if target.name not in GITHUB_ASSETS_NAMES:

@@ -67,7 +67,9 @@ def test_only_changes_arguments_of_one_value(tmp_path):
     parameters = {"model": ["basic-cnn.yaml", "yolov8n.yaml"], "batch": [8, 16]}
     only = {"model": {"yolov8n.yaml": {"epochs": 20}}, "batch": {16: {"nbs": 32}}}
     made = trials(tmp_path, base={}, blocks=[{"name": "b", "parameters": parameters, "only": only}])
-    found = {(t.settings["model"], t.settings["batch"]): (t.arguments.get("epochs"), t.arguments.get("nbs")) for t in made}
+    found = {
+        (t.settings["model"], t.settings["batch"]): (t.arguments.get("epochs"), t.arguments.get("nbs")) for t in made
+    }
     assert found == {
         ("basic-cnn.yaml", 8): (None, None), ("basic-cnn.yaml", 16): (None, 32),
         ("yolov8n.yaml", 8): (20, None), ("yolov8n.yaml", 16): (20, 32),
@@ -241,7 +243,9 @@ def test_the_spaces_that_are_provided(file):
     assert len({identity(trial.arguments) for trial in made}) == len(made) > 1
     for block in space.blocks:  # every value of every parameter is tried
         for name, values in block.parameters.items():
-            assert {json.dumps(t.settings[name]) for t in made if block.name in t.blocks} == set(map(json.dumps, values))
+            assert {json.dumps(t.settings[name]) for t in made if block.name in t.blocks} == set(
+                map(json.dumps, values)
+            )
 
 
 def test_provided_spaces_cover_what_is_argued_about():
