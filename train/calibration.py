@@ -1,9 +1,9 @@
 """Probabilities that mean what they say: temperature scaling, and how well probabilities fit what was there.
 
-A classifier that is trained to the end is too sure of itself. Temperature scaling (Guo et al., *On Calibration of Modern
-Neural Networks*, 2017, arXiv:1706.04599) divides its logits by one number, found on images that were not trained on. The
-order of the classes in an image stays as it is; that of the images by one class's probability stays with two classes
-and hardly changes with three.
+A classifier that is trained to the end is too sure of itself. Temperature scaling (Guo et al., *On Calibration of
+Modern Neural Networks*, 2017, arXiv:1706.04599) divides its logits by one number, found on images that were not trained
+on. The order of the classes in an image stays as it is; that of the images by one class's probability stays with two
+classes and hardly changes with three.
 
 Here N images have C classes; logits may be any scores whose softmax gives the probabilities.
 """
@@ -25,7 +25,7 @@ BINS = 15
 """Bins of the calibration error, as in the paper."""
 
 _NEVER_CERTAIN = 1e-12
-"""Probabilities keep this distance from 0 and 1 in the log-loss, so that one certain error is dear, not infinitely so."""
+"""Probabilities keep this distance from 0 and 1 in the log-loss: one certain error is dear, but not infinitely so."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 classes/                     lies in the data set's folder and moves with it; classes-fold0/ and so on for its folds
 classes/<split>/<class>/<image_id>.jpg|png    train, val, test; relative symbolic links, so that no picture is copied
-classes/view.json            which label each class folder stands for, which one is the opacity, how many images each has
+classes/view.json            which label each class folder stands for, which one is the opacity, how many images it has
 
 `yolo classify train data=<data set>/classes` works with it as well. Splits and labels are those of the manifest; an
 image without label, as in the challenge's own test set, is left out. Where the system has no symbolic links, hard links
@@ -255,11 +255,11 @@ def _link_all(target: Path, links: pd.DataFrame, root: Path) -> str:
         link = target / split / name / f"{image_id}{source.suffix}"
         if kind == "symbolic":
             try:
-                os.symlink(os.path.relpath(source, link.parent), link)
+                link.symlink_to(os.path.relpath(source, link.parent))
                 continue
             except (OSError, NotImplementedError):  # Windows without the right to, or a file system without
                 kind = "hard"
-        os.link(source, link)
+        link.hardlink_to(source)
     return kind
 
 
@@ -269,7 +269,7 @@ def _put_in_place(made: Path, folder: Path) -> None:
         os.replace(folder, old)
         shutil.rmtree(old)
     try:
-        os.rename(made, folder)
+        made.rename(folder)
     except OSError:
         if not folder.is_dir():
             raise  # else another process was faster

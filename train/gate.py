@@ -1,0 +1,111 @@
+"""Command: train the gate, an image classifier that says how likely an opacity is; `name=value` arguments."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    # Python puts this folder first on the path, where its module names would hide others: put the project there.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from common.cli import console, parser, print_warning, run
+from common.paths import shown
+
+_DIFFERING = (
+    "data=rsna.yaml            of the project; its splits, and the class of every image, come from the manifest",
+    "project=runs name=gate    a relative project is relative to the current folder",
+    "imgsz=256                 as the winners' classifier; finer detail is the detector's part",
+    "auto_augment=None         RandAugment inverts and posterises: no radiograph any more",
+    "erasing=0.0               could erase the only opacity",
+    "scale=0.2                 crops keep 80 % of the area or more, so that opacities stay inside",
+    "hsv_h=0.0 hsv_s=0.0       grey has neither hue nor saturation",
+    "hsv_v=0.2                 brightness and contrast by 20 %",
+    "model=                    has none: name a classifier's weights or YAML",
+)
+_ROWS = (
+    ("AUC", "auc"),
+    ("accuracy", "accuracy"),
+    ("log-loss", "log_loss"),
+    ("calibration error", "calibration_error"),
+    ("Brier score", "brier"),
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line: everything is `name=value`."""
+    from train.arguments import help_text
+    from train.options import GATE
+
+    arguments = parser(
+        "python train/gate.py",
+        "Train an image classifier as `yolo classify train` does, on the classes of the same data set (RSNA: Lung "
+        "Opacity, No Lung Opacity / Not Normal, Normal), keep the epoch whose probability of an opacity fits val best, "
+        "calibrate it on val, and write the probabilities of all images to gate.csv, for evaluate/score.py --gate.",
+        "  python train/gate.py model=yolov8n-cls.pt epochs=20\n"
+        "  python train/gate.py model=basic-cnn-cls.yaml imgsz=128 optimizer=AdamW lr0=0.002    on a CPU\n"
+        "  python train/gate.py model=yolov8n-cls.pt fold=0      probabilities of images it has not seen: fold 0\n"
+        "  python train/gate.py resume=runs/gate                 go on after a kill",
+    )
+    arguments.epilog = f"{help_text(GATE, _DIFFERING)}\n\n{arguments.epilog}"
+    arguments.add_argument("arguments", nargs="*", metavar="name=value", help="see below")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int | None:
+    """Train, calibrate, write the probabilities, and say what to do next."""
+    from train.arguments import parse
+    from train.options import GATE
+
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or {"-h", "--help"} & set(words):
+        build_parser().parse_args(["--help"])
+    given = parse(words, GATE, "classify")
+    if "lr0" in given and str(given.get("optimizer", "auto")).lower() == "auto" and not given.get("resume"):
+        print_warning("lr0 is ignored with optimizer=auto (the default); name one, such as optimizer=AdamW.")
+
+    from train.gate_training import run as train
+
+    gate = train(given, words)
+    _print(gate.record)
+    out = console()
+    out.print(f"{shown(gate.table)}  calibrated probabilities of all images ({_counts(gate.record['images'])})")
+    out.print("Those of train are of images that it was trained on, and too sure: tune nothing on them.")
+    out.print(f"\nnext: python evaluate/score.py --gate {shown(gate.table)}")
+    return None
+
+
+def _print(record: Mapping[str, Any]) -> None:
+    """How good the probabilities are on each split, as they came and calibrated."""
+    from rich import box
+    from rich.table import Table
+
+    splits = [split for split in ("val", "test") if split in record]
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    table.add_column(f"P({record['positive']})")
+    for split in splits:
+        table.add_column(split, justify="right")
+        table.add_column("calibrated", justify="right")
+    for name, key in _ROWS:
+        values = (record[split][when][key] for split in splits for when in ("before", "after"))
+        table.add_row(name, *(f"{value:.4f}" for value in values))
+    out = console()
+    out.print()
+    out.print(table)
+    sure = "too sure" if record["temperature"] > 1 else "not sure enough"
+    out.print(
+        f"epoch {record['epoch']}, temperature {record['temperature']:.3f}: the classifier was {sure}. "
+        "Both were chosen on val, which flatters its numbers a little."
+    )
+
+
+def _counts(images: Mapping[str, int]) -> str:
+    return ", ".join(f"{split} {count:,}" for split, count in images.items())
+
+
+if __name__ == "__main__":
+    run(main)
