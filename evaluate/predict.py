@@ -125,6 +125,11 @@ def _choose(confidence: float | str, run: Path, settings: Settings) -> tuple[Cho
     if not path.is_file():
         return Choice(DEFAULT_CONFIDENCE), "not tuned: run evaluate/score.py to choose it"
     choice = read_choice(path)
+    if choice.gated:
+        print_warning(
+            f"{shown(path)}: its score was reached with a gate, whose classifier does not look at these pictures; "
+            "going on without, at the confidence that was best without"
+        )
     before, now = choice.inference or {}, settings.as_dict()
     changed = [key for key in before if key in now and before[key] != now[key] and key != "half"]
     if changed:

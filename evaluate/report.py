@@ -34,7 +34,7 @@ from evaluate.gallery import (
     make_example,
 )
 from evaluate.metric import confidence_sweep
-from evaluate.wording import count, interval_text, is_number, join, percent, score_text
+from evaluate.wording import count, gain_text, gate_text, interval_text, is_number, join, percent, score_text
 
 PUBLISHED = {"YOLOv8n": 0.115, "YOLOR, boxes shrunk": 0.189, "1st of the challenge": 0.25475}
 """Published scores on the challenge's private leaderboard, which is made of other images than the training set."""
@@ -193,6 +193,7 @@ def _method(score: Mapping[str, Any], confidence: float) -> list[str]:
     )
     steps = [
         f"{source} at every image; all boxes down to a very low confidence were kept.",
+        *_gating(score),
         _postprocessing(score.get("postprocess") or {}),
     ]
     if tuned_on:
@@ -211,15 +212,34 @@ def _method(score: Mapping[str, Any], confidence: float) -> list[str]:
     return steps
 
 
+def _gating(score: Mapping[str, Any]) -> list[str]:
+    """What an image classifier's probabilities did to the boxes, and what that was worth."""
+    rule = (score.get("postprocess") or {}).get("gate")
+    if not rule:
+        return []
+    found, reported_on = score.get("gate") or {}, score.get("reported_on")
+    chosen = f" This is what scores highest on split {found['tuned_on']}." if found.get("tuned_on") else ""
+    text = f"An image classifier gives each image a probability of an opacity. The gate: {gate_text(rule)}.{chosen}"
+    without = ((found.get("without") or {}).get("splits") or {}).get(reported_on)
+    if without and rule.get("mode") != "none":
+        text += f" Without it the score on {reported_on} is {score_text(without.get('score'))}; "
+        text += f"the gate changes it by {gain_text(without)}."
+    return [text]
+
+
 def _postprocessing(settings: Mapping[str, Any]) -> str:
     scale = settings.get("box_scale")
-    texts = [f"{name} {value}" for name, value in _flat({k: v for k, v in settings.items() if k != "box_scale"})]
+    others = {name: value for name, value in settings.items() if name not in ("box_scale", "gate")}
+    texts = [f"{name} {value}" for name, value in _flat(others)]
     if isinstance(scale, (list, tuple)) and len(scale) == 2 and all(is_number(factor) for factor in scale):
         if scale[0] != 1 or scale[1] != 1:
             texts.append(f"boxes resized to {percent(scale[0])} of their width and {percent(scale[1])} of their height")
     elif scale is not None:
         texts += [f"{name} {value}" for name, value in _flat({"box_scale": scale})]
-    return f"Post-processing: {join(texts)}." if texts else "The boxes are used as they came, without post-processing."
+    if texts:
+        return f"Post-processing: {join(texts)}."
+    is_gated = (settings.get("gate") or {}).get("mode", "none") != "none"
+    return "The boxes are used as they came, " + ("apart from that." if is_gated else "without post-processing.")
 
 
 def _warnings(score: Mapping[str, Any], manifest: pd.DataFrame | None, results: Results | None) -> list[str]:
@@ -233,6 +253,9 @@ def _warnings(score: Mapping[str, Any], manifest: pd.DataFrame | None, results: 
         texts.append(
             f"Whether the weights have seen these images is not known: {leakage.get('reason') or 'not checked'}."
         )
+    for split, images in ((score.get("gate") or {}).get("seen_images") or {}).items():
+        if images:
+            texts.append(f"Leakage: the gate was trained on {count(images)} images of split {split}.")
     for split, found in leakage.items():
         if isinstance(found, Mapping) and (found.get("images") or found.get("patients")):
             texts.append(
@@ -358,6 +381,7 @@ def _details(score: Mapping[str, Any], data: Path) -> list[tuple[str, list[tuple
     groups = {
         "Where it comes from": origin,
         "Post-processing": score.get("postprocess") or {},
+        "Gate": score.get("gate") or {},
         "Have the weights seen these images?": score.get("leakage") or {},
         "Versions": score.get("versions") or {},
     }

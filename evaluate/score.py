@@ -26,6 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
         "and a report beside the weights, and logs to Weights & Biases (offline unless you are logged in).",
         "  python evaluate/score.py\n"
         "  python evaluate/score.py runs/detect/train/weights/best.pt --box-scale tune\n"
+        "  python evaluate/score.py --gate runs/gate/gate.csv\n"
         "  python evaluate/score.py --predictions submission.csv --data rsna.yaml --confidence 0.3",
     )
     add = arguments.add_argument
@@ -54,6 +55,22 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="W[,H]",
         help="resize boxes about their centre by these factors, or tune: choose them together with the confidence",
     )
+    add(
+        "--gate",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="probabilities of an opacity, as train/gate.py writes them; given again for further ones, such as those "
+        "of other folds: their mean counts, of those that were not trained on the image if there are any",
+    )
+    add(
+        "--gate-mode",
+        choices=("tune", "weigh", "keep"),
+        default="tune",
+        help="weigh: multiply confidences by the probability; keep: boxes only where it exceeds a threshold; tune: "
+        "what scores best on the split to tune on, no gate included",
+    )
+    add("--gate-threshold", type=share, metavar="P", help="threshold of --gate-mode keep; otherwise tuned")
     add("--batch", type=positive_int, default=16, help="images at a time")
     add("--imgsz", type=positive_int, help="side of the model's input in pixels; otherwise that of the training")
     add("--device", help="cpu, 0, cuda:1, mps; otherwise a GPU if there is one")
@@ -80,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         raise UserError(f"{args.weights} and --predictions: score one of them at a time.")
     if args.confidence is not None and args.box_scale is None:
         raise UserError("--box-scale tune chooses the confidence as well: leave out --confidence, or give the factors.")
+    _check_gate(args)
 
     from evaluate.scoring_run import score_predictions, score_weights
 
@@ -88,6 +106,18 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     else:
         score_weights(args, typed)
     return None
+
+
+def _check_gate(args: argparse.Namespace) -> None:
+    if not args.gate and (args.gate_mode != "tune" or args.gate_threshold is not None):
+        raise UserError("--gate-mode and --gate-threshold say what to do with a gate: name its file with --gate.")
+    if args.gate_threshold is not None and args.gate_mode != "keep":
+        raise UserError("--gate-threshold belongs to --gate-mode keep: add that, or leave the threshold out.")
+    if args.gate and args.confidence is not None and args.gate_mode != "weigh" and args.gate_threshold is None:
+        raise UserError(
+            "--confidence tunes nothing, and the gate is to be tuned: leave out --confidence, or choose --gate-mode "
+            "weigh, or --gate-mode keep with --gate-threshold."
+        )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from common.cli import console
 from common.paths import shown
 from evaluate import tracking
 from evaluate.metric import confidence_sweep
-from evaluate.wording import count, interval_text, score_text
+from evaluate.wording import count, gain_text, gate_text, interval_text, score_text
 
 _ROWS = (
     ("RSNA score", "score", score_text),
@@ -109,6 +109,11 @@ def print_score(score: Mapping[str, Any], written: Sequence[Path], link: str) ->
         f"RSNA score on {score['reported_on']}: {score_text(score['score'])} "
         f"(95 % interval {interval_text(score['interval_95'])}), confidence {score['confidence']:.6g} {tuned}{scale}"
     )
+    if rule := score["postprocess"].get("gate"):
+        before = score["gate"]["without"]["splits"][score["reported_on"]]
+        out.print(f"gate: {gate_text(rule)}")
+        if rule["mode"] != "none":
+            out.print(f"  without it {score_text(before['score'])}; the gate changed the score by {gain_text(before)}")
     for path in written:
         out.print(f"  {shown(path)}")
     if link:

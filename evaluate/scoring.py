@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -13,7 +13,7 @@ from evaluate.data import Split
 from evaluate.metric import best_confidence, image_scores, match, rsna_score
 from evaluate.postprocess import keep, scale_boxes
 from evaluate.score_file import Choice
-from evaluate.statistics import score_interval, subgroup_scores, subgroups
+from evaluate.statistics import paired_difference, score_interval, subgroup_scores, subgroups
 from evaluate.tables import empty_predictions
 
 SUBGROUPS = ("view", "sex", "age")
@@ -120,6 +120,43 @@ def score_subgroups(split: Split, predictions: pd.DataFrame, choice: Choice) -> 
             for name, row in table.to_dict("index").items()
         }
     return found
+
+
+def compare_with(
+    splits: Mapping[str, Split],
+    plain: Mapping[str, pd.DataFrame],
+    plain_choice: Choice,
+    changed: Mapping[str, pd.DataFrame],
+    changed_choice: Choice,
+) -> dict[str, dict[str, Any]]:
+    """What plain predictions score, and what a change to them gained on the very same images.
+
+    Args:
+        splits: Truth and patients of each split.
+        plain: Its predictions table without the change.
+        plain_choice: The choice for these.
+        changed: Its predictions table with the change.
+        changed_choice: The choice for these.
+
+    Returns:
+        `splits`: by split `score` of the plain predictions, the `gain` of the changed ones over it, and the gain's
+        `gain_interval_95` (the same patients resampled for both).
+    """
+    found: dict[str, Any] = {}
+    for name, split in splits.items():
+        before = image_scores(split.truth, _final(plain[name], plain_choice))
+        after = image_scores(split.truth, _final(changed[name], changed_choice))
+        difference = paired_difference(after, before, _patients(split))
+        found[name] = {
+            "score": rsna_score(split.truth, _final(plain[name], plain_choice)),
+            "gain": difference.difference,
+            "gain_interval_95": [difference.low, difference.high],
+        }
+    return {"splits": found}
+
+
+def _final(predictions: pd.DataFrame, choice: Choice) -> pd.DataFrame:
+    return keep(scale_boxes(predictions, *choice.box_scale), choice.confidence)
 
 
 def _patients(split: Split) -> pd.Series:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from common.errors import UserError
 from common.files import write_json
 from common.paths import PROJECT, shown
 from evaluate.data import DataSet, Split, warn_unknown_patients
+from evaluate.gating import Gate, Rule, choose_gate, read_gates
 from evaluate.given_predictions import read_by_split
 from evaluate.inference import Settings
 from evaluate.kept_predictions import predict_split
@@ -25,7 +26,7 @@ from evaluate.provenance import describe_origin
 from evaluate.report import write_report
 from evaluate.score_file import SCORE_FILE, Choice
 from evaluate.score_output import log_score, print_score
-from evaluate.scoring import choose_box_scale, choose_confidence, score_split, score_subgroups
+from evaluate.scoring import choose_box_scale, choose_confidence, compare_with, score_split, score_subgroups
 from evaluate.weights import DEFAULT_WEIGHTS, find_training_data, find_weights, load_weights, run_folder
 
 REPORT_FILE = "report.html"
@@ -38,7 +39,7 @@ class Scored:
     Attributes:
         data: The data set.
         splits: The splits that there are predictions for.
-        predictions: Their predictions tables.
+        predictions: Their predictions tables, as the model made them; gated, once a gate is chosen.
         files: Where these lie.
         tune_on: The split to tune on; None tunes nothing.
         output: The folder to write to.
@@ -121,6 +122,11 @@ def score_predictions(args: argparse.Namespace, argv: Sequence[str]) -> dict[str
     tune_on = args.tune_on if args.confidence is None and args.tune_on in predictions and len(predictions) > 1 else None
     if tune_on is None and args.box_scale is None:
         raise UserError("--box-scale tune: needs predictions for a split to tune on; give the factors instead.")
+    if tune_on is None and args.gate and args.gate_mode != "weigh" and args.gate_threshold is None:
+        raise UserError(
+            f"--gate-mode {args.gate_mode}: needs predictions for a split to tune on; choose weigh, or keep with "
+            "--gate-threshold."
+        )
     if tune_on is None and args.confidence is None:
         print_warning(
             f"only images of split {report_on!r}: scored as submitted, at every confidence; not tuned. "
@@ -147,7 +153,12 @@ def score_predictions(args: argparse.Namespace, argv: Sequence[str]) -> dict[str
 
 def _finish(scored: Scored, args: argparse.Namespace, argv: Sequence[str]) -> dict[str, Any]:
     """Tune, score, write and print."""
+    gate = read_gates(args.gate, scored.data, scored.splits) if args.gate else None
     choice = _choose(scored, args)
+    rule: dict[str, Any] = {}
+    comparison: dict[str, Any] = {}
+    if gate is not None:
+        scored, choice, rule, comparison = _gate(scored, choice, gate, args)
     results = {
         name: score_split(split, scored.predictions[name], choice)
         for name, split in sorted(scored.splits.items(), key=lambda one: one[0] != scored.report_on)
@@ -166,7 +177,8 @@ def _finish(scored: Scored, args: argparse.Namespace, argv: Sequence[str]) -> di
         "tuned_on": scored.tune_on,
         "reported_on": scored.report_on,
         "confidence": choice.confidence,
-        "postprocess": {"box_scale": list(choice.box_scale)},
+        "postprocess": {"box_scale": list(choice.box_scale), **rule},
+        **comparison,
         "splits": results,
         "subgroups": score_subgroups(scored.splits[scored.report_on], scored.predictions[scored.report_on], choice),
         **scored.entries,
@@ -202,6 +214,39 @@ def _choose(scored: Scored, args: argparse.Namespace) -> Choice:
             "Has the model been trained, and on this data?"
         )
     return choice
+
+
+def _gate(
+    scored: Scored, choice: Choice, gate: Gate, args: argparse.Namespace
+) -> tuple[Scored, Choice, dict[str, Any], dict[str, Any]]:
+    """Put the gate before everything else.
+
+    Returns:
+        What is scored, with gated predictions; the choice for these; what `score.json` says about the gate among the
+        post-processing; and beside it: what was asked, and the scores without the gate.
+    """
+    raw, tune_on = scored.predictions, scored.tune_on
+    given = Rule("weigh") if args.gate_mode == "weigh" else Rule("keep", args.gate_threshold)
+    is_tuned = tune_on is not None and args.gate_mode != "weigh" and args.gate_threshold is None
+    if tune_on is None:
+        rule, chosen = given, choice
+    elif is_tuned:
+        rule, chosen, _ = choose_gate(
+            scored.splits[tune_on].truth, raw[tune_on], gate.probabilities, args.gate_mode, choice.box_scale
+        )
+    else:
+        weighed = given.apply(raw[tune_on], gate.probabilities)
+        rule, (chosen, _) = given, choose_confidence(scored.splits[tune_on].truth, weighed, choice.box_scale)
+    gated = {name: rule.apply(table, gate.probabilities) for name, table in raw.items()}
+    comparison = {
+        "asked": args.gate_mode,
+        "tuned_on": tune_on if is_tuned else None,
+        "seen_images": gate.seen,
+        "without": {"confidence": choice.confidence, **compare_with(scored.splits, raw, choice, gated, chosen)},
+    }
+    files = [shown(path) for path in gate.files]
+    used = {"files": files, "mode": rule.mode, "threshold": rule.threshold}
+    return replace(scored, predictions=gated), chosen, {"gate": used}, {"gate": comparison}
 
 
 def _write_report(scored: Scored, score: Mapping[str, Any], scaled: Mapping[str, pd.DataFrame]) -> Path:

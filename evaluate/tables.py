@@ -24,6 +24,7 @@ COORDINATES = ["x", "y", "width", "height"]
 PREDICTION_COLUMNS = ["image_id", "confidence", *COORDINATES]
 SUBMISSION_COLUMNS = ["patientId", "PredictionString"]
 TRUTH_COLUMNS = ["image_id", *COORDINATES, "label"]
+GATE_COLUMNS = ["image_id", "split", "p_opacity"]
 MANIFEST_COLUMNS = ["image_id", "split", "patient_id", "label", "boxes", "width", "height", "view", "sex", "age"]
 REJECTED_COLUMNS = ["image_id", "source", "reason"]
 
@@ -165,6 +166,31 @@ def read_manifest(path: Path) -> pd.DataFrame:
         values[filled] = _numbers(path, table[filled], [column])[:, 0]
         table[column] = values
     return table.drop(columns="line").reset_index(drop=True)
+
+
+def read_gate(path: Path) -> pd.DataFrame:
+    """Read what a gate says, as `train/gate.py` writes it: image_id, split (str), p_opacity (0 to 1).
+
+    Args:
+        path: A CSV with the columns image_id and p_opacity; without `split` all images count as not trained on.
+
+    Raises:
+        UserError: The file is missing, empty, lacks a column, repeats an image, or a probability is none.
+    """
+    expected = ",".join(GATE_COLUMNS)
+    table = _read_csv(path, expected)
+    if not {"image_id", "p_opacity"} <= set(table.columns):
+        _no_columns(path, table, expected)
+    _check_ids(path, table)
+    _refuse_repeated(path, table, "image_id")
+    table["p_opacity"] = _numbers(path, table, ["p_opacity"])[:, 0]
+    wrong = ~table["p_opacity"].between(0, 1)
+    if wrong.any():
+        found = f"p_opacity is {table.loc[wrong, 'p_opacity'].iloc[0]:g}"
+        _refuse(path, table, wrong, found, "a probability from 0 to 1")
+    if "split" not in table:
+        table["split"] = ""
+    return table[GATE_COLUMNS].reset_index(drop=True)
 
 
 def _predictions(image_ids: Sequence[str], values: np.ndarray) -> pd.DataFrame:

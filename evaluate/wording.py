@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -45,3 +45,21 @@ def percent(share: Any) -> str:
 def join(texts: Sequence[str]) -> str:
     """Join as English does: `a`, `a and b`, `a, b and c`."""
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}" if texts else ""
+
+
+def gate_text(rule: Mapping[str, Any]) -> str:
+    """Say what a gate does to boxes, from `score.json`'s `postprocess.gate`."""
+    if rule.get("mode") == "weigh":
+        return "each box's confidence multiplied by its image's probability of an opacity"
+    if rule.get("mode") == "keep":
+        return f"boxes kept only in images whose probability of an opacity is above {score_text(rule.get('threshold'))}"
+    return "none, because boxes as they came score as high as with any"
+
+
+def gain_text(found: Mapping[str, Any]) -> str:
+    """Say what a change gained, with its interval, and whether that may be chance."""
+    gain, bounds = found.get("gain"), found.get("gain_interval_95")
+    if not is_number(gain) or not bounds or not all(is_number(bound) for bound in bounds):
+        return MISSING
+    chance = "beyond chance" if bounds[0] > 0 or bounds[1] < 0 else "which may be chance"
+    return f"{gain:+.3f} (95 % interval {bounds[0]:+.3f} to {bounds[1]:+.3f}, {chance})".replace("-", "\N{MINUS SIGN}")

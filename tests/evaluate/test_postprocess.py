@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evaluate.postprocess import keep, scale_boxes
+from common.errors import UserError
+from evaluate.postprocess import gate, keep, scale_boxes, weigh
 from evaluate.tables import empty_predictions, make_predictions
 
 
@@ -46,7 +47,36 @@ def test_scaled_boxes_are_rounded_and_vanished_ones_dropped():
     assert scale_boxes(scaled, 0.1, 1)["confidence"].tolist() == [0.9]
 
 
+PROBABILITIES = pd.Series({"a": 0.25, "b": 0.5, "unpredicted": 0.9})
+
+
+def test_gate_is_exclusive_and_leaves_its_argument_alone():
+    given = table()
+    assert gate(given, PROBABILITIES, 0.25)["image_id"].tolist() == ["b"]
+    assert gate(given, PROBABILITIES, 0.249999).equals(given)
+    assert gate(given, PROBABILITIES, 0.5).empty
+    assert len(given) == 3
+
+
+def test_weighing_multiplies_and_keeps_order_and_boxes():
+    weighed = weigh(table(), PROBABILITIES)
+    assert weighed["confidence"].tolist() == [0.9 * 0.25, 0.5 * 0.25, 0.3 * 0.5]
+    assert weighed.drop(columns="confidence").equals(table().drop(columns="confidence"))
+    tiny = weigh(make_predictions(["a", "a"], np.array([[2e-6, 0, 0, 1, 1], [1e-6, 0, 0, 1, 1]])), PROBABILITIES)
+    assert tiny["confidence"].is_monotonic_decreasing
+    assert tiny["confidence"].nunique() == 2
+
+
+@pytest.mark.parametrize("known", [{"a": 0.5}, {"a": 0.5, "b": float("nan")}])
+def test_a_prediction_without_probability(known):
+    for function in (weigh, lambda predictions, probabilities: gate(predictions, probabilities, 0.1)):
+        with pytest.raises(UserError, match="no probability for image b"):
+            function(table(), pd.Series(known))
+
+
 def test_empty_tables_stay_empty():
+    assert gate(empty_predictions(), PROBABILITIES, 0.5).empty
+    assert weigh(empty_predictions(), PROBABILITIES).empty
     assert keep(empty_predictions(), 0.5).empty
     assert scale_boxes(empty_predictions(), 0.8, 0.8).empty
 

@@ -145,6 +145,41 @@ def changed(**values):
     return {**copy.deepcopy(SCORE), **values}
 
 
+GATE = {
+    "asked": "tune", "tuned_on": "val", "seen_images": {"val": 3, "test": 0},
+    "without": {"confidence": 0.4, "splits": {"test": {
+        "score": 0.2145678, "gain": 0.02, "gain_interval_95": [-0.001, 0.041],
+    }}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({"mode": "keep", "threshold": 0.31}, "only in images whose probability of an opacity is above 0.310."),
+        ({"mode": "weigh", "threshold": None}, "each box's confidence multiplied by its image's probability"),
+    ],
+)
+def test_a_gate_and_what_it_is_worth(tmp_path, rule, words):
+    used = {"box_scale": [1, 1], "gate": {"files": ["runs/gate/gate.csv"], **rule}}
+    text = Page(write(tmp_path, changed(postprocess=used, gate=GATE)).read_text()).text
+    assert words in text
+    assert "This is what scores highest on split val." in text
+    assert "Without it the score on test is 0.215; the gate changes it by +0.020 (95 % interval" in text
+    assert "which may be chance" in text
+    assert "The boxes are used as they came, without post-processing." not in text
+    assert "runs/gate/gate.csv" in text
+    assert "Leakage: the gate was trained on 3 images of split val." in text
+
+
+def test_a_gate_that_did_not_help(tmp_path):
+    used = {"box_scale": [1, 1], "gate": {"files": ["gate.csv"], "mode": "none", "threshold": None}}
+    text = Page(write(tmp_path, changed(postprocess=used, gate={**GATE, "seen_images": {}})).read_text()).text
+    assert "The gate: none, because boxes as they came score as high as with any." in text
+    assert "the gate changes it" not in text
+    assert "Leakage: the gate" not in text
+
+
 def test_the_page_stands_alone(path, page):
     loads = [
         (tag, name, value)

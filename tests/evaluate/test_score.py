@@ -202,6 +202,161 @@ def test_box_scale_is_tuned_and_applied(data_set, tmp_path):
     assert json.loads((tmp_path / "out/score.json").read_text())["score"] == 1.0
 
 
+@pytest.fixture
+def gated(data_set, tmp_path) -> tuple[list[object], Path]:
+    """Arguments to score invented predictions of val and test, and a gate that mostly knows what is there."""
+    random = np.random.default_rng(5)
+    manifest = pd.read_csv(data_set / "manifest.csv")
+    likely = np.where(manifest["label"] == "Lung Opacity", random.uniform(0.3, 1, len(manifest)), 0.0)
+    likely = np.where(likely > 0, likely, random.uniform(0, 0.5, len(manifest))).round(3)
+    file = tmp_path / "gate.csv"
+    manifest[["image_id", "split"]].assign(p_opacity=likely).to_csv(file, index=False)
+    tables = [invented(data_set, split, seed) for split, seed in (("val", 1), ("test", 2))]
+    write_predictions(tmp_path / "p.csv", pd.concat(tables))
+    return ["--predictions", tmp_path / "p.csv", "--data", data_set, "--output", tmp_path / "out", *QUIET], file
+
+
+def read_score(arguments: list[object]) -> dict:
+    return json.loads((Path(arguments[5]) / "score.json").read_text())
+
+
+def test_gate_is_tuned_with_the_confidence_by_brute_force(gated, data_set, capsys):
+    arguments, file = gated
+    run(*arguments)
+    plain = read_score(arguments)
+    run(*arguments, "--gate", file)
+    found, said = read_score(arguments), capsys.readouterr()
+    likely = pd.read_csv(file).set_index("image_id")["p_opacity"]
+    predictions = {split: invented(data_set, split, seed) for split, seed in (("val", 1), ("test", 2))}
+    truth = {split: truth_of(data_set, split) for split in predictions}
+
+    def gates(split: str) -> dict[tuple, pd.DataFrame]:
+        table = predictions[split]
+        chance = table["image_id"].map(likely)
+        kept = {("keep", value): table[chance > value] for value in likely.filter(like="val")}
+        return {("none", None): table, ("weigh", None): table.assign(confidence=table["confidence"] * chance), **kept}
+
+    tried = {
+        (rule, confidence): rsna_score(truth["val"], table, confidence)
+        for rule, table in gates("val").items()
+        for confidence in table["confidence"]
+    }
+    assert found["splits"]["val"]["score"] == max(tried.values()) > plain["splits"]["val"]["score"]
+    rule = found["postprocess"]["gate"]
+    assert tried[(rule["mode"], rule["threshold"]), found["confidence"]] == max(tried.values())
+    assert rule["files"] == [str(file)]
+    chosen = predictions["test"]
+    chance = chosen["image_id"].map(likely)
+    chosen = chosen[chance > rule["threshold"]] if rule["mode"] == "keep" else chosen.assign(
+        confidence=chosen["confidence"] * chance
+    )  # fmt: skip
+    assert found["score"] == rsna_score(truth["test"], chosen, found["confidence"])
+
+    without = found["gate"]["without"]
+    assert without["confidence"] == plain["confidence"]
+    for split in ("val", "test"):
+        assert without["splits"][split]["score"] == plain["splits"][split]["score"]
+        gain = found["splits"][split]["score"] - plain["splits"][split]["score"]
+        assert without["splits"][split]["gain"] == pytest.approx(gain)
+        low, high = without["splits"][split]["gain_interval_95"]
+        assert low <= gain <= high
+    assert found["gate"]["seen_images"] == {"val": 0, "test": 0}
+    assert f"without it {plain['score']:.3f}; the gate changed the score by" in said.out
+    assert "gate" not in plain["postprocess"]
+    assert "gate" not in plain
+
+
+def test_gate_modes_that_are_asked_for(gated, data_set):
+    arguments, file = gated
+    likely = pd.read_csv(file).set_index("image_id")["p_opacity"]
+    val = invented(data_set, "val", 1)
+    chance = val["image_id"].map(likely)
+
+    run(*arguments, "--gate", file, "--gate-mode", "weigh")
+    found = read_score(arguments)
+    sweep = confidence_sweep(truth_of(data_set, "val"), val.assign(confidence=val["confidence"] * chance))
+    assert found["splits"]["val"]["score"] == sweep["score"].max()
+    assert (found["postprocess"]["gate"]["mode"], found["gate"]["tuned_on"]) == ("weigh", None)
+
+    run(*arguments, "--gate", file, "--gate-mode", "keep", "--gate-threshold", "0.4")
+    found = read_score(arguments)
+    assert (
+        found["splits"]["val"]["score"] == confidence_sweep(truth_of(data_set, "val"), val[chance > 0.4])["score"].max()
+    )
+    assert found["postprocess"]["gate"]["threshold"] == 0.4
+
+    run(*arguments, "--gate", file, "--gate-mode", "keep", "--gate-threshold", "0.4", "--confidence", "0.5")
+    found = read_score(arguments)
+    test = invented(data_set, "test", 2)
+    test = test[test["image_id"].map(likely) > 0.4]
+    assert found["score"] == rsna_score(truth_of(data_set, "test"), test, 0.5)
+    assert found["gate"]["without"]["confidence"] == 0.5
+
+    run(*arguments, "--gate", file, "--gate-mode", "keep")
+    assert read_score(arguments)["gate"]["tuned_on"] == "val"
+
+
+def test_box_scale_and_gate_together_do_no_worse_than_either(gated):
+    arguments, file = gated
+    scores = {}
+    for options in ((), ("--gate", file), ("--box-scale", "tune"), ("--box-scale", "tune", "--gate", file)):
+        run(*arguments, *options)
+        scores[options] = read_score(arguments)["splits"]["val"]["score"]
+    *_, scaled, both = scores.values()
+    assert both >= scaled
+
+
+def test_a_gate_of_other_data_and_gate_options_that_do_not_fit(gated, tmp_path):
+    arguments, file = gated
+    for options, words in (
+        (["--gate-mode", "weigh"], "name its file with --gate"),
+        (["--gate-threshold", "0.3"], "name its file with --gate"),
+        (["--gate", file, "--gate-threshold", "0.3"], "belongs to --gate-mode keep"),
+        (["--gate", file, "--confidence", "0.3"], "leave out --confidence"),
+        (["--gate", file, "--confidence", "0.3", "--gate-mode", "keep"], "leave out --confidence"),
+    ):
+        with pytest.raises(UserError, match=words):
+            run(*arguments, *options)
+    table = pd.read_csv(file)
+    table[table["image_id"] != "test-03"].to_csv(file, index=False)
+    with pytest.raises(UserError, match=r"gate.csv: 1 of the 12 images of split 'test' are not in it, first test-03"):
+        run(*arguments, "--gate", file)
+    write_submission(tmp_path / "one.csv", make_predictions([], np.empty((0, 5))), ["test-00"])
+    with pytest.raises(UserError, match="--gate-mode tune: needs predictions for a split to tune on"):
+        run("--predictions", tmp_path / "one.csv", *arguments[2:], "--gate", file)
+    assert not (tmp_path / "out" / "score.json").exists()
+
+
+def test_gate_on_the_page_in_wandb_and_in_a_later_prediction(run_folder, data_set, tmp_path, monkeypatch, capsys):
+    from evaluate import tracking
+    from evaluate.score_file import read_choice
+
+    configs = []
+    start = tracking.start
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setattr(tracking, "start", lambda **given: configs.append(given["config"]) or start(**given))
+    manifest = pd.read_csv(data_set / "manifest.csv")
+    is_positive = manifest["label"] == "Lung Opacity"
+    manifest[["image_id", "split"]].assign(p_opacity=is_positive * 0.8 + 0.1).to_csv(tmp_path / "g.csv", index=False)
+    run(run_folder, "--gate", tmp_path / "g.csv", "--gate-mode", "weigh")
+    found = json.loads((run_folder / "score.json").read_text())
+    assert configs[0]["postprocess"]["gate"] == found["postprocess"]["gate"]
+    assert "each box&#39;s confidence multiplied" in (run_folder / "report.html").read_text()
+
+    choice = read_choice(run_folder / "score.json")
+    assert choice.gated
+    assert choice.confidence == found["gate"]["without"]["confidence"] != found["confidence"]
+    from evaluate import predict
+
+    capsys.readouterr()
+    one = data_set / "images" / "test" / "test-00.jpg"
+    weights = run_folder / "weights" / "best.pt"
+    assert not predict.main([str(one), "--weights", str(weights), "--output", str(tmp_path / "out")])
+    said = capsys.readouterr()
+    assert "its score was reached with a gate" in said.err
+    assert f"at confidence {choice.confidence:.6g}" in said.out
+
+
 def test_leakage_is_shouted_and_kept(run_folder, own_data_set, data_set, capsys):
     """The weights were trained on the train list of another copy with the same image ids."""
     (own_data_set / "leaky.yaml").write_text("train: test.txt\nval: val.txt\ntest: train.txt\nnames: [Lung Opacity]\n")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluate.wording import MISSING, count, interval_text, is_number, join, percent, score_text
+from evaluate.wording import MISSING, count, gain_text, gate_text, interval_text, is_number, join, percent, score_text
 
 
 @pytest.mark.parametrize("value", [None, "0.5", float("nan"), float("inf"), True, [0.5]])
@@ -30,3 +30,24 @@ def test_intervals():
 
 def test_join():
     assert [join(list(text)) for text in ("", "a", "ab", "abc")] == ["", "a", "a and b", "a, b and c"]
+
+
+def test_gate():
+    assert gate_text({"mode": "weigh", "threshold": None}).startswith("each box's confidence multiplied")
+    assert gate_text({"mode": "keep", "threshold": 0.31234}).endswith("is above 0.312")
+    assert gate_text({"mode": "none"}).startswith("none")
+
+
+@pytest.mark.parametrize(
+    ("gain", "bounds", "text"),
+    [
+        (0.0123, [-0.004, 0.03], "+0.012 (95 % interval −0.004 to +0.030, which may be chance)"),
+        (0.02, [0.01, 0.03], "+0.020 (95 % interval +0.010 to +0.030, beyond chance)"),
+        (-0.02, [-0.03, -0.01], "−0.020 (95 % interval −0.030 to −0.010, beyond chance)"),
+        (0.0, [0.0, 0.0], "+0.000 (95 % interval +0.000 to +0.000, which may be chance)"),
+        (None, [0, 1], MISSING),
+        (0.1, None, MISSING),
+    ],
+)
+def test_gain(gain, bounds, text):
+    assert gain_text({"gain": gain, "gain_interval_95": bounds}) == text
