@@ -13,6 +13,7 @@ COMMANDS = [
     "convert/sample.py",
     "convert/rsna_to_yolo.py",
     "train/sweep.py",
+    "train/gate.py",
     "train/train.py",
     "evaluate/ensemble.py",
     "evaluate/predict.py",

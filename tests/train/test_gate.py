@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from common.cli import execute
+from train.gate import main
+
+TINY = {
+    "nc": 2,
+    "backbone": [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "Conv", [16, 3, 2]], [-1, 1, "Conv", [32, 3, 2]]],
+    "head": [[-1, 1, "Classify", ["nc"]]],
+}
+QUICK = {
+    "imgsz": 64, "batch": 8, "nbs": 8, "device": "cpu", "optimizer": "AdamW", "lr0": 0.01, "warmup_epochs": 0,
+    "plots": False, "amp": False, "deterministic": False,
+}  # fmt: skip
+
+
+def words(data: Path, model: Path, project: Path, **more) -> list[str]:
+    given = {"data": data, "model": model, "project": project, "epochs": 3, **QUICK, **more}
+    return [f"{name}={value}" for name, value in given.items() if value is not None]
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory) -> Path:
+    """The YAML of a very small classifier."""
+    file = tmp_path_factory.mktemp("models") / "tiny-cls.yaml"
+    file.write_text(yaml.safe_dump(TINY))
+    return file
+
+
+@pytest.fixture(scope="module")
+def own_data(data_set, tmp_path_factory) -> Path:
+    """A copy of the data set, to which views are added; two folds over train and val, and a challenge image."""
+    root = shutil.copytree(data_set, tmp_path_factory.mktemp("gate") / "set")
+    table = pd.read_csv(root / "manifest.csv")
+    table["fold"] = [number % 8 // 4 if split != "test" else "" for number, split in enumerate(table["split"])]
+    picture = Path("images/challenge/secret.png")
+    (root / picture).parent.mkdir()
+    shutil.copy(root / table["picture"].iloc[0], root / picture)
+    extra = {"image_id": "secret", "split": "challenge", "label": "", "boxes": "", "picture": str(picture), "fold": ""}
+    pd.concat([table, pd.DataFrame([extra])]).to_csv(root / "manifest.csv", index=False)
+    for name, fold in (("fold1_train", 0), ("fold1_val", 1)):
+        rows = table[table["fold"] == fold]
+        (root / f"{name}.txt").write_text("".join(f"./{picture}\n" for picture in rows["picture"]))
+    content = yaml.safe_load((root / "data.yaml").read_text())
+    (root / "fold1.yaml").write_text(yaml.safe_dump({**content, "train": "fold1_train.txt", "val": "fold1_val.txt"}))
+    return root
+
+
+@pytest.fixture(scope="module")
+def gate(own_data, classifier, tmp_path_factory) -> tuple[Path, str]:
+    """The folder of a trained gate, and what the command said."""
+    runs, said = tmp_path_factory.mktemp("runs"), io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert execute(main, words(own_data, classifier, runs)) == 0
+    return runs / "gate", said.getvalue()
+
+
+def read(folder: Path) -> tuple[pd.DataFrame, dict]:
+    return pd.read_csv(folder / "gate.csv"), json.loads((folder / "gate.json").read_text())
+
+
+def failure(argv: list[str], capsys, status: int = 2) -> str:
+    assert execute(main, argv) == status
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    return errors[0]
+
+
+def test_every_image_gets_probabilities(gate, own_data):
+    table, record = read(gate[0])
+    manifest = pd.read_csv(own_data / "manifest.csv")
+    assert list(table.columns) == ["image_id", "split", "Lung Opacity", "Normal", "p_opacity"]
+    assert table["image_id"].tolist() == sorted(manifest["image_id"])
+    assert dict(table[["image_id", "split"]].to_numpy()) == dict(manifest[["image_id", "split"]].to_numpy())
+    np.testing.assert_allclose(table["Lung Opacity"] + table["Normal"], 1, atol=2e-6)
+    assert table["p_opacity"].equals(table["Lung Opacity"])
+    assert table["p_opacity"].nunique() > 10
+    assert record["images"] == {"train": 16, "val": 8, "test": 4, "challenge": 1}
+
+
+def test_probabilities_are_those_of_plain_ultralytics_at_the_temperature(gate, own_data):
+    from ultralytics import YOLO
+
+    table, record = read(gate[0])
+    manifest = pd.read_csv(own_data / "manifest.csv").set_index("image_id")
+    model = YOLO(gate[0] / "weights" / "best.pt")
+    opacity = next(index for index, name in model.names.items() if name == "Lung_Opacity")
+    for image_id in ("val01", "test00", "secret", "train07"):
+        (found,) = model.predict(own_data / manifest.loc[image_id, "picture"], imgsz=64, device="cpu", verbose=False)
+        shares = found.probs.data.double().numpy() ** (1 / record["temperature"])
+        expected = shares[opacity] / shares.sum()
+        assert table.set_index("image_id").loc[image_id, "p_opacity"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_record_says_how_good_they_are(gate, own_data):
+    from train.best import data_fingerprint
+
+    table, record = read(gate[0])
+    manifest = pd.read_csv(own_data / "manifest.csv")
+    for split in ("val", "test"):
+        rows = table.merge(manifest[manifest["split"] == split][["image_id", "label"]])
+        chance, is_there = rows["p_opacity"].to_numpy(), (rows["label"] == "Lung Opacity").to_numpy()
+        found = record[split]["after"]
+        pairs = [(high > low) + (high == low) / 2 for high in chance[is_there] for low in chance[~is_there]]
+        assert found["auc"] == pytest.approx(np.mean(pairs))
+        assert found["accuracy"] == pytest.approx(((chance > 0.5) == is_there).mean())
+        assert found["log_loss"] == pytest.approx(-np.log(np.where(is_there, chance, 1 - chance)).mean(), abs=1e-3)
+        assert found["brier"] == pytest.approx(((chance - is_there) ** 2).mean(), abs=1e-5)
+        assert record[split]["images"] == len(rows)
+    assert record["val"]["after"]["log_loss"] <= record["val"]["before"]["log_loss"]
+    data = {"val": str(own_data / "val.txt")}
+    assert record["fingerprint"] == data_fingerprint(data)
+    assert (record["positive"], record["fold"]) == ("Lung Opacity", None)
+    assert record["weights"].endswith("best.pt")
+    assert record["arguments"]["epochs"] == 3
+    assert record["command"].startswith("python train/gate.py data=")
+
+
+def test_the_best_epoch_is_that_of_the_lowest_log_loss(gate):
+    _, record = read(gate[0])
+    results = pd.read_csv(gate[0] / "results.csv").set_index("epoch")
+    assert list(results.filter(like="metrics/")) == [
+        "metrics/accuracy_top1", "metrics/accuracy_top5", "metrics/AUC", "metrics/log_loss",
+    ]  # fmt: skip
+    assert results["metrics/log_loss"][record["epoch"]] == results["metrics/log_loss"].min()
+    # What is written out is what that epoch was judged by; the checkpoint holds the weights in 16 bits.
+    assert record["val"]["after"]["log_loss"] == pytest.approx(results["metrics/log_loss"].min(), abs=2e-3)
+
+
+def test_what_the_command_says(gate):
+    folder, said = gate
+    _, record = read(folder)
+    assert "P(Lung Opacity)" in said
+    assert f"{record['val']['after']['brier']:.4f}" in said
+    assert f"temperature {record['temperature']:.3f}" in said
+    assert "train 16, val 8, test 4, challenge 1" in said
+    assert said.rstrip().endswith(f"next: python evaluate/score.py --gate {folder / 'gate.csv'}")
+
+
+def test_defaults_suit_radiographs_and_can_be_changed(gate, own_data, classifier, tmp_path):
+    from train.class_view import make_view
+    from train.gate_trainer import GateTrainer
+
+    arguments = yaml.safe_load((gate[0] / "args.yaml").read_text())
+    assert {name: arguments[name] for name in ("auto_augment", "erasing", "scale", "hsv_v", "fliplr")} == {
+        "auto_augment": None, "erasing": 0.0, "scale": 0.2, "hsv_v": 0.2, "fliplr": 0.5,
+    }  # fmt: skip
+    view = make_view(own_data, "Lung Opacity")
+    given = {**arguments, "project": str(tmp_path), "save_dir": None, "name": "direct"}
+    trainer = GateTrainer(overrides={**given, "data": str(view.folder), "model": str(classifier)})
+    trainer._setup_train()
+    transforms = str(trainer.train_loader.dataset.torch_transforms)
+    assert "RandAugment" not in transforms
+    assert "scale=(0.8, 1.0)" in transforms
+    assert "ColorJitter(brightness=(0.8, 1.2), contrast=(0.8, 1.2), saturation=None, hue=None)" in transforms
+    image = trainer.test_loader.dataset[0]["img"]
+    assert image.shape == (3, 64, 64)
+    assert (image[0] == image[1]).all()
+
+
+def test_best_weights_follow_the_opacity_and_not_the_accuracy(own_data, classifier, tmp_path, monkeypatch):
+    import torch
+
+    from train import gate_trainer
+    from train.calibration import Quality
+    from train.class_view import make_view
+
+    losses = iter([0.5, 0.3, 0.6, 0.4])  # the last is the closing validation
+    monkeypatch.setattr(gate_trainer, "assess", lambda *_: Quality(0.7, 0.5, next(losses), 0.0, 0.0))
+    view = make_view(own_data, "Lung Opacity")
+    trainer = gate_trainer.GateTrainer(
+        overrides={**QUICK, "model": str(classifier), "data": str(view.folder), "epochs": 3, "save_period": 1,
+                   "project": str(tmp_path)}
+    )  # fmt: skip
+    trainer.train()
+    weights = trainer.save_dir / "weights"
+    state = {
+        name: torch.load(weights / f"{name}.pt", weights_only=False)["ema" if name != "best" else "model"].state_dict()
+        for name in ("best", "epoch1", "epoch2")
+    }
+    assert all(torch.equal(state["best"][key], state["epoch1"][key]) for key in state["best"])
+    assert not all(torch.equal(state["best"][key], state["epoch2"][key]) for key in state["best"])
+    assert pd.read_csv(trainer.save_dir / "results.csv")["metrics/AUC"].tolist() == [0.7] * 3
+
+
+def test_plain_ultralytics_trains_on_the_view_and_validates_our_weights(gate, own_data, classifier, tmp_path):
+    from ultralytics import YOLO
+
+    view = own_data / "classes"
+    model = YOLO(classifier, task="classify")
+    model.train(data=str(view), epochs=1, project=str(tmp_path), name="plain", **QUICK)
+    assert (tmp_path / "plain" / "weights" / "best.pt").is_file()
+    assert model.names == {0: "Lung_Opacity", 1: "Normal"}
+    metrics = YOLO(gate[0] / "weights" / "best.pt").val(
+        data=str(view), imgsz=64, device="cpu", project=str(tmp_path), name="val", plots=False, verbose=False
+    )
+    assert metrics.top1 == pytest.approx(read(gate[0])[1]["val"]["after"]["accuracy"])
+    assert sorted(path.name for path in own_data.glob("images/*/*") if path.suffix != ".png") == []
+
+
+@pytest.mark.parametrize("asked", [{"fold": 1}, {"data": "fold1.yaml"}])
+def test_a_fold_is_left_out_of_the_training(asked, own_data, classifier, tmp_path):
+    more = {**asked, "data": own_data / asked.get("data", "data.yaml"), "epochs": 1}
+    assert execute(main, words(**{"model": classifier, "project": tmp_path, **more})) == 0
+    table, record = read(tmp_path / "gate")
+    manifest = pd.read_csv(own_data / "manifest.csv").set_index("image_id")
+    roles = manifest["fold"].map({0: "train", 1: "val"}).fillna(manifest["split"])
+    assert table.set_index("image_id")["split"].to_dict() == roles.to_dict()
+    assert record["fold"] == 1
+    assert record["val"]["images"] == (manifest["fold"] == 1).sum()
+    assert record["arguments"]["data"] == str(own_data / "classes-fold1")
+
+
+def test_a_stopped_gate_goes_on_and_a_finished_one_is_only_looked_at(
+    own_data, classifier, tmp_path, capsys, monkeypatch
+):
+    from train.gate_trainer import GateTrainer
+
+    save = GateTrainer.save_model
+
+    def stopped(self):
+        save(self)
+        if self.epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GateTrainer, "save_model", stopped)
+        assert execute(main, words(own_data, classifier, tmp_path, epochs=4)) == 130
+    assert not (tmp_path / "gate" / "gate.csv").exists()
+    assert execute(main, ["resume", f"project={tmp_path}"]) == 0
+    assert pd.read_csv(tmp_path / "gate" / "results.csv")["epoch"].tolist() == [1, 2, 3, 4]
+    first, record = read(tmp_path / "gate")
+    assert record["arguments"]["epochs"] == 4
+
+    (tmp_path / "gate" / "gate.csv").unlink()
+    trained = (tmp_path / "gate" / "weights" / "best.pt").read_bytes()
+    monkeypatch.setattr(GateTrainer, "train", lambda self: pytest.fail("nothing is left to train"))
+    assert execute(main, [f"resume={tmp_path / 'gate'}"]) == 0
+    assert read(tmp_path / "gate")[0].equals(first)
+    assert (tmp_path / "gate" / "weights" / "best.pt").read_bytes() == trained
+    capsys.readouterr()
+    assert "expected a training's weights/last.pt" in failure([f"resume={tmp_path / 'nothing'}"], capsys)
+    assert "start the training without resume" in failure(["resume", f"project={tmp_path / 'empty'}"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("fould=3", "fould: no such argument; did you mean fold?"),
+        ("iou_loss=siou", "iou_loss: no such argument"),
+        ("fold=1.5", "fold: found 1.5; expected a whole number"),
+        ("fold=7", "fold=7: "),
+        ("task=detect", "task: expected classify; this command trains classifiers"),
+        ("model=basic-cnn.yaml", "its last layer is Detect; expected an image classifier (Classify)"),
+        ("model=nowhere-cls.yaml", "nowhere-cls.yaml: no such file"),
+        ("epochs=many", "'epochs=many' is of invalid type"),
+        ("single_cls=True", "a gate tells classes apart"),
+        ("data=nowhere.yaml", "data: nowhere.yaml: no such data YAML"),
+    ],
+)
+def test_wrong_words_end_in_one_line_and_leave_nothing(word, message, own_data, classifier, tmp_path, capsys):
+    argv = [
+        given for given in words(own_data, classifier, tmp_path / "runs") if given.split("=")[0] != word.split("=")[0]
+    ]
+    assert message in failure([*argv, word], capsys)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_model_is_asked_for_and_a_manifest(own_data, classifier, tmp_path, capsys):
+    assert "model: missing; name an image classifier" in failure([f"data={own_data}"], capsys)
+    foreign = shutil.copytree(own_data, tmp_path / "foreign", symlinks=True)
+    (foreign / "manifest.csv").unlink()
+    message = failure(words(foreign, classifier, tmp_path / "runs"), capsys)
+    assert "no manifest.csv above" in message
+    assert "convert/rsna_to_yolo.py" in message
+    (tmp_path / "w.pt").write_text("no weights")
+    assert "no classifier" in failure(words(own_data, tmp_path / "w.pt", tmp_path / "runs"), capsys)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_picture_that_cannot_be_read(own_data, gate, tmp_path, capsys):
+    """Training passes over damaged pictures; a probability for one would be made up."""
+    root, run = tmp_path / "set", tmp_path / "gate"
+    shutil.copytree(own_data, root, symlinks=True)
+    shutil.copytree(gate[0], run)
+    (root / "images" / "challenge" / "secret.png").write_bytes(b"not a picture")
+    message = failure([f"resume={run}", f"data={root}"], capsys, status=1)
+    assert "secret.png: cannot be read as a picture" in message
+
+
+def test_the_basic_classifier_is_found_by_name_and_small():
+    from train.training import find_model
+
+    model, download = find_model("basic-cnn-cls.yaml")
+    from ultralytics.nn.tasks import ClassificationModel
+
+    made = ClassificationModel(str(model), nc=3, verbose=False)
+    assert not download
+    assert sum(parameter.numel() for parameter in made.parameters()) < 500_000
