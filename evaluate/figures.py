@@ -135,6 +135,16 @@ def _page_svg(raw: str, name: str, description: str) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
+def svg_file(chart: Chart) -> str:
+    """The chart as an SVG file of its own: with its colours, on white, and of the size it was drawn in."""
+    svg = re.sub(r"var\(--[a-z]+, (#[0-9a-f]{6})\)", r"\1", chart.svg)
+    x, y, width, height = re.search(r'viewBox="([^"]+)"', svg)[1].split()  # type: ignore[index]
+    size = f'xmlns="http://www.w3.org/2000/svg" width="{2 * float(width):g}" height="{2 * float(height):g}"'
+    head, _, body = svg.partition(">")
+    paper = f'<rect x="{x}" y="{y}" width="{width}" height="{height}" fill="#ffffff" />'
+    return f"{head.replace('<svg', f'<svg {size}', 1)}>{paper}{body}\n"
+
+
 def _as_variable(match: re.Match[str]) -> str:
     colour = match.group()
     return f"var(--{_VARIABLES[colour]}, {colour})" if colour in _VARIABLES else colour

@@ -107,6 +107,30 @@ def paired_difference(
     return Difference(float(whole[0] - whole[1]), low, high, better)
 
 
+def resampled_scores(
+    scores: pd.DataFrame, patients: pd.Series | None = None, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Floats:
+    """Give the scores of several models, each time on the same resampled patients: what any comparison is made of.
+
+    The difference of two columns is what `paired_difference` takes its interval from, with the same seed.
+
+    Args:
+        scores: Scores of the images, one row per image_id and one column per model, NaN where an image does not count.
+        patients: As in `score_interval`.
+        resamples: As in `score_interval`.
+        seed: As in `score_interval`.
+
+    Returns:
+        (resamples, models), 0 where no image counts.
+
+    Raises:
+        UserError: An image has no patient, or a number is out of range.
+    """
+    _check(resamples, LEVEL)
+    totals = _totals_by_patient([scores[name] for name in scores], patients)
+    return _means(_resample(totals, resamples, seed))
+
+
 def age_groups(ages: pd.Series) -> pd.Series:
     """Sort ages into 0-17, 18-39, 40-59, 60-79 and 80+; a missing, negative or impossible age (above 120) is unknown.
 

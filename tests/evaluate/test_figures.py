@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import pytest
 
-from evaluate.figures import BLUE, INK, legend, new_figure
+from evaluate.figures import BLUE, INK, legend, new_figure, svg_file
 
 
 def draw(name="one", text="a label", sentence="What it shows."):
@@ -75,3 +75,15 @@ def test_matplotlib_is_left_as_it_was():
     with pytest.raises(ZeroDivisionError), new_figure("broken", 2.0):
         raise ZeroDivisionError
     assert dict(mpl.rcParams) == before
+
+
+def test_a_file_of_its_own_has_a_size_paper_and_plain_colours():
+    root = ElementTree.fromstring(svg_file(draw(sentence="a > b")))
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    _, _, width, height = map(float, root.get("viewBox").split())
+    assert float(root.get("width")) / width == float(root.get("height")) / height == 2
+    paper = root[0]
+    assert (paper.tag.rpartition("}")[2], paper.get("fill")) == ("rect", "#ffffff")
+    text = svg_file(draw())
+    assert "var(" not in text
+    assert BLUE in text

@@ -16,6 +16,7 @@ from evaluate.statistics import (
     subgroup_scores,
     subgroups,
 )
+from evaluate.statistics import resampled_scores as together
 
 
 def series(values):
@@ -177,3 +178,14 @@ def test_wrong_use_is_named(arguments, says):
 def test_models_scored_on_different_images_are_not_compared():
     with pytest.raises(UserError, match="1 images, such as img2, are in one of the two only"):
         paired_difference(series([0.1, 0.2]), series([0.1, 0.2, 0.3]))
+
+
+def test_resampled_scores_are_what_paired_comparisons_are_made_of():
+    first, second = random_scores(60, seed=1), random_scores(60, seed=2)
+    patients = random_patients(first, 20, seed=3)
+    drawn = together(pd.DataFrame({"first": first, "second": second}), patients, resamples=300, seed=5)
+    assert drawn.shape == (300, 2)
+    assert drawn[:, 0] == pytest.approx(resampled_scores(first, patients, 300, seed=5), abs=1e-12)
+    assert drawn[:, 1] == pytest.approx(resampled_scores(second, patients, 300, seed=5), abs=1e-12)
+    pair = paired_difference(first, second, patients, resamples=300, seed=5)
+    assert (pair.low, pair.high) == pytest.approx(tuple(np.quantile(drawn[:, 0] - drawn[:, 1], [0.025, 0.975])))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+import json
 import os
 from pathlib import Path
 
@@ -117,3 +119,102 @@ def train(data_set, cnn):
 def trained(train, tmp_path_factory):
     """A trainer that has trained the small network for three epochs."""
     return train(tmp_path_factory.mktemp("runs"))
+
+
+# ---- studies, as train/sweep.py leaves them on disk
+
+STUDY_IMAGES, UNCOUNTED = 60, 3
+
+
+def study_images(split: str, fold: int | None) -> pd.DataFrame:
+    """Two images per patient; a fold has images of its own on val."""
+    names = [f"{split}{'' if fold is None or split == 'test' else fold}-{number:03}" for number in range(STUDY_IMAGES)]
+    return pd.DataFrame({"image_id": names, "patient_id": [f"p-{name[:-1]}{int(name[-1]) // 2}" for name in names]})
+
+
+def write_study(
+    folder: Path, blocks, score, *, seeds=(0,), folds=None, settings=None, outcome=None, costs=None, curve=None,
+    test=True, **info,
+) -> Path:  # fmt: skip
+    """A study by its contract.
+
+    Args:
+        folder: The study's folder.
+        blocks: As in study.json; name and parameters suffice.
+        score: (settings, seed or fold) -> the score of all images, or of each; on val it is 0.01 higher.
+        seeds: Each setting is trained with each.
+        folds: How many; None is none.
+        settings: (block, settings) of each trial; without it all combinations of each block's values.
+        outcome: (settings, seed or fold) -> status; without it all trials finish.
+        costs: settings -> what overrides the costs in trial.json.
+        curve: (settings, seed or fold) -> the score on val of each epoch.
+        test: Whether there is a test split.
+        info: Overrides study.json.
+    """
+    blocks = [{"title": block["name"].capitalize(), "about": "", "base": {}, **block} for block in blocks]
+    if settings is None:
+        settings = [
+            (block["name"], dict(zip(block["parameters"], values, strict=True)))
+            for block in blocks
+            for values in itertools.product(*block["parameters"].values())
+        ]
+    base = info.pop("base", {"epochs": 10, "imgsz": 256})
+    merged: dict[str, tuple[dict, list[str]]] = {}
+    for block, chosen in settings:
+        arguments = {**base, **next(entry["base"] for entry in blocks if entry["name"] == block), **chosen}
+        known, names = merged.setdefault(json.dumps(arguments, sort_keys=True), ({}, []))
+        known.update(chosen)
+        names.append(block)
+    folder.mkdir(parents=True)
+    about = {
+        "name": folder.name, "title": "A planted study", "about": "What the tests know.", "method": "grid",
+        "command": "python train/sweep.py space.yaml", "commit": "0123abc", "created": "2025-03-04T05:06:07+00:00",
+        "data": "datasets/sample/data.yaml", "fingerprint": "f00d", "synthetic": True, "versions": {"torch": "2.7.1"},
+        "machine": "2 cores", "base": base, "blocks": blocks, "seeds": list(seeds), "folds": folds, "scheduler": None,
+        **info,
+    }  # fmt: skip
+    (folder / "study.json").write_text(json.dumps(about))
+    replicates = [(0, fold) for fold in range(folds)] if folds else [(seed, None) for seed in seeds]
+    runs = [(text, *entry, *replicate) for text, entry in merged.items() for replicate in replicates]
+    for number, (text, chosen, names, seed, fold) in enumerate(runs):
+        trial, repeat = folder / "trials" / f"t{number:03}", seed if fold is None else fold
+        (trial / "run").mkdir(parents=True)
+        arguments = {**json.loads(text), "seed": seed}
+        status = outcome(chosen, repeat) if outcome else "finished"
+        content = {
+            "id": trial.name, "blocks": names, "settings": chosen, "arguments": arguments, "seed": seed, "fold": fold,
+            "status": status, "error": "CUDA out of memory" if status == "failed" else None,
+            "command": "python train/train.py " + " ".join(f"{name}={value}" for name, value in arguments.items()),
+            **dict.fromkeys(
+                ("val", "test", "map50_95", "seconds", "parameters", "gflops", "milliseconds", "epochs", "weights")
+            ),
+        }  # fmt: skip
+        if status != "failed":
+            planted = score(chosen, repeat)
+            tables = []
+            for split in ("val", "test") if test else ("val",):
+                table = study_images(split, fold).assign(split=split)
+                table["score"] = np.broadcast_to(planted, STUDY_IMAGES) + (0.01 if split == "val" else 0)
+                table.loc[::UNCOUNTED, "score"] = np.nan
+                tables.append(table)
+                mean = float(table["score"].mean())
+                content[split] = {"score": mean, "interval_95": [max(0, mean - 0.05), min(1, mean + 0.05)]}
+            content["val"]["confidence"] = 0.25
+            pd.concat(tables).to_csv(trial / "scores.csv", index=False)
+            rising = [content["val"]["score"] * min(1, epoch / 6) for epoch in range(1, arguments["epochs"] + 1)]
+            values = curve(chosen, repeat) if curve else rising
+            columns = {"epoch": range(1, len(values) + 1), "metrics/RSNA(B)": values}
+            pd.DataFrame(columns).to_csv(trial / "run" / "results.csv", index=False)
+            content |= {
+                "epochs": len(values), "best_epoch": int(np.argmax(values)) + 1, "map50_95": 0.1, "seconds": 60.0,
+                "parameters": 1000, "gflops": 1.5, "milliseconds": 12.0, "weights": "run/weights/best.pt",
+                **(costs(chosen) if costs else {}),
+            }  # fmt: skip
+        (trial / "trial.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture(scope="session", name="write_study")
+def _write_study():
+    """Writes a study with known effects; see `write_study`."""
+    return write_study
