@@ -3,6 +3,10 @@
 One row per box; an image without boxes has one row whose coordinates are all NaN. Coordinates are pixels of the
 original image, origin upper-left, x to the right and y down; `x, y` is the box's upper-left corner and `x + width`
 its right edge (exclusive, so a box over the whole of a 1024-pixel image is `0 0 1024 1024`).
+
+Where several readers marked each image, one more column, `readers`, says how many distinct ones are behind a row: who
+marked the box, or who found nothing in the image. It is a column and no file of its own, so that it stays with its box
+when boxes are clipped or dropped; whoever reads the table by its other columns need not know of it.
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
 
 COORDINATES = ["x", "y", "width", "height"]
 COLUMNS = ["image_id", *COORDINATES, "label"]
+READERS = "readers"
+"""An optional last column: see above."""
 REJECTED_COLUMNS = ["image_id", "source", "row", "reason"]
 
 # An id becomes a file name, so it must not be able to leave its folder or hide in it.
@@ -42,6 +48,7 @@ def schema() -> pa.DataFrameSchema:
             "width": size,
             "height": size,
             "label": pa.Column(str),
+            READERS: pa.Column(int, pa.Check.ge(1), required=False),
         },
         checks=[
             pa.Check(lambda t: t[COORDINATES].isna().sum(axis=1).isin([0, 4]), name="all or no coordinates"),
@@ -75,7 +82,7 @@ class CleanedBoxes:
     rejected: pd.DataFrame
 
 
-def clean(raw: pd.DataFrame, source: str) -> CleanedBoxes:
+def clean(raw: pd.DataFrame, source: str, several_labels: bool = False) -> CleanedBoxes:
     """Turn parsed annotation rows into a valid boxes table; keep what cannot be used, with the reason.
 
     A row is rejected by itself when its id cannot be a file name, when its box is partly empty, not a number or
@@ -88,13 +95,14 @@ def clean(raw: pd.DataFrame, source: str) -> CleanedBoxes:
             says that there is something to box) and `objection` (what the source's parser holds against the whole
             image, else empty). Coordinates may be text; label may be missing.
         source: The file that the rows come from, for `rejected`.
+        several_labels: Whether boxes of one image may differ in their label.
 
     Returns:
         The valid table and the rejected rows.
     """
     table = raw.reset_index(drop=True).copy()
     table["image_id"] = table["image_id"].fillna("").astype(str).str.strip()
-    given = table[COORDINATES].map(_is_given)
+    given = table[COORDINATES].map(_is_given).astype(bool)
     numbers = table[COORDINATES].apply(pd.to_numeric, errors="coerce").astype(float)
     table[COORDINATES] = numbers
     reason = pd.Series("", index=table.index, dtype=object)
@@ -106,7 +114,7 @@ def clean(raw: pd.DataFrame, source: str) -> CleanedBoxes:
     ids = table["image_id"]
     reject(ids == "", "no image id")
     reject(
-        ~ids.map(is_image_id),
+        ~ids.map(is_image_id).astype(bool),
         "id " + ids.map(repr).astype(str) + " is not a plain name of letters, digits, '.', '_' and '-'",
     )
     filled = given.sum(axis=1)
@@ -120,14 +128,15 @@ def clean(raw: pd.DataFrame, source: str) -> CleanedBoxes:
     # What is said about the image as a whole; judged on all rows, so that a bad row cannot hide a contradiction.
     has_box, positive = filled > 0, table["positive"].astype(bool)
     reject(table["objection"] != "", "image " + table["objection"])
-    labels = table["label"].fillna("").groupby(ids).transform("nunique")
-    reject(labels > 1, "image has two labels")
+    if not several_labels:
+        labels = table["label"].fillna("").groupby(ids).transform("nunique")
+        reject(labels > 1, "image has two labels")
     reject(table["label"].fillna("") == "", "image has no label")
     both = has_box.groupby(ids).transform("max") & (~has_box).groupby(ids).transform("max")
     reject(both, "image has both a box and a row that says it has none")
     reject(positive & ~has_box, "marked positive but has no box")
     reject(~positive & has_box, "marked negative but has a box")
-    duplicated = table.duplicated(["image_id", *COORDINATES], keep="first")
+    duplicated = table.duplicated(COLUMNS, keep="first")
     reject(duplicated, "duplicate of an earlier row")
 
     contradicted = reason.str.startswith(("marked negative", "image ")).groupby(ids).transform("max")

@@ -23,10 +23,14 @@ from common.errors import WorkError
 from common.files import write_atomic
 from common.paths import shown
 from convert import dataset
-from convert.boxes import COLUMNS, COORDINATES, REJECTED_COLUMNS, clip, schema, to_yolo
-from convert.dicom import Header, UnusableDicom, read_header, to_picture
+from convert.boxes import COLUMNS, COORDINATES, READERS, REJECTED_COLUMNS, clip, schema, to_yolo
+from convert.dicom import Header, Picture, UnusableDicom, read_header, to_picture
+from convert.picture_file import UnusablePicture, is_picture_file, passed_through, read_picture_header, render
 from convert.source import Source
 from convert.summary import print_summary
+
+DETAILS = ("view", "sex", "age", "pixel_spacing_mm")
+"""Columns of the manifest that a source's tables may fill where the pictures' headers do not."""
 
 _CHUNK = 64  # images handed to a worker at once: enough to hide the handing over, few enough for a smooth bar
 
@@ -41,6 +45,7 @@ class Plan:
             `label` and `boxes` (number of rows in `boxes` with coordinates; missing where there is no truth).
         boxes: The boxes table of all images but the challenge's.
         rejected: What the parser could not use.
+        details: What is known of images besides their headers: index image_id, columns of `DETAILS`.
         class_names: The boxes' labels by class index.
         settings: What decides the outcome, for `dataset.begin`.
         size: Longest side of the pictures in pixels; None keeps them as they are.
@@ -57,6 +62,7 @@ class Plan:
     size: int | None = None
     negatives: float | None = None
     seed: int = 0
+    details: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -193,14 +199,14 @@ def _convert_image(work: _Work, job: _Job) -> _Done:
     picture_stem = f"{work.output}/images/{job.split}/{job.image_id}"
     try:
         data = work.source.read(job.file)
-        there = _existing(picture_stem) if work.resumed else None
+        there = _existing(picture_stem, data, work.size) if work.resumed else None
         if there is not None:
-            header, encoded = read_header(data), None
+            header, encoded = read_picture_header(data) if is_picture_file(data) else read_header(data), None
             stored, suffix = there
         else:
-            picture = to_picture(data, work.size)
+            picture = _picture(data, work.size)
             header, encoded, stored, suffix = picture.header, picture.encoded, picture.stored, picture.suffix
-    except UnusableDicom as error:
+    except (UnusableDicom, UnusablePicture) as error:
         return _Done(job.image_id, rejected=str(error))
     except (zipfile.BadZipFile, OSError, EOFError) as error:
         return _Done(job.image_id, rejected=f"cannot be read: {error}")
@@ -222,11 +228,18 @@ def _convert_image(work: _Work, job: _Job) -> _Done:
     return _Done(job.image_id, header, stored, suffix, changed, clipped, outside)
 
 
-def _existing(picture_stem: str) -> tuple[str, str] | None:
+def _picture(data: bytes, size: int | None) -> Picture:
+    return render(data, size) if is_picture_file(data) else to_picture(data, size)
+
+
+def _existing(picture_stem: str, data: bytes, size: int | None) -> tuple[str, str] | None:
     """How a picture of an interrupted conversion was stored, and its suffix."""
-    for stored, suffix in (("passed through", ".jpg"), ("decoded", ".png")):
-        if os.path.exists(picture_stem + suffix):
-            return stored, suffix
+    if os.path.exists(picture_stem + ".jpg"):
+        return "passed through", ".jpg"
+    if os.path.exists(picture_stem + ".png"):
+        # A PNG is what was rendered, or what was a PNG before; only the original tells which.
+        same = is_picture_file(data) and passed_through(data, size)
+        return "passed through" if same else "decoded", ".png"
     return None
 
 
@@ -253,7 +266,8 @@ def _tables(plan: Plan, done: list[_Done]) -> Outcome:
             )
         truth.loc[rows, COORDINATES] = result.boxes_xywh
         outside += rows[list(result.outside)].tolist()
-    truth = schema().validate(truth.drop(index=outside).reset_index(drop=True)[COLUMNS])
+    columns = [*COLUMNS, READERS] if READERS in truth else COLUMNS
+    truth = schema().validate(truth.drop(index=outside).reset_index(drop=True)[columns])
     truth = truth.sort_values("image_id", kind="stable").reset_index(drop=True)
 
     rejected = pd.concat([plan.rejected, pd.DataFrame(objections, columns=REJECTED_COLUMNS)], ignore_index=True)
@@ -290,4 +304,8 @@ def _manifest(plan: Plan, usable: dict[str, _Done], truth: pd.DataFrame) -> pd.D
             ],
         }
     )
+    if plan.details is not None:
+        known = plan.details.reindex(manifest["image_id"]).set_axis(manifest.index)
+        for name in known.columns.intersection(list(DETAILS)):
+            manifest[name] = manifest[name].astype("Int64" if name == "age" else object).fillna(known[name])
     return manifest.sort_values("image_id", kind="stable").reset_index(drop=True)

@@ -43,7 +43,7 @@ from convert.frames import (
 from convert.header import Header, header_of
 from convert.rendering import rendering_of
 
-__all__ = ["MAX_PIXELS", "Header", "Picture", "UnusableDicom", "decode_picture", "read_header", "to_picture"]
+__all__ = ["MAX_PIXELS", "Header", "Picture", "UnusableDicom", "decode_picture", "read_header", "store", "to_picture"]
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,9 @@ def to_picture(data: bytes, size: int | None = None, *, verify: bool = False) ->
         if baseline and form.allocated == 8 and rendering.is_identity():
             if size is None or max(header.width, header.height) <= size:
                 return Picture(header, frame, ".jpg", "passed through")
-            return _stored(header, _decode_jpeg(frame), size)
+            return store(header, _decode_jpeg(frame), size)
     vr = elements.raw("PixelData").VR or "OW"
-    return _stored(header, rendering.apply(decode_frame(value, syntax, vr, header, form)), size)
+    return store(header, rendering.apply(decode_frame(value, syntax, vr, header, form)), size)
 
 
 @_quietly()
@@ -161,8 +161,14 @@ def _decode_jpeg(frame: bytes) -> NDArray[np.uint8]:
         raise UnusableDicom(f"broken JPEG: {reason_of(error)}") from error
 
 
-def _stored(header: Header, pixels: NDArray[np.uint8], size: int | None) -> Picture:
-    """Store grey values as PNG, downscaled if larger than `size`."""
+def store(header: Header, pixels: NDArray[np.uint8], size: int | None) -> Picture:
+    """Store grey values as PNG, downscaled if larger than `size`.
+
+    Args:
+        header: Goes with the picture.
+        pixels: Grey values, shape (height, width).
+        size: See `to_picture`.
+    """
     height, width = pixels.shape
     if size is not None and size < max(height, width):
         scale = size / max(height, width)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ class Parsed:
         patients: Patient id by image id where it is known, else None.
         class_names: The boxes' labels by class index.
         fingerprint: What the source is, as JSON values; part of the settings that a resumed conversion must match.
+        details: See `conversion.Plan`.
+        fixed: Image ids of the splits that the source itself fixes; `--val-ids` and `--test-ids` come before them.
     """
 
     source: Source
@@ -44,6 +46,8 @@ class Parsed:
     challenge_files: Mapping[str, str] = field(default_factory=dict)
     patients: pd.Series | None = None
     fingerprint: dict[str, Any] = field(default_factory=dict)
+    details: pd.DataFrame | None = None
+    fixed: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def make_plan(parsed: Parsed, args: argparse.Namespace) -> Plan:
@@ -58,7 +62,7 @@ def make_plan(parsed: Parsed, args: argparse.Namespace) -> Plan:
     """
     images = _images(parsed)
     stratum = strata(images["label"], images["boxes"])
-    images["split"], digests = _split(args, images["patient_id"], stratum)
+    images["split"], digests = _split(args, parsed.fixed, images["patient_id"], stratum)
 
     for name in ("train", "val", "test"):
         if not (images["split"] == name).any() and (name == "train" or getattr(args, name) > 0):
@@ -102,6 +106,7 @@ def make_plan(parsed: Parsed, args: argparse.Namespace) -> Plan:
         size=args.size,
         negatives=args.negatives,
         seed=args.seed,
+        details=parsed.details,
     )
 
 
@@ -125,17 +130,26 @@ def read_file(path: Path) -> bytes:
 
 def _images(parsed: Parsed) -> pd.DataFrame:
     """One row per image with truth, by image id: label, boxes, file, patient_id."""
-    grouped = parsed.boxes.groupby("image_id", sort=True)
-    images = pd.DataFrame({"label": grouped["label"].first(), "boxes": grouped["x"].count().astype("Int64")})
-    if images.empty:
+    if parsed.boxes.empty:
         first = parsed.rejected["reason"].iloc[0] if len(parsed.rejected) else "there are no annotations"
         raise UserError(
             f"{parsed.source.path}: no picture has a usable annotation ({len(parsed.files):,} pictures, "
             f"{len(parsed.rejected):,} objections, the first: {first}). Do labels and pictures belong together?"
         )
+    grouped = parsed.boxes.groupby("image_id", sort=True)
+    images = pd.DataFrame({"label": _labels(parsed), "boxes": grouped["x"].count().astype("Int64")})
     images["file"] = images.index.map(parsed.files)
     images["patient_id"] = _patient_ids(images.index, parsed.patients)
     return images
+
+
+def _labels(parsed: Parsed) -> pd.Series:
+    """The label of each image; of an image with boxes of several classes, all of them, by class index."""
+    order = {name: index for index, name in enumerate(parsed.class_names)}
+    rows = parsed.boxes[["image_id", "label"]].drop_duplicates()
+    rows = rows.assign(index=rows["label"].map(lambda name: order.get(name, len(order))))
+    rows = rows.sort_values("index", kind="stable")
+    return rows.groupby("image_id", sort=True)["label"].agg("; ".join)
 
 
 def _challenge(parsed: Parsed) -> pd.DataFrame:
@@ -159,18 +173,19 @@ def _patient_ids(image_ids: pd.Index, patients: pd.Series | None) -> pd.Series:
 
 
 def _split(
-    args: argparse.Namespace, patient_id: pd.Series, stratum: pd.Series
+    args: argparse.Namespace, fixed: Mapping[str, Sequence[str]], patient_id: pd.Series, stratum: pd.Series
 ) -> tuple[pd.Series, dict[str, str | float]]:
     """The split of every image (empty: left out), and the digests of the lists that fixed it."""
     shares = {"train": 1 - args.val - args.test, "val": args.val, "test": args.test}
     given = {name: path for name, path in (("val", args.val_ids), ("test", args.test_ids)) if path is not None}
-    if not given:
+    lists = {**fixed, **{name: read_ids(path) for name, path in given.items()}}
+    if not lists:
         return assign(patient_id, stratum, shares, args.seed), {}
-    lists = {name: _read_ids(path) for name, path in given.items()}
     for name, ids in lists.items():
         unknown = [image_id for image_id in ids if image_id not in stratum.index]
         if 0 < len(unknown) < len(ids):
-            print_warning(f"{given[name]}: {len(unknown):,} of {len(ids):,} ids are not in the data, as {unknown[0]}.")
+            where = given.get(name, f"the {name} images")
+            print_warning(f"{where}: {len(unknown):,} of {len(ids):,} ids are not in the data, as {unknown[0]}.")
     split = assign_fixed(patient_id, stratum, lists, shares, args.seed, args.keep_leaking)
     left_out = int((split == "").sum())
     if left_out:
@@ -184,7 +199,12 @@ def _split(
     return split, {name: digest("\n".join(sorted(ids)).encode()) for name, ids in lists.items()}
 
 
-def _read_ids(path: Path) -> list[str]:
+def read_ids(path: Path) -> list[str]:
+    """The image ids in a file: one a line, or the first column of a CSV.
+
+    Raises:
+        UserError: It cannot be read.
+    """
     text = read_file(path).decode("utf-8-sig", errors="replace")
     ids = [line.split(",")[0].strip().strip('"') for line in text.splitlines()]
     return list(dict.fromkeys(image_id for image_id in ids if image_id and image_id not in ("patientId", "image_id")))

@@ -120,13 +120,17 @@ FINDINGS = (
 )  # fmt: skip
 
 
+GROUPS = ("train", "test", "no truth")
+"""Kaggle's training images, its stage-2 test images, and images that are in RSNA's own release alone."""
+
+
 @dataclass(frozen=True)
 class Case:
     """One image to be made: what its header, its row in the tables and its picture have in common."""
 
     image_id: str
     group: str
-    """`train` or `test`."""
+    """One of GROUPS."""
     nih_image: str
     """The NIH file it stands for, `PPPPPPPP_NNN.png`: patient and follow-up number."""
     label: str
@@ -160,13 +164,13 @@ def make_population(images: int, seed: int, group: str = "train", taken: frozens
     Args:
         images: How many images; class counts are its exact shares, rounded.
         seed: The same seed gives the same cases.
-        group: `train` or `test`; the two draw from separate streams.
+        group: One of GROUPS; they draw from separate streams.
         taken: Patients (`PPPPPPPP`) that must not be used again.
 
     Returns:
         Cases sorted by image id.
     """
-    rng = np.random.default_rng([seed, ("train", "test").index(group)])
+    rng = np.random.default_rng([seed, GROUPS.index(group)])
     patient_of = _patients(images, rng)
     patients = int(patient_of.max(initial=-1)) + 1
     size = np.bincount(patient_of, minlength=patients)
@@ -190,7 +194,7 @@ def make_population(images: int, seed: int, group: str = "train", taken: frozens
     cases = []
     for index, patient in enumerate(patient_of.tolist()):
         label, view = str(labels[index]), str(views[index])
-        own = np.random.default_rng([seed, ("train", "test").index(group), index])
+        own = np.random.default_rng([seed, GROUPS.index(group), index])
         if first_age[patient] < 0:
             first_age[patient] = round(float(np.interp(age_rank[patient], AGE_QUANTILES, AGES[label, view])))
         else:

@@ -1,4 +1,4 @@
-"""Command: write a synthetic data set in the RSNA challenge's raw layout.
+"""Command: write a synthetic data set in the RSNA challenge's raw layout: Kaggle's, or that of RSNA's own release.
 
 It stands in for the real data where that cannot be had: in tests, in the demo and while trying things out. The
 pictures are drawings (see `phantom`), their statistics are the real ones (see `population`).
@@ -14,8 +14,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-import csv
-import io
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -28,22 +27,17 @@ from convert.options import share
 
 if TYPE_CHECKING:
     from convert.population import Case
+    from convert.sample_tables import Row
 
 MARKER = "sample.json"
 """Written last: the settings of a finished sample."""
 UNFINISHED = "sample-unfinished.json"
 """Written first and removed last: what lies beside it was made here, but not to the end."""
 
-LABELS = "stage_2_train_labels.csv"
-CLASSES = "stage_2_detailed_class_info.csv"
-SUBMISSION = "stage_2_sample_submission.csv"
-MAPPING = "pneumonia-challenge-dataset-mappings_2018.json"
 FOLDERS = {"train": "stage_2_train_images", "test": "stage_2_test_images"}
 
 USUAL_ENCODING = "jpeg-baseline"
 """How all RSNA files are stored."""
-
-Row = tuple[float, float, float, float]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,14 +45,22 @@ def build_parser() -> argparse.ArgumentParser:
     arguments = parser(
         "python convert/sample.py",
         "Write synthetic chest radiographs in the raw layout of the RSNA 2018 release: DICOM files, the three CSV "
-        "files and RSNA's image-to-patient mapping. The same settings give the same files.",
+        "files and RSNA's image-to-patient mapping. The same settings give the same files, and the same images in both "
+        "layouts.",
         "  python convert/sample.py\n"
+        "  python convert/sample.py --layout release --output datasets/raw/rsna-release\n"
         "  python convert/sample.py --images 2000 --test-images 200 --size 512 --output datasets/raw/large\n",
     )
     add = arguments.add_argument
     add("--output", type=Path, default=Path("datasets/raw/sample"), metavar="FOLDER", help="where the files go")
+    add(
+        "--layout",
+        choices=("kaggle", "release"),
+        default="kaggle",
+        help="as Kaggle serves the data, or as RSNA does: MD.ai annotations, studies and series, the test set's truth",
+    )
     add("--images", type=_count(1), default=400, metavar="N", help="training images")
-    add("--test-images", type=_count(0), default=40, metavar="N", help="test images, which have no labels")
+    add("--test-images", type=_count(0), default=40, metavar="N", help="test images; Kaggle gives no labels for them")
     add("--size", type=_size, default=1024, metavar="PIXELS", help="pictures are square; RSNA's are 1024")
     add("--seed", type=_count(0), default=0, help="decides everything that is drawn")
     add("--workers", type=_count(1), default=available_cores(), metavar="N", help="processes")
@@ -83,10 +85,13 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         "seed": args.seed,
         "odd_encodings": args.odd_encodings,
     }
+    if args.layout != "kaggle":
+        settings["layout"] = args.layout
     if not _prepare(args.output, settings, args.overwrite):
         print(f"{args.output}: this sample is there already; --overwrite makes it again")
         return 0
     cases, boxes = _make(args.output, settings, args.workers)
+    boxes = boxes[: args.images]
     positive = sum(map(bool, boxes))
     print(
         f"{args.output}: {args.images} training images ({positive} with {sum(map(len, boxes))} boxes) and "
@@ -120,8 +125,9 @@ def _prepare(output: Path, settings: dict[str, Any], overwrite: bool) -> bool:
         output.mkdir(parents=True, exist_ok=True)
         write_json(unfinished, settings)
         _clear(output)
-        for folder in FOLDERS.values():
-            (output / folder).mkdir(exist_ok=True)
+        if "layout" not in settings:
+            for folder in FOLDERS.values():
+                (output / folder).mkdir(exist_ok=True)
     except OSError as error:
         raise WorkError(
             f"{output}: cannot be written ({error.strerror}). Check the folder and its permissions."
@@ -131,12 +137,20 @@ def _prepare(output: Path, settings: dict[str, Any], overwrite: bool) -> bool:
 
 def _clear(output: Path) -> None:
     """Remove what an earlier run of this command made, and nothing else."""
-    for name in (MARKER, LABELS, CLASSES, SUBMISSION, MAPPING):
+    from convert.sample_release import FOLDER
+    from convert.sample_tables import TABLES
+
+    for name in (MARKER, *TABLES):
         (output / name).unlink(missing_ok=True)
-    for folder in FOLDERS.values():
+    for folder in (*FOLDERS.values(), FOLDER):
         for pattern in ("*.dcm", f"*.dcm{PART}"):
-            for file in (output / folder).glob(pattern):
+            for file in (output / folder).rglob(pattern):
                 file.unlink()
+        for path in sorted((output / folder).rglob("*/"), reverse=True):  # studies and series, which are empty now
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        with contextlib.suppress(OSError):
+            (output / folder).rmdir()
 
 
 def _read_settings(marker: Path) -> dict[str, Any]:
@@ -152,8 +166,10 @@ def _describe(settings: dict[str, Any]) -> str:
 
 
 def _make(output: Path, settings: dict[str, Any], workers: int) -> tuple[list[Case], list[list[Row]]]:
-    """Draw and write everything; the training images' boxes come back beside all cases, in their order."""
+    """Draw and write everything; all cases and their boxes, the training images first."""
     from convert.population import make_population
+    from convert.sample_release import NO_TRUTH_SHARE
+    from convert.sample_tables import write_kaggle_tables, write_mapping, write_release_tables
 
     train = make_population(settings["images"], settings["seed"], "train")
     # Whether the challenge's test patients are also among the training patients, nobody outside knows.
@@ -161,26 +177,44 @@ def _make(output: Path, settings: dict[str, Any], workers: int) -> tuple[list[Ca
     test = make_population(settings["test_images"], settings["seed"], "test", taken)
     cases = [*train, *test]
     encodings = _encodings(len(cases), settings["odd_encodings"], settings["seed"])
+    if "layout" in settings:
+        taken |= {case.nih_image[:8] for case in test}
+        more = make_population(max(1, round(NO_TRUTH_SHARE * len(cases))), settings["seed"], "no truth", taken)
+        cases += more
+        encodings += [USUAL_ENCODING] * len(more)
     jobs = zip(cases, encodings, strict=True)
-    boxes = list(progress(_run_jobs(output, jobs, settings["size"], workers), "drawing", len(cases)))[: len(train)]
-    _write_tables(output, train, boxes, test)
+    drawn = _run_jobs(output, jobs, settings, workers)
+    boxes = list(progress(drawn, "drawing", len(cases)))
+    if "layout" in settings:
+        write_release_tables(output, cases, boxes, settings["seed"])
+    else:
+        write_kaggle_tables(output, train, boxes[: len(train)], test)
+    write_mapping(output, cases)
     shares = {name: encodings.count(name) for name in sorted(set(encodings))}
     write_json(output / MARKER, {"settings": settings, "encodings": shares})
     (output / UNFINISHED).unlink()
     return cases, boxes
 
 
-def _run_jobs(output: Path, jobs: Iterable[tuple[Case, str]], size: int, workers: int) -> Iterator[list[Row]]:
+def _run_jobs(
+    output: Path, jobs: Iterable[tuple[Case, str]], settings: dict[str, Any], workers: int
+) -> Iterator[list[Row]]:
+    from convert.sample_release import picture_path
+
+    def path(case: Case) -> Path:
+        return output / (picture_path(case) if "layout" in settings else f"{FOLDERS[case.group]}/{case.image_id}.dcm")
+
+    size = settings["size"]
     if workers == 1:
-        yield from (_make_image(output, case, encoding, size) for case, encoding in jobs)
+        yield from (_make_image(path(case), case, encoding, size) for case, encoding in jobs)
         return
     from joblib import Parallel, delayed
 
     parallel = Parallel(n_jobs=workers, return_as="generator", batch_size="auto")
-    yield from parallel(delayed(_make_image)(output, case, encoding, size) for case, encoding in jobs)
+    yield from parallel(delayed(_make_image)(path(case), case, encoding, size) for case, encoding in jobs)
 
 
-def _make_image(output: Path, case: Case, encoding: str, size: int) -> list[Row]:
+def _make_image(path: Path, case: Case, encoding: str, size: int) -> list[Row]:
     """Draw one image and write its DICOM file; returns its boxes."""
     import cv2
 
@@ -204,7 +238,8 @@ def _make_image(output: Path, case: Case, encoding: str, size: int) -> list[Row]
         series_uid=case.series_instance_uid,
         sop_uid=case.sop_instance_uid,
     )
-    write_atomic(output / FOLDERS[case.group] / f"{case.image_id}.dcm", data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, data)
     return [(x, y, width, height) for x, y, width, height in radiograph.boxes.tolist()]
 
 
@@ -219,39 +254,6 @@ def _encodings(images: int, odd_share: float, seed: int) -> list[str]:
     odd = round(images * odd_share)
     names = [others[k % len(others)] for k in range(odd)] + [USUAL_ENCODING] * (images - odd)
     return rng.permutation(np.asarray(names, dtype=object)).tolist()
-
-
-def _write_tables(output: Path, train: Sequence[Case], boxes: Sequence[Sequence[Row]], test: Sequence[Case]) -> None:
-    labels: list[tuple[object, ...]] = []
-    classes: list[tuple[object, ...]] = []
-    for case, rows in zip(train, boxes, strict=True):
-        labels += [(case.image_id, *row, 1) for row in rows] or [(case.image_id, "", "", "", "", 0)]
-        classes += [(case.image_id, case.label)] * max(1, len(rows))
-    _write_csv(output / LABELS, ("patientId", "x", "y", "width", "height", "Target"), labels)
-    _write_csv(output / CLASSES, ("patientId", "class"), classes)
-    example = [(case.image_id, "0.5 0 0 100 100") for case in test]
-    _write_csv(output / SUBMISSION, ("patientId", "PredictionString"), example)
-    mapping = [
-        {
-            "subset_img_id": case.image_id,
-            "img_id": case.nih_image,
-            "subset_group": case.group,
-            "orig_labels": list(case.nih_labels),
-            "StudyInstanceUID": case.study_instance_uid,
-            "SeriesInstanceUID": case.series_instance_uid,
-            "SOPInstanceUID": case.sop_instance_uid,
-        }
-        for case in (*train, *test)
-    ]
-    write_json(output / MAPPING, mapping)
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_atomic(path, text.getvalue())
 
 
 def _count(least: int) -> Any:

@@ -7,6 +7,7 @@ import io
 import os
 import zipfile
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
@@ -50,6 +51,22 @@ class Source(ABC):
             if basename.lower().endswith(suffix) and parent.rsplit("/", 1)[-1] == folder:
                 found[basename[: -len(suffix)]] = name
         return found
+
+    def by_stem(self, suffixes: Collection[str], folder: str = "") -> dict[str, list[str]]:
+        """The files with these endings, by their name without it: one path, or several of the same name.
+
+        Args:
+            suffixes: Endings in lower case, such as `.dcm`. Files that start with a dot, as macOS leaves them, do not
+                count.
+            folder: Only files with a folder of this name above them, at any depth.
+        """
+        found: dict[str, list[str]] = {}
+        for name in self.names:
+            *parents, basename = name.split("/")
+            stem, dot, suffix = basename.rpartition(".")
+            if stem and f"{dot}{suffix}".lower() in suffixes and (not folder or folder in parents):
+                found.setdefault(stem, []).append(name)
+        return {stem: names for stem, names in found.items() if stem[0] != "."}
 
     def table(self, basename: str, columns: list[str], remedy: str) -> pd.DataFrame:
         """Read a CSV, all columns as text, plus `row`: the line number in the file, the header being 1.
@@ -95,11 +112,17 @@ class Source(ABC):
 class FolderSource(Source):
     """The files below a folder."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, deep: bool = True) -> None:
+        """Find the files.
+
+        Args:
+            path: The folder.
+            deep: Look into its subfolders, too.
+        """
         self.path = path
         self.names = []
         for folder, subfolders, files in os.walk(path):
-            subfolders.sort()
+            subfolders[:] = sorted(subfolders) if deep else []
             prefix = os.path.relpath(folder, path).replace(os.sep, "/")
             prefix = "" if prefix == "." else prefix + "/"
             self.names += [prefix + file for file in files]

@@ -14,6 +14,7 @@ COMMANDS = [
     "convert/rsna_to_yolo.py",
     "train/sweep.py",
     "train/gate.py",
+    "convert/rsna_release_to_yolo.py",
     "train/train.py",
     "evaluate/ensemble.py",
     "evaluate/predict.py",

@@ -1,0 +1,78 @@
+"""What every converter's command does besides parsing its source: its files, and the way to the data set."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.errors import UserError
+from common.paths import shown
+
+if TYPE_CHECKING:
+    from convert.planning import Parsed
+
+SCORED_CLASS = "Lung Opacity"
+"""What `evaluate` scores where a data set has several classes."""
+
+
+def add_file_options(
+    parser: argparse.ArgumentParser, source: str, folder: Path, output: Path
+) -> argparse._ArgumentGroup:
+    """Where the data come from and go to; the group is returned for options of the source's own.
+
+    Args:
+        parser: The command's parser.
+        source: What the source is, such as `Kaggle's folder or zip`.
+        folder: Where it is looked for if it is not named.
+        output: Where the data set goes if that is not said.
+    """
+    group = parser.add_argument_group("files")
+    group.add_argument("--source", type=Path, metavar="PATH", help=f"{source} (default: {shown(folder)})")
+    group.add_argument("--output", type=Path, metavar="FOLDER", help=f"the data set (default: {shown(output)})")
+    return group
+
+
+def find_source(given: Path | None, defaults: Sequence[Path], remedy: str) -> Path:
+    """The source that was named, else the first default that exists.
+
+    Raises:
+        UserError: Nothing was named and no default is there.
+    """
+    if given is not None:
+        return given.expanduser()
+    for path in defaults:
+        if path.exists():
+            return path
+    raise UserError(f"{shown(defaults[0])}: no raw data there. {remedy}")
+
+
+def convert_parsed(parse: Callable[[], Parsed], source: Path, output: Path, args: argparse.Namespace) -> None:
+    """Parse, plan and convert, and say how to go on.
+
+    Args:
+        parse: Reads the source's tables.
+        source: Named to the user.
+        output: The data set's folder.
+        args: The options of `options.add_split_options` and `options.add_work_options`.
+
+    Raises:
+        UserError: The source or an option is wrong, or the output holds something else.
+        WorkError: The disk is full, or no image could be used.
+    """
+    from common.cli import console
+    from convert.conversion import run_plan
+    from convert.planning import make_plan
+
+    output = output.expanduser().absolute()
+    console().print(f"reading {shown(source)}")
+    parsed = parse()
+    run_plan(make_plan(parsed, args), output, args.workers, overwrite=args.overwrite, resume=args.resume)
+    names = parsed.class_names
+    if len(names) > 1 and SCORED_CLASS not in names:
+        console().print(
+            f"{len(names)} classes, none named {SCORED_CLASS}: `yolo train` works, but the RSNA score is of one class. "
+            f"For it, choose one with --classes, or give several one name: --merge '{SCORED_CLASS}'."
+        )
+    console().print(f"Next: yolo train data={shown(output / 'data.yaml')} model=yolov8m.pt")
