@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import time
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class Plan:
         boxes: The boxes table of all images but the challenge's.
         rejected: What the parser could not use.
         details: What is known of images besides their headers: index image_id, columns of `DETAILS`.
+        shapes: Width and height in pixels of the picture that an image's boxes were drawn on, where the source says so.
         class_names: The boxes' labels by class index.
         settings: What decides the outcome, for `dataset.begin`.
         size: Longest side of the pictures in pixels; None keeps them as they are.
@@ -63,6 +64,7 @@ class Plan:
     negatives: float | None = None
     seed: int = 0
     details: pd.DataFrame | None = None
+    shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class _Job:
     split: str
     classes: tuple[int, ...]
     boxes_xywh: np.ndarray
+    shape: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,8 @@ def _jobs(plan: Plan) -> list[_Job]:
     jobs = []
     for image_id, file, split in zip(plan.images.index, plan.images["file"], plan.images["split"], strict=True):
         rows = rows_of.get(image_id, none)
-        jobs.append(_Job(image_id, file, split, tuple(classes[rows].tolist()), coordinates[rows]))
+        shape = plan.shapes.get(image_id)
+        jobs.append(_Job(image_id, file, split, tuple(classes[rows].tolist()), coordinates[rows], shape))
     return jobs
 
 
@@ -211,6 +215,9 @@ def _convert_image(work: _Work, job: _Job) -> _Done:
     except (zipfile.BadZipFile, OSError, EOFError) as error:
         return _Done(job.image_id, rejected=f"cannot be read: {error}")
 
+    if job.shape is not None and job.shape != (header.width, header.height):
+        found, expected = (f"{width} x {height}" for width, height in ((header.width, header.height), job.shape))
+        return _Done(job.image_id, rejected=f"the picture has {found} pixels, its boxes are for {expected}")
     label, boxes, clipped = "", None, 0
     outside: tuple[int, ...] = ()
     if job.classes:

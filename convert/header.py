@@ -60,14 +60,14 @@ def header_of(elements: Elements) -> Header:
         height=height,
         view=view.upper() or None,
         sex=sex if sex in ("M", "F", "O") else None,
-        age_years=_age_years(elements.text("PatientAge")),
+        age_years=age_years(elements.text("PatientAge")),
         pixel_spacing_mm=next((spacing for spacing in spacings if spacing is not None and spacing > 0), None),
         patient_id=elements.text("PatientID"),
         sop_instance_uid=elements.text("SOPInstanceUID"),
     )
 
 
-def _age_years(text: str) -> int | None:
+def age_years(text: str) -> int | None:
     """Completed years of an AS value; without a unit, as in the RSNA files, the number is years."""
     match = _AGE.fullmatch(text.upper())
     if not match:

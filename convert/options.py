@@ -32,6 +32,37 @@ def add_split_options(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="decides the splits")
 
 
+def add_class_options(parser: argparse.ArgumentParser, classes: str = "all", merge: str | None = None) -> None:
+    """Which classes are taken, and whether they stay apart.
+
+    Args:
+        parser: The command's parser.
+        classes: What is taken by default: names with commas, or `all`.
+        merge: The one name that they get by default; None keeps them apart.
+    """
+    group = parser.add_argument_group("classes")
+    group.add_argument(
+        "--classes",
+        type=names,
+        default=classes,
+        metavar="NAMES",
+        help="the source's classes to take, with commas, or all; an image that has only others is one without boxes",
+    )
+    together = group.add_mutually_exclusive_group()
+    together.add_argument(
+        "--merge", default=merge, metavar="NAME", help="one name for all of them: the score is of one class"
+    )
+    together.add_argument("--separate", dest="merge", action="store_const", const=None, help="keep the classes apart")
+
+
+def names(text: str) -> list[str] | None:
+    """Names with commas between, as an argument; None for all."""
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
+        raise argparse.ArgumentTypeError("names nothing; expected names with commas, or all")
+    return None if [name.casefold() for name in found] == ["all"] else found
+
+
 def add_work_options(parser: argparse.ArgumentParser) -> None:
     """How the work is done."""
     group = parser.add_argument_group("work")

@@ -96,7 +96,9 @@ def read_picture_header(data: bytes) -> Header:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             frames = getattr(image, "n_frames", 1)
             width, height = image.size
-            lying = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+            lying = _exif(image, data).get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    except UnusablePicture:
+        raise
     except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
         raise UnusablePicture(f"not readable as a picture: {reason_of(error)}") from error
     if frames > 1:
@@ -104,6 +106,15 @@ def read_picture_header(data: bytes) -> Header:
     if width * height > MAX_PIXELS:
         raise UnusablePicture(f"{height} x {width} pixels, expected at most {MAX_PIXELS:,} in all")
     return _header(height, width) if lying else _header(width, height)
+
+
+def _exif(image: Image.Image, data: bytes) -> Image.Exif:
+    if not data.startswith(_PNG):
+        return image.getexif()
+    # Pillow would decode the whole picture to look for what may come after it.
+    exif = Image.Exif()
+    exif.load(next((content for kind, content in _chunks(data) if kind == b"eXIf"), b""))
+    return exif
 
 
 def _header(width: int, height: int) -> Header:

@@ -35,6 +35,7 @@ class Parsed:
         class_names: The boxes' labels by class index.
         fingerprint: What the source is, as JSON values; part of the settings that a resumed conversion must match.
         details: See `conversion.Plan`.
+        shapes: See `conversion.Plan`.
         fixed: Image ids of the splits that the source itself fixes; `--val-ids` and `--test-ids` come before them.
     """
 
@@ -47,6 +48,7 @@ class Parsed:
     patients: pd.Series | None = None
     fingerprint: dict[str, Any] = field(default_factory=dict)
     details: pd.DataFrame | None = None
+    shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     fixed: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
@@ -107,6 +109,7 @@ def make_plan(parsed: Parsed, args: argparse.Namespace) -> Plan:
         negatives=args.negatives,
         seed=args.seed,
         details=parsed.details,
+        shapes=parsed.shapes,
     )
 
 

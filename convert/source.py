@@ -98,8 +98,9 @@ class Source(ABC):
                 f"{where}: no column {', '.join(missing)}; found {', '.join(map(str, frame.columns[:8]))}; "
                 f"expected {', '.join(columns)}. Is it the right file, comma-separated, with its header line?"
             )
+        # An empty line says nothing, rightly or wrongly.
+        blank = (frame[columns or frame.columns].fillna("") == "").all(axis=1)
         frame["row"] = range(2, len(frame) + 2)
-        blank = (frame[columns].fillna("") == "").all(axis=1)  # an empty line says nothing, rightly or wrongly
         return frame[~blank].reset_index(drop=True)
 
     def _has(self) -> str:

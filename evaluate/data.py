@@ -7,6 +7,7 @@ has a `manifest.csv` and a `truth.csv` above its pictures; any other one is read
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -193,15 +194,31 @@ class DataSet:
         return dict(sorted(found.items()))
 
     def _manifest(self, root: Path) -> pd.DataFrame:
-        return self._table(root / _MANIFEST)
+        """The manifest; with several classes, its boxes are those of the class that is scored."""
+        if root / _MANIFEST not in self._tables:
+            table = read_manifest(root / _MANIFEST)
+            if len(self.names) > 1:
+                boxes = self._truth(root).groupby("image_id")["x"].count()
+                table["boxes"] = table["image_id"].map(boxes).astype(float)
+            self._tables[root / _MANIFEST] = table
+        return self._tables[root / _MANIFEST]
 
-    def _table(self, path: Path) -> pd.DataFrame:
-        if path not in self._tables:
-            self._tables[path] = read_manifest(path) if path.name == _MANIFEST else read_truth(path)
-        return self._tables[path]
+    def _truth(self, root: Path) -> pd.DataFrame:
+        if root / _TRUTH not in self._tables:
+            self._tables[root / _TRUTH] = self._one_class(read_truth(root / _TRUTH))
+        return self._tables[root / _TRUTH]
+
+    def _one_class(self, truth: pd.DataFrame) -> pd.DataFrame:
+        """The truth of the class that is scored: images whose boxes are all of others keep one row without a box."""
+        if len(self.names) == 1:
+            return truth
+        kept = truth[truth["x"].isna() | (truth["label"] == self.names[self.positive_class])]
+        others = truth[~truth["image_id"].isin(kept["image_id"])].drop_duplicates("image_id")
+        others = others.assign(**dict.fromkeys(("x", "y", "width", "height"), math.nan))
+        return pd.concat([kept, others]).sort_index()
 
     def _truth_of(self, root: Path, ids: list[str], split: str) -> pd.DataFrame:
-        table = self._table(root / _TRUTH)
+        table = self._truth(root)
         missing = sorted(set(ids) - set(table["image_id"]))
         if missing:
             challenge = set(self._manifest(root).query("split == 'challenge'")["image_id"])
