@@ -15,7 +15,7 @@ from common.files import write_json
 from common.paths import shown
 from train import training
 from train.arguments import COMMAND_DEFAULTS
-from train.recipes import Recipe
+from train.recipes import Choice, Recipe
 
 RECORD_FILE = "members.json"
 _MAY_DIFFER = {"device", "workers", "cache", "verbose", "plots", "exist_ok", "wandb"}
@@ -77,7 +77,28 @@ def run(recipe: Recipe, given: Mapping[str, Any]) -> Done:
                 record["members"][name] = member
                 write_json(folder / RECORD_FILE, record)
             members.append(Member(name, folder / name / "weights" / "best.pt", member["score"]))
-    return Done(folder, data_yaml, members, None)
+    gate = _train_gate(folder, data_yaml, recipe.gate, given) if recipe.gate is not None else None
+    return Done(folder, data_yaml, members, gate)
+
+
+def _train_gate(folder: Path, data_yaml: Path, recipe: Mapping[str, Choice], given: Mapping[str, Any]) -> Path:
+    """Train the recipe's gate on the data set's own split, unless that is done; gives the file of probabilities."""
+    from train import gate_training
+
+    table = folder / "gate" / gate_training.TABLE
+    if table.is_file():
+        return table
+    console().print("\ngate", style="bold")
+    wanted = {
+        **{name: choice.value for name, choice in recipe.items()},
+        **{name: given[name] for name in ("device", "workers", "seed") if name in given},
+        **{"project": os.fspath(folder), "name": "gate", "data": os.fspath(data_yaml)},
+    }
+    if (folder / "gate" / "weights" / "last.pt").is_file():
+        wanted = {"project": os.fspath(folder), "name": "gate", "resume": True}
+    else:
+        wanted["exist_ok"] = True
+    return gate_training.run(wanted, [f"{name}={value}" for name, value in wanted.items()]).table
 
 
 def _train(folder: Path, name: str, wanted: dict[str, Any]) -> training.Trained:

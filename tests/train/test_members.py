@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -33,7 +34,9 @@ def recipe(cnn, tmp_path_factory):
     quick = {name: {"value": value, "why": "quick"} for name, value in {**QUICK, "model": str(cnn)}.items()}
     del quick["imgsz"]
     members = {"folds": {"value": [0, 1], "why": "two"}, "imgsz": {"value": [64, 32], "why": "two"}}
-    file.write_text(yaml.safe_dump({"about": "Two.", "arguments": {**quick}, "members": members}))
+    gate = {"model": "basic-cnn-cls.yaml", "imgsz": 32, "epochs": 1, "batch": 8, "plots": False, "amp": False}
+    gate = {name: {"value": value, "why": "quick"} for name, value in gate.items()}
+    file.write_text(yaml.safe_dump({"about": "Two.", "arguments": quick, "members": members, "gate": gate}))
     return file
 
 
@@ -60,7 +63,10 @@ def test_members_over_folds_and_sizes_go_on_where_they_were_stopped(folds, recip
 
     capsys.readouterr()
     assert execute(main, words) == 0
-    assert f"next: python evaluate/ensemble.py {folder}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"next: python evaluate/ensemble.py {folder}" in said
+    assert f"--gate {folder / 'gate' / 'gate.csv'}" in said
+    assert len(pd.read_csv(folder / "gate" / "gate.csv")) == 28  # all images
     assert (folder / "fold0-64" / "weights" / "best.pt").stat().st_mtime_ns == before
     record = json.loads((folder / "members.json").read_text())
     assert list(record["members"]) == ["fold0-64", "fold0-32", "fold1-64", "fold1-32"]
