@@ -1,4 +1,4 @@
-# make setup | demo | test | lint | bench | lock | clean
+# make setup | demo | study | test | lint | bench | lock | clean
 # Nothing is needed but Python 3.11 or newer (with venv and pip) and make.
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ STAMP  := $(VENV)/.installed
 TESTS  ?= tests
 DEMO   := runs/demo
 
-.PHONY: setup demo test lint bench lock clean help
+.PHONY: setup demo study test lint bench lock clean help
 .DEFAULT_GOAL := help
 
 help:  ## what there is to make
@@ -33,6 +33,9 @@ $(STAMP): requirements.lock pyproject.toml | $(UV)
 
 demo: $(STAMP)  ## sample data, convert, train, score, report: under 6 minutes on 2 cores
 	@$(BIN)/python demo.py
+
+study: $(STAMP)  ## some forty trainings on sample data, compared in docs/study.md: under 25 minutes on 2 cores
+	@$(BIN)/python study.py
 
 test: $(STAMP) lint  ## lint, types and every test: under 8 minutes on 2 cores
 	@$(BIN)/python -m pytest $(TESTS)

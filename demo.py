@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 
 from common.cli import console, parser, run
-from common.errors import WorkError
-from common.paths import PROJECT, shown
+from common.paths import PROJECT
+from common.steps import python, step
 
 RAW, DATASET, RUN = "datasets/raw/sample", "datasets/sample", "runs/demo"
 IMAGES = 700
@@ -57,20 +55,39 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     """Run every step."""
     build_parser().parse_args(argv)
     started = time.monotonic()
-    python = f"{shown(PROJECT / '.venv' / 'bin' / 'python')}" if (PROJECT / ".venv").exists() else sys.executable
-    _step(
+    environment = _environment()
+    step(
         "Synthetic chest radiographs in the layout of the RSNA challenge",
-        [python, "convert/sample.py", "--output", RAW, "--images", str(IMAGES), "--test-images", "20", "--size", "384"],
+        [
+            python(),
+            "convert/sample.py",
+            "--output",
+            RAW,
+            "--images",
+            str(IMAGES),
+            "--test-images",
+            "20",
+            "--size",
+            "384",
+        ],
+        environment,
     )
-    _step(
+    step(
         "To a YOLO data set, patients kept apart",
-        [python, "convert/rsna_to_yolo.py", "--source", RAW, "--output", DATASET, "--val", "0.2", "--test", "0.2"],
+        [python(), "convert/rsna_to_yolo.py", "--source", RAW, "--output", DATASET, "--val", "0.2", "--test", "0.2"],
+        environment,
     )
     arguments = [f"{name}={value}" for name, value in TRAINING.items()]
     # An absolute project, or Ultralytics would put its own folders in between.
     arguments += [f"project={PROJECT / 'runs'}", "name=demo", "exist_ok=True"]
-    _step("A small network, trained from scratch", ["yolo", "train", *arguments])
-    _step("The score: tuned on val, reported on test", [python, "evaluate/score.py", f"{RUN}/weights/best.pt"])
+    train = ["yolo", "train", *arguments]
+    on_all_cores = [sys.executable, "-c", _YOLO_ON_ALL_CORES, *train[1:]]
+    step("A small network, trained from scratch", train, environment, instead=on_all_cores)
+    step(
+        "The score: tuned on val, reported on test",
+        [python(), "evaluate/score.py", f"{RUN}/weights/best.pt"],
+        environment,
+    )
 
     out = console()
     out.print(f"\nDone in {time.monotonic() - started:.0f} s.")
@@ -83,18 +100,6 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     out.print("  yolo train data=rsna.yaml model=yolov8m.pt")
     out.print("  python evaluate/score.py")
     return None
-
-
-def _step(title: str, command: list[str]) -> None:
-    out = console()
-    out.print(f"\n== {title}\n$ {shlex.join(command).replace(str(PROJECT), '$PWD')}", style="bold")
-    if command[0] == "yolo":
-        command = [sys.executable, "-c", _YOLO_ON_ALL_CORES, *command[1:]]
-    started = time.monotonic()
-    status = subprocess.run(command, cwd=PROJECT, env=_environment(), check=False).returncode
-    if status:
-        raise WorkError(f"{title}: the command above ended with status {status}. Its own message says why.")
-    out.print(f"({time.monotonic() - started:.0f} s)")
 
 
 def _environment() -> dict[str, str]:

@@ -28,8 +28,9 @@ COMMANDS = [
     "benchmarks/metric.py",
     "benchmarks/run.py",
     "demo.py",
+    "study.py",
 ]
-HEAVY = {"torch", "ultralytics", "pandas", "numpy", "cv2", "pydicom", "matplotlib", "wandb"}
+HEAVY = {"torch", "ultralytics", "pandas", "numpy", "cv2", "pydicom", "matplotlib", "wandb", "ray", "sklearn", "scipy"}
 
 
 def test_the_list_is_complete():
@@ -39,7 +40,7 @@ def test_the_list_is_complete():
         for path in (ROOT / folder).glob("*.py")
         if "run(main)" in path.read_text()
     }
-    assert found | {"demo.py"} == set(COMMANDS)
+    assert found | {"demo.py", "study.py"} == set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,0 +1,70 @@
+"""`make study`: a real small study on a CPU, from synthetic radiographs to docs/study.md.
+
+Sample data, conversion, every training of train/spaces/study.yaml, and the report. Each step is a command that is
+printed before it runs. Killed and started again, it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+
+from common.cli import console, parser, run
+from common.paths import PROJECT
+from common.steps import python, step
+
+RAW, DATASET, STUDY = "datasets/raw/study", "datasets/study", "runs/studies/study"
+MARKDOWN, FIGURES = "docs/study.md", "docs/study"
+IMAGES = 1200
+"""Half of them to train on, and as many as possible to judge by: the fewer, the more of a difference is chance."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's arguments: none but --help."""
+    return parser(
+        "make study", "Sample data, convert, a study of some forty trainings, docs/study.md: under 25 minutes."
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int | None:
+    """Run every step."""
+    build_parser().parse_args(argv)
+    started = time.monotonic()
+    environment = {"PYTHONUNBUFFERED": "1", **os.environ}
+    step(
+        "Synthetic chest radiographs",
+        [
+            python(),
+            "convert/sample.py",
+            "--output",
+            RAW,
+            "--images",
+            str(IMAGES),
+            "--test-images",
+            "20",
+            "--size",
+            "256",
+        ],
+        environment,
+    )
+    step(
+        "To a YOLO data set, patients kept apart",
+        [python(), "convert/rsna_to_yolo.py", "--source", RAW, "--output", DATASET, "--val", "0.25", "--test", "0.25"],
+        environment,
+    )
+    step("The study", [python(), "train/sweep.py", "train/spaces/study.yaml", "--trials-at-once", "2"], environment)
+
+    from train.study_report import write_study_report
+
+    page, markdown = write_study_report(PROJECT / STUDY, PROJECT / MARKDOWN, PROJECT / FIGURES)
+    out = console()
+    out.print(f"\nDone in {(time.monotonic() - started) / 60:.0f} minutes.")
+    out.print(f"\nLook at    {page.relative_to(PROJECT)}")
+    out.print(f"           {markdown.relative_to(PROJECT)}")
+    return None
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import subprocess
+
+import study
+from convert import rsna_to_yolo, sample
+from train import sweep
+from train.space import read_space
+
+
+def test_every_step_is_a_command_that_its_parser_takes_and_the_report_goes_to_the_docs(monkeypatch, tmp_path):
+    commands, reports = [], []
+
+    def run(command, **_options):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    def write(folder, markdown, figures):
+        reports.append((folder, markdown, figures))
+        return folder / "report.html", markdown
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr("train.study_report.write_study_report", write)
+    study.main([])
+    for command, module in zip(commands, (sample, rsna_to_yolo, sweep), strict=True):
+        assert command[1].endswith(f"{module.__name__.rsplit('.', maxsplit=1)[-1]}.py")
+        module.build_parser().parse_args(command[2:])
+    root = study.PROJECT
+    assert reports == [(root / study.STUDY, root / "docs/study.md", root / "docs/study")]
+    # The space trains on what the steps before have made.
+    space = read_space(root / "train" / "spaces" / "study.yaml", [])
+    assert space.base["data"] == f"{study.DATASET}/data.yaml"
+    assert study.STUDY.endswith(f"/{space.name}")
