@@ -61,5 +61,7 @@ def gain_text(found: Mapping[str, Any]) -> str:
     gain, bounds = found.get("gain"), found.get("gain_interval_95")
     if not is_number(gain) or not bounds or not all(is_number(bound) for bound in bounds):
         return MISSING
+    if gain == bounds[0] == bounds[1] == 0:
+        return "nothing"
     chance = "beyond chance" if bounds[0] > 0 or bounds[1] < 0 else "which may be chance"
     return f"{gain:+.3f} (95 % interval {bounds[0]:+.3f} to {bounds[1]:+.3f}, {chance})".replace("-", "\N{MINUS SIGN}")

@@ -360,8 +360,12 @@ def test_other_settings_are_refused_and_overwritten_on_demand(good_release):
     with pytest.raises(UserError, match="seed was 0, now 1"):
         convert(good_release, "--seed", "1")
     (output / "labels" / "train.cache").write_text("what Ultralytics leaves")
+    for view in ("classes", "classes-fold0"):  # what the gate leaves
+        (output / view).mkdir()
+        (output / view / "image.jpg").symlink_to("../images/train/image.jpg")
     convert(good_release, "--seed", "1", "--overwrite")
     assert not (output / "labels" / "train.cache").exists()
+    assert not list(output.glob("classes*"))
 
 
 def test_unfinished_data_set_with_no_resume_is_refused(good_release):

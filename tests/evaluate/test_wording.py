@@ -44,7 +44,7 @@ def test_gate():
         (0.0123, [-0.004, 0.03], "+0.012 (95 % interval −0.004 to +0.030, which may be chance)"),
         (0.02, [0.01, 0.03], "+0.020 (95 % interval +0.010 to +0.030, beyond chance)"),
         (-0.02, [-0.03, -0.01], "−0.020 (95 % interval −0.030 to −0.010, beyond chance)"),
-        (0.0, [0.0, 0.0], "+0.000 (95 % interval +0.000 to +0.000, which may be chance)"),
+        (0.0, [0.0, 0.0], "nothing"),
         (None, [0, 1], MISSING),
         (0.1, None, MISSING),
     ],
