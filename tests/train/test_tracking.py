@@ -179,18 +179,31 @@ def test_large_pictures_are_reduced_with_their_boxes(tmp_path):
     assert (second.truth.shape, second.predictions.shape) == ((0, 4), (0, 5))
 
 
-def test_a_resumed_training_continues_its_run(train, tmp_path, monkeypatch, wandb_files):
+def train_until_killed(train, folder, monkeypatch, **arguments):
+    """Train into `folder`, and be killed in the second epoch, of four steps as each."""
+    step, calls = ours.RSNATrainer.optimizer_step, iter(range(100))
+
+    def killed(self):
+        if next(calls) == 6:
+            raise Killed
+        step(self)
+
     with monkeypatch.context() as patch:
-        step, calls = ours.RSNATrainer.optimizer_step, iter(range(100))
-
-        def killed(self):
-            if next(calls) == 6:  # in the second epoch of four steps
-                raise Killed
-            step(self)
-
         patch.setattr(ours.RSNATrainer, "optimizer_step", killed)
         with pytest.raises(Killed):
-            train(tmp_path, epochs=3, **LOGGED)
+            train(folder, **arguments)
+
+
+def test_wandb_can_be_left_out_of_a_resume(train, tmp_path, monkeypatch):
+    train_until_killed(train, tmp_path, monkeypatch, epochs=2, **LOGGED)
+    resumed = train(tmp_path, epochs=2, resume=str(tmp_path / "train" / "weights" / "last.pt"), wandb=False)
+    assert len(rows(resumed.save_dir)) == 2
+    assert len(parts(resumed.save_dir)) == 1
+    assert yaml.safe_load((resumed.save_dir / "args.yaml").read_text())["wandb"] is False
+
+
+def test_a_resumed_training_continues_its_run(train, tmp_path, monkeypatch, wandb_files):
+    train_until_killed(train, tmp_path, monkeypatch, epochs=3, **LOGGED)
     run_dir = tmp_path / "train"
     known = find_run(run_dir)
     train(tmp_path, epochs=3, resume=str(run_dir / "weights" / "last.pt"), **LOGGED)
