@@ -93,7 +93,7 @@ def connected(address: str | None) -> Iterator[None]:
     }
     try:
         if address is None:
-            folder = _temporary_folder()
+            folder = temporary_folder()
             ray.init(
                 num_cpus=available_cores(),
                 include_dashboard=False,
@@ -190,7 +190,7 @@ def _worker_environment() -> dict[str, str]:
     return {**kept, **{name: os.environ[name] for name in _ENVIRONMENT}, "PYTHONPATH": path}
 
 
-def _temporary_folder() -> str:
+def temporary_folder() -> str:
     """Ray's folder, with a short path: its sockets' names must not pass 107 characters."""
     system = tempfile.gettempdir()
     short = system if len(system) <= 30 or not os.access("/tmp", os.W_OK) else "/tmp"

@@ -104,10 +104,12 @@ def report(folder: Path) -> tuple[Path, Path] | None:
     """
     if read_study(folder) is None:
         raise UserError(f"{folder}: no study (it has no study.json). Name the folder of one, in {shown(STUDIES)}/.")
-    if importlib.util.find_spec("train.study_report") is None:
-        print_warning("train/study_report.py is missing: no page was written")
+    try:
+        write_study_report = importlib.import_module("train.study_report").write_study_report
+    except ImportError as error:
+        print_warning(f"no page was written: {error}")
         return None
-    page, markdown = importlib.import_module("train.study_report").write_study_report(folder)
+    page, markdown = write_study_report(folder)
     console().print(f"\nreport   {shown(page)}\n         {shown(markdown)}")
     return page, markdown
 
