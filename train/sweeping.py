@@ -40,13 +40,14 @@ def show_plan(args: argparse.Namespace) -> None:
         out.print(f"{(space.trials or 0) * space.repeats} trainings")
         return
     trials = plan(space)
-    names = list(dict.fromkeys(name for trial in trials for name in trial.settings))
-    folds = ["fold"] if space.folds else []
-    table = Table(*("trial", "block", *names, "seed", *folds), box=None, pad_edge=False)
+    varied = [name for block in space.blocks for name in block.parameters]
+    table = Table("trial", "settings", "seed", *(["fold"] if space.folds else []), "blocks", box=None, pad_edge=False)
     for trial in trials:
-        values = [str(trial.settings.get(name, "")) for name in names]
-        fold = [str(trial.fold)] if folds else []
-        table.add_row(trial.id, " ".join(trial.blocks), *values, str(trial.seed), *fold)
+        # A setting of several blocks is their common base: naming all that is varied anywhere would tell nothing.
+        names = [name for name in trial.settings if len(trial.blocks) == 1 or name == varied[0]]
+        settings = " ".join(f"{name}={trial.settings[name]}" for name in names)
+        fold = [str(trial.fold)] if space.folds else []
+        table.add_row(trial.id, settings, str(trial.seed), *fold, ", ".join(trial.blocks))
     out.print(table)
     settings = len({trial.setting for trial in trials})
     out.print(f"\n{len(trials)} trainings of {settings} settings; the first:\n{command(trials[0].arguments)}")
