@@ -23,7 +23,7 @@ from train.study import Block, Study
 
 FEWEST_SETTINGS = 10
 """A forest that learned from fewer settings says nothing."""
-_TREES, _FORESTS, _POINTS = 100, 20, 15
+_TREES, _FORESTS, _POINTS = 60, 20, 12
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,8 @@ def find_dependence(study: Study, measured: Measured, block: Block) -> list[Depe
     for name in map(str, table):
         log = bool(isinstance(block.parameters[name], dict) and block.parameters[name].get("log"))
         values = _grid(table[name], log)
-        expected = np.array(
-            [[forest.predict(table.assign(**{name: value})).mean() for value in values] for forest in forests]
-        )
+        asked = pd.concat([table.assign(**{name: value}) for value in values])  # all at once, which is much faster
+        expected = np.array([forest.predict(asked).reshape(len(values), -1).mean(axis=1) for forest in forests])
         mean, spread = expected.mean(axis=0), 2 * expected.std(axis=0, ddof=1)
         found.append(Dependence(block.name, name, log, values, mean, mean - spread, mean + spread))
     return found
@@ -173,7 +172,7 @@ def _predicted(block: Block, table: pd.DataFrame, scores: Floats) -> Importance:
         forest = _forest(table, 0).fit(table.iloc[train], scores[train])
         errors.append((forest.predict(table.iloc[rest]) - scores[rest]) ** 2)
         shuffled = permutation_importance(
-            forest, table.iloc[rest], scores[rest], scoring="neg_mean_squared_error", n_repeats=10, random_state=0
+            forest, table.iloc[rest], scores[rest], scoring="neg_mean_squared_error", n_repeats=5, random_state=0
         )
         worse.append(shuffled.importances_mean)
     variance = float(scores.var())

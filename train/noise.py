@@ -3,10 +3,11 @@
 **Two sources of noise.** A score would be another one on other patients (*sampling noise*: patients are resampled and
 all trials scored on the same ones, see `evaluate.statistics`), and after another training with the same settings
 (*training noise*: the spread over seeds or folds of one setting, pooled over all settings of the study, as in an
-analysis of variance). Their variances add up. Degrees of freedom follow Welch and Satterthwaite (Satterthwaite,
-*Biometrics Bulletin* 2, 1946), and intervals come from Student's t. What training does to single images by chance is in
-both sources: the intervals are rather too wide than too narrow. With one seed the training noise is not known and not
-in them.
+analysis of variance). An interval is made of both, each by Student's t with its own degrees of freedom, their half
+widths added as squares (Howe, *Journal of the American Statistical Association* 69, 1974). With few seeds that holds
+what it says, where an estimated number of degrees (Welch and Satterthwaite) does not. What training does to single
+images by chance is in both sources: the intervals are rather too wide than too narrow. With one seed the training noise
+is not known and not in them.
 
 **Many comparisons.** Whoever compares often finds something by chance: p values are corrected by Holm (*Scandinavian
 Journal of Statistics* 6, 1979) over a family of comparisons.
@@ -22,7 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.optimize import brentq
+from scipy.special import stdtrit
 
 from common.errors import UserError
 from common.paths import shown
@@ -33,6 +35,9 @@ Floats = NDArray[np.float64]
 
 _ROUNDING = 5e-4
 """How far trial.json may be from the mean of scores.csv: three decimals."""
+_LEVEL, _LEAST_P = 0.95, 1e-12
+_NOTHING = 1e-12
+"""A difference of rounding alone."""
 
 
 @dataclass(frozen=True)
@@ -193,22 +198,28 @@ def estimate(measured: Measured, weights: Mapping[str, float]) -> Estimate:
     sampling = float(np.std(measured.draws[:, rows] @ weight, ddof=1)) if measured.patients > 1 else None
     noise = measured.noise
     training = noise.deviation * math.sqrt(float(weight @ weight)) if noise else None
-    parts = [
-        (part**2, degrees)
-        for part, degrees in ((sampling, measured.patients - 1), (training, noise.degrees if noise else 0))
-        if part is not None
-    ]
+    known = ((sampling, measured.patients - 1), (training, noise.degrees if noise else 0))
+    parts = [(part, degrees) for part, degrees in known if part is not None]
     if measured.folds_differ and len(parts) == 2:
-        parts = [max(parts)]
-    variance = sum(part for part, _ in parts)
+        parts = [max(parts, key=lambda part: _half_width([part], _LEVEL))]
     if not parts:
         return Estimate(value, sampling, training, None, 1.0)
-    if variance == 0:
-        return Estimate(value, sampling, training, 0.0, 0.0 if abs(value) > 1e-12 else 1.0)
-    degrees = variance**2 / sum(part**2 / freedom for part, freedom in parts)
-    error = math.sqrt(variance)
-    p = float(2 * stats.t.sf(abs(value) / error, degrees))
-    return Estimate(value, sampling, training, float(stats.t.ppf(0.975, degrees) * error), p)
+    half_width = _half_width(parts, _LEVEL)
+    return Estimate(value, sampling, training, half_width, _p_value(abs(value), parts))
+
+
+def _half_width(parts: Sequence[tuple[float, int]], level: float) -> float:
+    """Half of an interval from independent standard errors with their degrees of freedom: Howe's squares of each."""
+    return math.sqrt(sum((float(stdtrit(degrees, (1 + level) / 2)) * error) ** 2 for error, degrees in parts))
+
+
+def _p_value(distance: float, parts: Sequence[tuple[float, int]]) -> float:
+    """The p value at which the interval would end at 0, from `_LEAST_P` to 1."""
+    if distance <= _NOTHING:
+        return 1.0
+    if _half_width(parts, 1 - _LEAST_P) <= distance:
+        return _LEAST_P
+    return float(brentq(lambda p: _half_width(parts, 1 - p) - distance, _LEAST_P, 1.0))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

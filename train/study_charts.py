@@ -166,7 +166,7 @@ def importance_chart(found: Sequence[tuple[str, Importance]]) -> Chart | None:
             rows.append(("only together", importance.together, 0.0))
     if not rows:
         return None
-    with new_figure("importance", 0.7 + 0.24 * len(rows)) as (figure, drawn):
+    with new_figure("variance-shares", 0.7 + 0.24 * len(rows)) as (figure, drawn):
         axes = figure.subplots()
         for place, (_, share, by_chance) in enumerate(rows):
             if share is not None:

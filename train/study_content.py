@@ -10,7 +10,7 @@ from evaluate.wording import count
 from train.analysis import Analysis
 from train.noise import Measured
 from train.observations import Observation, observe
-from train.study import FAILED, FINISHED
+from train.study import FAILED, FINISHED, STOPPED
 from train.study_sections import (
     Section,
     appendix,
@@ -21,6 +21,7 @@ from train.study_sections import (
     patience_section,
     ranking_section,
 )
+from train.study_words import of_count
 
 _READING = (
     "The RSNA score goes from 0 to 1, higher is better. ± is half of a 95 % interval, which holds the noise of the "
@@ -103,15 +104,17 @@ def tiles_of(analysis: Analysis) -> tuple[tuple[str, str], ...]:
     states = trials["status"].value_counts()
     seconds = trials["seconds"].sum()
     hours = f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
-    found = [(count(len(trials)), "trials"), (count(states.get(FINISHED, 0)), "finished")]
-    found += [
-        (count(states[name]), words)
-        for name, words in (("stopped", "stopped early"), (FAILED, "failed"))
-        if name in states
-    ]
+    found = [_counted(len(trials), "trial"), (count(states.get(FINISHED, 0)), "finished")]
+    others = ((STOPPED, "stopped early"), (FAILED, "failed"))
+    found += [(count(states[name]), words) for name, words in others if name in states]
     if analysis.settings:
-        found.append((count(len(analysis.settings)), "settings"))
+        found.append(_counted(len(analysis.settings), "setting"))
     return (*found, (hours, "of training in sum"))
+
+
+def _counted(number: int, noun: str) -> tuple[str, str]:
+    number_text, _, words = of_count(number, noun).partition(" ")
+    return number_text, words
 
 
 def facts_of(analysis: Analysis) -> tuple[tuple[str, str], ...]:
