@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from evaluate.wording import join, percent, score_text
 from train.analysis import Analysis
 from train.effects import Effect
@@ -76,7 +78,8 @@ def _overall(analysis: Analysis) -> list[str]:
     trials = analysis.study.trials
     texts = []
     if analysis.measured is None:
-        texts.append(f"No trial has finished ({of_count(len(trials), 'trial')}), so there is nothing to compare.")
+        nothing = f"No trial has finished ({of_count(len(trials), 'trial')}), so there is nothing to compare."
+        texts.append(nothing + _best_unfinished(trials))
     else:
         texts += [_best(analysis), _noise(analysis)]
         if ranking := _what_mattered(analysis):
@@ -95,6 +98,11 @@ def _overall(analysis: Analysis) -> list[str]:
             "fewer epochs, so they are in the tables and in no comparison."
         )
     return texts
+
+
+def _best_unfinished(trials: pd.DataFrame) -> str:
+    scores = trials["val"].dropna()
+    return f" The highest score on val so far is {score_text(scores.max())} ({scores.idxmax()})." if len(scores) else ""
 
 
 def _best(analysis: Analysis) -> str:

@@ -64,10 +64,10 @@ class Study:
         info: The content of study.json.
         blocks: Its blocks, in their order.
         trials: One row per trial, by id (index, sorted): blocks (list of names), settings and arguments (dict), seed,
-            fold (int or None), status (`finished`, `stopped` by the scheduler, or `failed`), error, command and weights
-            (str or None), confidence; val, val_low, val_high, test, test_low, test_high: scores and 95 % intervals, as
-            of the split; epochs, best_epoch, map50_95, seconds, parameters, gflops, milliseconds. NaN where a number is
-            not known.
+            fold (int or None), status (`finished`, `stopped` by the scheduler before its last epoch, or `failed`),
+            error, command and weights (str or None), confidence; val, val_low, val_high, test, test_low, test_high:
+            the splits' scores with their 95 % intervals; epochs, best_epoch, map50_95, seconds, parameters, gflops,
+            milliseconds. NaN where a number is not known.
         unfinished: Ids of trials that have a folder and no result: they are still running, or were killed.
     """
 
@@ -170,6 +170,9 @@ def _trial(file: Path, blocks: set[str]) -> dict[str, Any]:
         named = {split: outcome.get("score"), f"{split}_low": low, f"{split}_high": high}
         row |= {name: _number(file, name, value) for name, value in named.items()}
     row["confidence"] = _number(file, "confidence", (content.get("val") or {}).get("confidence"))
+    asked = row["arguments"].get("epochs")
+    if row["status"] == STOPPED and is_number(asked) and row["epochs"] >= asked:
+        row["status"] = FINISHED  # stopped after its last epoch, which stopped nothing
     if row["status"] == FINISHED and not is_number(row["val"]):
         _refuse(file, "no score on val", "one, since the trial has finished")
     return row

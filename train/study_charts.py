@@ -26,6 +26,8 @@ from train.tradeoffs import COSTS, pareto_front
 
 LINES = [(colour, style) for style, colour in product(("-", "--", ":"), (BLUE, ORANGE, TEAL, INK, GREY))]
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "p", "8", "d", "H")
+_SLOT = 0.055
+"""Least distance between numbers above the axes, as a share of their width."""
 _LOG_FROM = 20
 """Numbers whose largest is so many times the smallest are drawn on a logarithmic scale."""
 
@@ -48,7 +50,8 @@ def effect_chart(effect: Effect, measured: Measured) -> Chart | None:
     estimates = [effect.to_best.get(level, zero) for level in levels]
     band = _band(list(effect.to_best.values()), measured)
     best = named(effect.parameter, effect.best)
-    name, title = slug("effect", effect.block, effect.parameter), f"What {title_of(effect.parameter)} does to the score"
+    name = slug("effect", effect.block, effect.parameter)
+    title = f"{title_of(effect.parameter)}: difference to the best on val"
     label = f"RSNA score on {measured.split}, less that of {best}"
     along = effect.ordered and len(levels) > 2
     with new_figure(name, 3.0 if along else 0.85 + 0.3 * len(levels)) as (figure, drawn):
@@ -60,7 +63,7 @@ def effect_chart(effect: Effect, measured: Measured) -> Chart | None:
             axes.axhline(0, color=MUTED, linewidth=1)
             axes.errorbar(levels, values, yerr=halves, color=BLUE, marker="o", markersize=6, elinewidth=2, capsize=3)
             _number_axis(axes, levels)
-            axes.set(xlabel=title_of(effect.parameter), ylabel=label)
+            axes.set(xlabel=title_of(effect.parameter), ylabel="difference in RSNA score")
         else:
             if band:
                 axes.axvspan(-band, band, color=GREY, alpha=0.22, linewidth=0)
@@ -72,7 +75,7 @@ def effect_chart(effect: Effect, measured: Measured) -> Chart | None:
             axes.xaxis.set_major_locator(MaxNLocator(4))
             axes.grid(axis="y", visible=False)
             axes.tick_params(axis="y", length=0)
-    bars = f"Differences to {best}, the best on val; bars are 95\N{NO-BREAK SPACE}% intervals"
+    bars = f"Differences to {best} in the score on {measured.split}; bars are 95\N{NO-BREAK SPACE}% intervals"
     if band:
         grey = f"Inside the grey band (±\N{NO-BREAK SPACE}{score_text(band)}) another seed alone may do as much"
         return drawn.chart(title, f"{bars}. {grey}.")
@@ -212,9 +215,8 @@ def cost_charts(block: str, costs: pd.DataFrame, scores: Mapping[Any, Estimate],
                 _log_axis(axes)
             else:
                 axes.xaxis.set_major_locator(MaxNLocator(5))
-            spans = [(scores[level].value, scores[level].half_width or 0.0) for level in known.index]
-            ends = [(value - half, value + half) for value, half in spans]
-            _number_points(axes, known[column].rename(index=numbers), ends, is_log)
+            places = zip(known.index, known[column], known["score"], strict=True)
+            _number_points(axes, {numbers[level]: (float(x), float(y)) for level, x, y in places}, is_log)
             axes.set(xlabel=words, ylabel=f"RSNA score on {split}")
         best_names = join([value_text("model", level) for level in front.index])
         sentence = (
@@ -225,25 +227,27 @@ def cost_charts(block: str, costs: pd.DataFrame, scores: Mapping[Any, Estimate],
     return charts
 
 
-def _number_points(axes: Axes, costs: pd.Series, ends: Sequence[tuple[float, float]], is_log: bool) -> None:
-    """Write each point's number at an end of its bar, at another one than its neighbours have.
+def _number_points(axes: Axes, points: Mapping[int, tuple[float, float]], is_log: bool) -> None:
+    """Write each point's number above the axes, joined to it by a thin line; near ones are moved apart.
 
     Args:
-        axes: Where.
-        costs: Along the axis, by number.
-        ends: Lower and upper end of each bar.
+        axes: With its final limits along.
+        points: Number -> place along the axis and score.
         is_log: Whether the axis is logarithmic.
     """
-    places = np.log(costs) if is_log else costs
-    close = 0.08 * np.ptp(places)
-    side, before = 0, -np.inf
-    for row in places.argsort():
-        side = (side + 1) % 4 if places.iloc[row] - before < close else 0
-        upper, left = side in (0, 2), side in (1, 2)
-        spot, shift = (costs.iloc[row], ends[row][upper]), (-2 if left else 2, 2 if upper else -11)
-        align = "right" if left else "left"
-        axes.annotate(str(costs.index[row]), spot, shift, textcoords="offset points", ha=align)
-        before = float(places.iloc[row])
+    scale = np.log if is_log else np.asarray
+    low, high = scale(np.array(axes.get_xlim()))
+    axes.set_xlim(axes.get_xlim())
+    slot = -np.inf
+    ordered = sorted(points.items(), key=lambda item: item[1][0])
+    for place, (number, (x, y)) in enumerate(ordered):
+        wanted = float((scale(np.array(x)) - low) / (high - low))
+        room = 1 - _SLOT * (len(ordered) - 1 - place)  # what is left to its right must still fit
+        slot = max(slot + _SLOT, min(wanted, room))
+        axes.annotate(
+            str(number), (x, y), (slot, 1.03), textcoords="axes fraction", ha="center",
+            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3},
+        )  # fmt: skip
 
 
 def curve_chart(block: str, parameter: str, curves: Mapping[Any, Sequence[pd.Series]]) -> Chart | None:
@@ -272,11 +276,11 @@ def curve_chart(block: str, parameter: str, curves: Mapping[Any, Sequence[pd.Ser
         axes.set(xlabel="epoch", ylabel="RSNA score on val")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_ylim(bottom=0)
-        legend(axes, columns=3)
+        legend(axes, columns=2 if any(len(value_text(parameter, value)) > 9 for value in means) else 3)
     last = {value: len(mean) for value, mean in means.items()}
     highest = max(means, key=lambda value: means[value].max())
     sentence = (
-        f"Mean over the trainings of each {title_of(parameter)}. Highest: {named(parameter, highest)}, "
+        f"Mean over the trainings of each value of {parameter}. Highest: {named(parameter, highest)}, "
         f"{score_text(means[highest].max())} at epoch {means[highest].idxmax():.0f} of {last[highest]}."
     )
     return drawn.chart("Score on val while training", sentence)

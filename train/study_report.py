@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-import evaluate.report
+import evaluate.figures
 from common.files import write_atomic
 from evaluate.figures import svg_file
 from train.analysis import analyse
@@ -23,7 +23,7 @@ from train.study_content import make_content
 
 PAGE, MARKDOWN, FIGURES = "report.html", "report.md", "figures"
 
-_TEMPLATES = (Path(__file__).parent / "templates", Path(evaluate.report.__file__).parent / "templates")
+_TEMPLATES = (Path(__file__).parent / "templates", Path(evaluate.figures.__file__).parent / "templates")
 """This one's own, and those of the score's report, whose style it shares."""
 
 

@@ -103,10 +103,13 @@ def comparison_table(comparisons: Sequence[Comparison], what: str) -> list[Table
         noise = (score_text(one.effect.sampling), score_text(one.effect.training))
         row = (*ends, count(one.pairs), signed(one.effect), *noise, _p(one.p_holm), verdict(one))
         rows.append((held, *row) if given else row)
+    family = comparisons[0].family
     note = (
         "A difference is the mean over pairs of trainings that differ in this only, ± half of its 95 % interval; noise "
-        f"is a standard error. p is corrected for the {of_count(comparisons[0].family, 'comparison')} made here."
+        "is a standard error."
     )
+    if family > 1:
+        note += f" p is corrected for the {of_count(family, 'comparison')} made here."
     return [Table(f"Differences: {what}", ("with", *columns) if given else columns, tuple(rows), note)]
 
 

@@ -132,6 +132,7 @@ def test_failed_and_stopped_trials_are_in_no_comparison(tmp_path, write_study):
         write_study(
             tmp_path / "study", OPTIMIZER, lambda settings, seed: PLANTED[settings["optimizer"]] + SEED_SHIFT[seed],
             seeds=(0, 1), outcome=lambda settings, seed: states.get((settings["optimizer"], seed), "finished"),
+            curve=lambda settings, _: [0.1] * (4 if settings["optimizer"] == "Adam" else 10),
         )
     )  # fmt: skip
     found = measure(study)

@@ -226,15 +226,21 @@ def test_a_single_seed_is_no_ground_for_certainty(tmp_path, write_study):
 def test_failures_and_stops_are_told(tmp_path, write_study):
     blocks = [{"name": "o", "parameters": {"optimizer": ["SGD", "AdamW", "Adam"]}}]
     states = {"SGD": "failed", "Adam": "stopped"}
-    texts = all_said(
-        write_study(
-            tmp_path / "some", blocks, lambda *_: 0.2, outcome=lambda s, _: states.get(s["optimizer"], "finished")
-        )
-    )
+
+    def outcome(settings, _):
+        return states.get(settings["optimizer"], "finished")
+
+    def curve(settings, _):
+        return [0.1] * (4 if settings["optimizer"] == "Adam" else 10)
+
+    texts = all_said(write_study(tmp_path / "some", blocks, lambda *_: 0.2, outcome=outcome, curve=curve))
     assert "1 trial of 3 failed (t000); the most frequent reason is: CUDA out of memory." in texts
     assert any(text.startswith("The scheduler stopped 1 trial of 3 early.") for text in texts)
     texts = all_said(write_study(tmp_path / "all", blocks, lambda *_: 0.2, outcome=lambda *_: "failed"))
     assert texts[0] == "No trial has finished (3 trials), so there is nothing to compare."
+    texts = all_said(write_study(tmp_path / "stopped", blocks, lambda *_: 0.2, outcome=lambda *_: "stopped",
+                                 curve=lambda *_: [0.1] * 4))  # fmt: skip
+    assert texts[0].endswith("nothing to compare. The highest score on val so far is 0.210 (t000).")
 
 
 def test_drawn_settings_have_a_forest_or_nothing(tmp_path, write_study):

@@ -140,3 +140,12 @@ def test_lists_as_values_can_be_compared(tmp_path, write_study):
     blocks = [{"name": "scale", "parameters": {"scale": [[0, 1], [1, 1]]}}]
     study = read_study(write_study(tmp_path / "study", blocks, lambda *_: 0.3))
     assert study.setting("t000", "scale") == "[0, 1]"
+
+
+def test_a_trial_that_was_stopped_after_its_last_epoch_has_finished(folder):
+    for name, epochs in (("t000", 10), ("t001", 9)):
+        edit(
+            folder / "trials" / name / "trial.json",
+            lambda trial, epochs=epochs: trial.update(status="stopped", epochs=epochs),
+        )
+    assert read_study(folder).trials["status"][["t000", "t001"]].tolist() == ["finished", "stopped"]

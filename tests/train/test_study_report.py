@@ -283,6 +283,7 @@ def test_drawn_settings(tmp_path, write_study, method, count):
         write_study(
             tmp_path / "drawn", blocks, score, settings=settings, method=method, scheduler=scheduler,
             outcome=lambda s, _: "stopped" if s["lr0"] < 2e-4 else "finished",
+            curve=lambda s, _: [0.1] * (3 if s["lr0"] < 2e-4 else 10),
         )
     )  # fmt: skip
     assert "Settings were drawn" in page.text
