@@ -69,14 +69,13 @@ def parse(
     raw["objection"] = raw["image_id"].map(lambda key: against.get(key, ""))
     cleaned = clean(raw, "annotations", several_labels=True)
 
-    files = {key: file for key, file in located.files.items() if key in set(images["image_id"])}
     shapes = zip(images["image_id"], images["width"], images["height"], strict=True)
     return Parsed(
         source=source,
-        boxes=cleaned.boxes[cleaned.boxes["image_id"].isin(files.keys())].reset_index(drop=True),
+        boxes=cleaned.boxes[cleaned.boxes["image_id"].isin(located.files.keys())].reset_index(drop=True),
         rejected=pd.concat([cleaned.rejected, _objections(located, twice, homeless)], ignore_index=True),
-        files=files,
-        patients=_patients(source, files, images, patient_key, patient_pattern),
+        files=located.files,
+        patients=_patients(source, located.files, images, patient_key, patient_pattern),
         class_names=chosen.names,
         fingerprint={
             "source": "COCO",

@@ -6,6 +6,7 @@ library `ensemble_boxes` does it. All readers weigh the same: a fused box is the
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -31,43 +32,40 @@ def fuse(boxes: pd.DataFrame, readers: pd.Series, iou: float = FUSED_IOU) -> pd.
         Columns `image_id, x, y, width, height, label, readers`: the fused boxes, rounded to 0.01 pixel, and how many
         distinct readers are behind each. Independent of the order of the rows.
     """
-    parts = [
-        _fuse_image(str(image_id), rows, int(readers[image_id]), iou)
-        for image_id, rows in boxes.groupby("image_id", sort=True)
-    ]
-    if not parts:
-        return pd.DataFrame(columns=[*COLUMNS, READERS])
-    return pd.concat(parts, ignore_index=True)
+    names = sorted(boxes["label"].unique())
+    rows = boxes.sort_values(["image_id", "reader", "label", *COORDINATES], kind="stable", ignore_index=True)
+    # Plain arrays: a table per image would take many times as long as the fusion.
+    xywh, label = rows[COORDINATES].to_numpy(float), rows["label"].map(names.index).to_numpy(int)
+    reader = rows["reader"].to_numpy(object)
+    found: list[tuple[object, ...]] = []
+    for image_id, index in rows.groupby("image_id", sort=True).indices.items():
+        fused = _fuse_image(xywh[index], label[index], reader[index], int(readers[str(image_id)]), iou)
+        found += [(image_id, *box, names[number], count) for box, number, count in fused]
+    return pd.DataFrame(found, columns=[*COLUMNS, READERS])
 
 
-def _fuse_image(image_id: str, rows: pd.DataFrame, readers: int, iou: float) -> pd.DataFrame:
+def _fuse_image(
+    xywh: NDArray[np.float64], label: NDArray[np.int64], reader: NDArray[np.object_], readers: int, iou: float
+) -> list[tuple[list[float], int, int]]:
+    """The fused boxes of an image as `(x, y, width, height), label, readers`, sorted; rows sorted by reader."""
     from ensemble_boxes import weighted_boxes_fusion
 
-    rows = rows.sort_values(["reader", "label", *COORDINATES], kind="stable")
-    names = sorted(rows["label"].unique())
-    xywh = rows[COORDINATES].to_numpy(float)
     corners = np.column_stack([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]])
     # The library wants 0 to 1. The same factor on both axes, which changes no IoU; the picture's size is not needed.
     origin = min(0.0, float(corners.min()))
     extent = float(corners.max()) - origin
     scaled = (corners - origin) / extent
-    label = rows["label"].map(names.index).to_numpy()
-    of_reader = rows.groupby("reader", sort=True).indices.values()
-    lists: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
-    for index in of_reader:
-        for target, values in zip(lists, (scaled[index], np.ones(len(index)), label[index]), strict=True):
-            target.append(values.tolist())
-    for _ in range(readers - len(of_reader)):  # who looked and found nothing counts, too
-        for target in lists:
-            target.append([])
-    fused, share, fused_label = weighted_boxes_fusion(*lists, iou_thr=iou, conf_type="box_and_model_avg")
-    result = pd.DataFrame(_as_xywh(fused * extent + origin), columns=COORDINATES)
-    result.insert(0, "image_id", image_id)
-    result["label"] = [names[int(index)] for index in fused_label]
+    starts = [0, *(np.flatnonzero(reader[1:] != reader[:-1]) + 1), len(reader)]
+    parts = [slice(start, end) for start, end in itertools.pairwise(starts)]
+    boxes: list[Any] = [scaled[part].tolist() for part in parts]
+    labels: list[Any] = [label[part].tolist() for part in parts]
+    scores = [[1.0] * len(part) for part in labels]
+    for _ in range(readers - len(parts)):  # who looked and found nothing counts, too
+        for lists in (boxes, labels, scores):
+            lists.append([])
+    fused, share, number = weighted_boxes_fusion(boxes, scores, labels, iou_thr=iou, conf_type="box_and_model_avg")
+    sizes = np.column_stack([fused[:, :2] * extent + origin, (fused[:, 2:] - fused[:, :2]) * extent]).round(_DECIMALS)
     # With confidence 1 throughout, this kind of confidence is the share of the readers who have a box in the fused one.
-    result[READERS] = np.rint(share * readers).astype(int)
-    return result.sort_values(["label", *COORDINATES], kind="stable", ignore_index=True)
-
-
-def _as_xywh(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.column_stack([corners[:, :2], corners[:, 2:] - corners[:, :2]]).round(_DECIMALS)
+    count = np.rint(share * readers).astype(int)
+    order = np.lexsort((*sizes.T[::-1], number))
+    return [(sizes[k].tolist(), int(number[k]), int(count[k])) for k in order]

@@ -70,7 +70,8 @@ def parse(
     ]
     challenge, odd = _unnamed(located)
     objections += [(image_id, file, f"a picture without a row in {LABELS}") for image_id, file in odd.items()]
-    files = {image_id: file for image_id, file in located.files.items() if image_id in set(table["image_id"])}
+    known = set(table["image_id"])
+    files = {image_id: file for image_id, file in located.files.items() if image_id in known}
     return Parsed(
         source=source,
         boxes=boxes,

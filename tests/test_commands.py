@@ -20,6 +20,7 @@ COMMANDS = [
     "convert/csv_to_yolo.py",
     "train/gate.py",
     "train/sweep.py",
+    "convert/yolo_to_coco.py",
     "train/train.py",
     "evaluate/ensemble.py",
     "evaluate/predict.py",
