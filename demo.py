@@ -22,12 +22,14 @@ IMAGES = 700
 
 TRAINING = {
     "data": f"{DATASET}/data.yaml",
-    "model": "train/models/basic-cnn.yaml",
-    "imgsz": 192,
+    "model": "train/models/cnn-multiscale.yaml",  # of the small ones the one that learns most in this time
+    "imgsz": 128,
     "epochs": 30,
     "batch": 16,
     "optimizer": "AdamW",  # named, since `auto` would ignore lr0
     "lr0": 0.003,
+    "warmup_epochs": 1,
+    "warmup_bias_lr": 0,  # the default, 0.1, is meant for SGD
     "mosaic": 0,  # four chests in one picture teach a small network little
     "cache": "ram",
     "amp": False,  # changes nothing on a CPU; on a GPU its check would want to download weights

@@ -40,7 +40,7 @@ def test_every_step_is_a_command_that_its_parser_takes(monkeypatch, capsys):
     get_cfg(overrides=demo.TRAINING)  # refuses names and types that Ultralytics does not know
     assert (demo.PROJECT / arguments["model"]).is_file()
     printed = capsys.readouterr().out
-    assert "$ yolo train data=datasets/sample/data.yaml model=train/models/basic-cnn.yaml" in printed
+    assert "$ yolo train data=datasets/sample/data.yaml model=train/models/cnn-multiscale.yaml" in printed
     assert str(demo.PROJECT) not in printed.split("Look at")[0]
     assert "runs/demo/report.html" in printed
 

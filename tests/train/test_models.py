@@ -7,13 +7,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import nn
 from torch.nn import functional
 
 from common.cli import execute
+from train.arguments import parse
 from train.cost import measure_cost
 from train.train import main
-from train.training import MODELS
+from train.training import MODELS, find_model
 
 import train.trainer  # noqa: F401  # isort: skip  (imports Ultralytics quietly)
 from ultralytics.nn.modules import SPPF, Bottleneck, C2f, Conv, Detect, RTDETRDecoder  # isort: skip
@@ -101,6 +103,19 @@ def test_parameters_are_as_the_comments_say_and_grow_gently():
         assert int(said.replace(",", "")) == parameters[-1]
     for before, after in pairwise(parameters[:-1]):
         assert before < after < 1.35 * before
+
+
+def test_the_study_climbs_the_ladder_with_arguments_that_training_takes():
+    study = yaml.safe_load((MODELS.parent / "spaces" / "study.yaml").read_text())
+    first = study["blocks"][0]["parameters"]["model"]
+    assert first[: len(LADDER)] == [f"{name}.yaml" for name in LADDER]
+    assert all(find_model(name) for name in first)
+    for block in study["blocks"]:
+        cases = [case for values in block.get("only", {}).values() for case in values.values()]
+        grid = [{name: value} for name, values in block["parameters"].items() for value in values]
+        for arguments in (study["base"], block.get("base", {}), *cases, *grid):
+            given = [f"{name}={value}" for name, value in arguments.items()]
+            assert parse(given).keys() == arguments.keys()
 
 
 def test_a_transposed_convolution_of_stride_1_is_a_convolution_with_the_kernel_turned():
