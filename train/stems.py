@@ -56,11 +56,11 @@ def adapt_stems(model: nn.Module, weights: nn.Module) -> list[str]:
     adapted = []
     for name, convolution in model.named_modules():
         theirs = pretrained.get(f"{name}.weight")
-        if not isinstance(convolution, nn.Conv2d) or convolution.groups > 1 or theirs is None:
+        if not isinstance(convolution, nn.Conv2d | nn.ConvTranspose2d) or convolution.groups > 1 or theirs is None:
             continue
-        ours = convolution.weight
-        on_picture = (ours.shape[1], theirs.shape[1]) == (expected, found)
-        if not on_picture or (len(ours), *ours.shape[2:]) != (len(theirs), *theirs.shape[2:]):
+        ours, inputs = convolution.weight, _input_dimension(convolution)
+        on_picture = (ours.shape[inputs], theirs.shape[inputs]) == (expected, found)
+        if not on_picture or ours.select(inputs, 0).shape != theirs.select(inputs, 0).shape:
             continue
         if expected != 1 != found:
             if name == "model.0.conv":  # Ultralytics has copied the channels that there are in both
@@ -71,11 +71,15 @@ def adapt_stems(model: nn.Module, weights: nn.Module) -> list[str]:
                 "YAML, untrained."
             )
         with torch.no_grad():
-            ours.copy_(
-                theirs.sum(1, keepdim=True) if expected == 1 else theirs / expected
-            )  # the same for every channel
+            # Summed, or spread evenly over the channels.
+            ours.copy_(theirs.sum(inputs, keepdim=True) if expected == 1 else theirs / expected)
         adapted.append(f"{name}.weight")
     return adapted
+
+
+def _input_dimension(convolution: nn.Conv2d | nn.ConvTranspose2d) -> int:
+    """Which dimension of a convolution's weights its input's channels are."""
+    return 0 if isinstance(convolution, nn.ConvTranspose2d) else 1
 
 
 def refuse_channels(found: int | str, channels: int) -> NoReturn:
@@ -99,4 +103,4 @@ def check_input(model: nn.Module, channels: int) -> None:
 
 def _input_channels(model: nn.Module) -> int:
     """Channels that a model's first convolution takes."""
-    return next(part.in_channels for part in model.modules() if isinstance(part, nn.Conv2d))
+    return next(part.in_channels for part in model.modules() if isinstance(part, nn.Conv2d | nn.ConvTranspose2d))

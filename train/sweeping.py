@@ -45,9 +45,9 @@ def show_plan(args: argparse.Namespace) -> None:
     for trial in trials:
         # A setting of several blocks is their common base: naming all that is varied anywhere would tell nothing.
         names = [name for name in trial.settings if len(trial.blocks) == 1 or name == varied[0]]
-        settings = " ".join(f"{name}={trial.settings[name]}" for name in names)
+        words = " ".join(f"{name}={trial.settings[name]}" for name in names)
         fold = [str(trial.fold)] if space.folds else []
-        table.add_row(trial.id, settings, str(trial.seed), *fold, ", ".join(trial.blocks))
+        table.add_row(trial.id, words, str(trial.seed), *fold, ", ".join(trial.blocks))
     out.print(table)
     settings = len({trial.setting for trial in trials})
     out.print(f"\n{len(trials)} trainings of {settings} settings; the first:\n{command(trials[0].arguments)}")
