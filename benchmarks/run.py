@@ -1,4 +1,4 @@
-"""Run every benchmark and keep the table: python benchmarks/run.py, or `make bench`."""
+"""Run every benchmark and keep the table: python benchmarks/run.py, or `make bench`. Some only: name them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from common.cli import console, parser, run
 from common.cores import available_cores
+from common.errors import UserError
 
 RESULTS = Path(__file__).resolve().parent / "RESULTS.md"
+NAMES = ("metric", "conversion", "training")
 _BEGIN, _END = "<!-- make bench: begin -->", "<!-- make bench: end -->"
 
 
@@ -57,7 +59,9 @@ def _circumstances() -> list[str]:
         name = next(
             (line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), name
         )
-    versions = ", ".join(f"{package} {metadata.version(package)}" for package in ("numpy", "pandas", "pydicom"))
+    versions = ", ".join(
+        f"{package} {metadata.version(package)}" for package in ("numpy", "pandas", "pydicom", "torch", "ultralytics")
+    )
     return [
         f"Command: `make bench`. Machine: {name}, {available_cores()} cores. Python "
         f"{platform.python_version()}, {versions}, OpenCV {metadata.version('opencv-python-headless')}.",
@@ -66,7 +70,9 @@ def _circumstances() -> list[str]:
     ]
 
 
-def _seconds(value: float) -> str:
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return ""
     return f"{value:.5f}" if value < 0.01 else f"{value:.3f}" if value < 10 else f"{value:.1f}"
 
 
@@ -76,21 +82,34 @@ def _ratio(value: float) -> str:
 
 def build_parser() -> argparse.ArgumentParser:
     """Make the command's argument parser."""
-    return parser("python benchmarks/run.py", "Run every benchmark, print its ratios and keep them in RESULTS.md.")
+    command = parser(
+        "python benchmarks/run.py",
+        "Run every benchmark, print its ratios and keep them in RESULTS.md; some only, and nothing is kept.",
+    )
+    command.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)}; without one all")
+    return command
 
 
 def main(argv: Sequence[str] | None = None) -> int | None:
     """Run the command."""
-    build_parser().parse_args(argv)
-    from benchmarks import conversion, metric
+    chosen = build_parser().parse_args(argv).names or NAMES
+    if unknown := [name for name in chosen if name not in NAMES]:
+        raise UserError(f"{unknown[0]}: no such benchmark; expected {', '.join(NAMES)}")
+    from benchmarks import conversion, metric, training
 
+    measures: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "metric": metric.measure,
+        "conversion": conversion.measure,
+        "training": training.measure,
+    }
     rows = []
-    for name, measure in (("metric", metric.measure), ("conversion", conversion.measure)):
+    for name in chosen:
         console().print(f"measuring: {name}")
-        rows += measure()
+        rows += measures[name]()
     print_rows(rows)
-    write_rows(rows)
-    console().print("kept in benchmarks/RESULTS.md")
+    if set(chosen) == set(NAMES):
+        write_rows(rows)
+        console().print("kept in benchmarks/RESULTS.md")
     return None
 
 

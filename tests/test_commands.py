@@ -28,6 +28,7 @@ COMMANDS = [
     "benchmarks/conversion.py",
     "benchmarks/metric.py",
     "benchmarks/run.py",
+    "benchmarks/training.py",
     "demo.py",
     "study.py",
 ]

@@ -24,6 +24,7 @@ from evaluate.quiet_ultralytics import import_ultralytics
 from train.options import DEFAULTS
 
 import_ultralytics(verbose=True)
+import torch
 from ultralytics.models.rtdetr.val import RTDETRValidator
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.utils.metrics import DetMetrics
@@ -115,17 +116,15 @@ class _RSNAScoring(_Mixin):
     def _image_result(self, preds: dict[str, Any], batch: dict[str, Any]) -> ImageResult:
         positive = positive_class(self.metrics.names)
         chosen = preds["cls"] == positive
-        predictions = {"bboxes": preds["bboxes"][chosen].float()}
-        truth = {"bboxes": batch["bboxes"][batch["cls"] == positive].reshape(-1, 4).float()}
+        truth = batch["bboxes"][batch["cls"] == positive].reshape(-1, 4).float()
         # To the original image, clipped to it: a prediction that reaches into the padding is no worse for it.
-        corners = self.scale_preds(predictions, batch)["bboxes"].cpu().numpy()
-        truth_corners = self.scale_preds(truth, batch)["bboxes"].cpu().numpy()
+        corners = torch.cat([truth, preds["bboxes"][chosen].float()])
+        scaled = _xywh(self.scale_preds({"bboxes": corners}, batch)["bboxes"].cpu().numpy())
+        truth_boxes, boxes = scaled[: len(truth)], scaled[len(truth) :]
         confidence = preds["conf"][chosen].float().cpu().numpy()
-        boxes = _xywh(corners)
         usable = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1) & np.isfinite(confidence)
         kept = np.flatnonzero(usable)
         kept = kept[np.argsort(-confidence[kept], kind="stable")][:MAX_BOXES]
-        truth_boxes = _xywh(truth_corners)
         return ImageResult(
             file=str(batch["im_file"]),
             truth=truth_boxes[(truth_boxes[:, 2:] > 0).all(axis=1)],
