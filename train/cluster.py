@@ -193,5 +193,5 @@ def _worker_environment() -> dict[str, str]:
 def temporary_folder() -> str:
     """A folder for Ray, in `RAY_TMPDIR` or the system's. Its path is short: a socket's has at most 107 characters."""
     system = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-    short = system if len(system) <= 30 or not os.access("/tmp", os.W_OK) else "/tmp"
+    short = system if len(system) <= 24 or not os.access("/tmp", os.W_OK) else "/tmp"
     return tempfile.mkdtemp(prefix="ray-", dir=short)
