@@ -7,11 +7,14 @@ printed before it runs. Killed and started again, it goes on where it stopped.
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import shlex
 import time
 from collections.abc import Sequence
 
 from common.cli import console, parser, run
+from common.files import write_json
 from common.paths import PROJECT
 from common.steps import python, step
 
@@ -33,37 +36,27 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     build_parser().parse_args(argv)
     started = time.monotonic()
     environment = {"PYTHONUNBUFFERED": "1", **os.environ}
-    step(
-        "Synthetic chest radiographs",
-        [
-            python(),
-            "convert/sample.py",
-            "--output",
-            RAW,
-            "--images",
-            str(IMAGES),
-            "--test-images",
-            "20",
-            "--size",
-            "256",
-        ],
-        environment,
-    )
-    step(
-        "To a YOLO data set, patients kept apart",
-        [python(), "convert/rsna_to_yolo.py", "--source", RAW, "--output", DATASET, "--val", "0.2", "--test", "0.4"],
-        environment,
-    )
+    draw = [*("convert/sample.py", "--output", RAW), *("--images", str(IMAGES), "--test-images", "20", "--size", "256")]
+    convert = ["convert/rsna_to_yolo.py", "--source", RAW, "--output", DATASET, "--val", "0.2", "--test", "0.4"]
+    step("Synthetic chest radiographs", [python(), *draw], environment)
+    step("To a YOLO data set, patients kept apart", [python(), *convert], environment)
     step("The study", [python(), "train/sweep.py", "train/spaces/study.yaml", "--trials-at-once", "2"], environment)
 
     from train.study_report import write_study_report
 
+    _note_setup([shlex.join(["python", *command]) for command in (draw, convert)])
     page, markdown = write_study_report(PROJECT / STUDY, PROJECT / MARKDOWN, PROJECT / FIGURES)
     out = console()
     out.print(f"\nDone in {(time.monotonic() - started) / 60:.0f} minutes.")
     out.print(f"\nLook at    {page.relative_to(PROJECT)}")
     out.print(f"           {markdown.relative_to(PROJECT)}")
     return None
+
+
+def _note_setup(commands: list[str]) -> None:
+    """Add to the study how its data are made, so that its report can say what to run before any of its rows."""
+    file = PROJECT / STUDY / "study.json"
+    write_json(file, {**json.loads(file.read_text(encoding="utf-8")), "setup": commands})
 
 
 if __name__ == "__main__":

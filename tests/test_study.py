@@ -8,7 +8,7 @@ from train import sweep
 from train.space import read_space
 
 
-def test_every_step_is_a_command_that_its_parser_takes_and_the_report_goes_to_the_docs(monkeypatch, tmp_path):
+def test_every_step_is_a_command_that_its_parser_takes_and_the_report_goes_to_the_docs(monkeypatch):
     commands, reports = [], []
 
     def run(command, **_options):
@@ -20,11 +20,14 @@ def test_every_step_is_a_command_that_its_parser_takes_and_the_report_goes_to_th
         return folder / "report.html", markdown
 
     monkeypatch.setattr(subprocess, "run", run)
+    noted = []
+    monkeypatch.setattr(study, "_note_setup", noted.extend)
     monkeypatch.setattr("train.study_report.write_study_report", write)
     study.main([])
     for command, module in zip(commands, (sample, rsna_to_yolo, sweep), strict=True):
         assert command[1].endswith(f"{module.__name__.rsplit('.', maxsplit=1)[-1]}.py")
         module.build_parser().parse_args(command[2:])
+    assert [line.split()[:2] for line in noted] == [["python", command[1]] for command in commands[:2]]
     root = study.PROJECT
     assert reports == [(root / study.STUDY, root / "docs/study.md", root / "docs/study")]
     # The space trains on what the steps before have made.

@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
         "results.csv beside mAP, and decides about best.pt and early stopping. The best run so far on a data set is "
         "runs/best.pt.",
         "  python train/train.py model=yolov8m.pt epochs=50\n"
-        "  python train/train.py model=basic-cnn.yaml imgsz=256 iou_loss=siou\n"
+        "  python train/train.py model=cnn-multiscale.yaml imgsz=256 iou_loss=siou\n"
         "  python train/train.py resume=runs/train/weights/last.pt        continue after a kill",
     )
     arguments.epilog = f"{help_text()}\n\n{arguments.epilog}"
