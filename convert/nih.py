@@ -131,6 +131,7 @@ def _others(
     """The images without a box of the chosen classes that are negatives, as raw rows; and what is wrong with others."""
     objections: dict[str, str] = {}
     negatives: list[dict[str, object]] = []
+    doubtful = 0
     boxed = selected[selected["positive"]].groupby("image_id")["label"].agg(set).to_dict()
     for image_id, labels, row in zip(entries.index, entries["labels"], entries["row"], strict=True):
         found = [label.strip() for label in labels.split("|")]
@@ -142,6 +143,10 @@ def _others(
         elif not unboxed:
             label = NO_FINDING if found == ["No Finding"] else OTHER_FINDING
             negatives.append({"image_id": image_id, "label": label, "row": row})
+        else:
+            doubtful += 1
+    if doubtful:
+        print_warning(f"{doubtful:,} images are labelled with a chosen finding, but not boxed: left out.")
     if not len(entries):
         # Only their boxes are known, not what else they show.
         for image_id in selected.loc[~selected["positive"], "image_id"]:

@@ -38,6 +38,11 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _STARTS = (_PNG, b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _ORIENTATION = 0x0112
+_UNREADABLE = (
+    OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError,
+    ImportError,  # Ultralytics, where it is loaded, makes Pillow look for a decoder that is not installed
+)  # fmt: skip
+"""What Pillow raises from files that are no pictures."""
 _STRETCHED = Rendering(None, 1.0, 0.0, None, None, inverted=False, exact=False)
 
 
@@ -99,7 +104,7 @@ def read_picture_header(data: bytes) -> Header:
             lying = _exif(image, data).get(_ORIENTATION, 1) in (5, 6, 7, 8)
     except UnusablePicture:
         raise
-    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
+    except _UNREADABLE as error:
         raise UnusablePicture(f"not readable as a picture: {reason_of(error)}") from error
     if frames > 1:
         raise UnusablePicture(f"{frames} frames, expected one")
@@ -160,7 +165,7 @@ def _grey(data: bytes) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             image.load()  # OpenCV fills what is missing in a truncated file and says nothing; Pillow raises
-    except (OSError, ValueError, SyntaxError, struct.error, zlib.error, EOFError) as error:
+    except _UNREADABLE as error:
         raise UnusablePicture(f"cannot be decoded: {reason_of(error)}") from error
     raw = _decode(data, cv2.IMREAD_UNCHANGED)
     if raw.dtype == np.uint8:

@@ -82,7 +82,7 @@ def picture_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as picture:
             turned = picture.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
             return (picture.height, picture.width) if turned else picture.size
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:  # the last where Ultralytics has changed Pillow's `open`
         reason = str(error).splitlines()[0][:120]
         raise UserError(
             f"{shown(path)}: cannot be read as a picture ({reason}). Replace it or leave it out."

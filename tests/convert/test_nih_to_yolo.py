@@ -95,7 +95,9 @@ def test_bad_rows_are_kept_apart_with_their_reasons(raw, capsys):
         name(11): "image has an unknown finding: 'Tumour'",
         "00000778_000": "no picture of this name",
     }
-    assert "1 images of Data_Entry_2017.csv are not in" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1 images of Data_Entry_2017.csv are not in" in said
+    assert "2 images are labelled with a chosen finding, but not boxed" in said
 
 
 def test_without_the_table_of_all_images_there_are_no_negatives(nih_source, tmp_path, capsys):

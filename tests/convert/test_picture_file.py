@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,6 +13,7 @@ from PIL import Image
 from convert.dicom_writer import write_dicom
 from convert.picture_file import UnusablePicture, is_picture_file, passed_through, read_picture_header, render
 
+ROOT = Path(__file__).resolve().parents[2]
 GREY = np.random.default_rng(0).integers(0, 256, (48, 64), dtype=np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 SMOOTH = np.linspace(0, 255, 48 * 64).reshape(48, 64).astype(np.uint8)
@@ -163,3 +167,17 @@ def test_too_many_pixels_are_refused_unread():
 def test_dicom_is_no_picture_file():
     assert not is_picture_file(write_dicom(GREY, "jpeg-baseline", image_id="a"))
     assert is_picture_file(saved(GREY))
+
+
+def test_a_broken_picture_is_refused_where_ultralytics_is_loaded():
+    """It puts a function of its own in the place of Pillow's `open`, which raises other errors."""
+    code = (
+        "from evaluate.quiet_ultralytics import import_ultralytics; import_ultralytics()\n"
+        "from convert.picture_file import UnusablePicture, render\n"
+        "try:\n"
+        "    render(b'\\x89PNG\\r\\n\\x1a\\n')\n"
+        "except UnusablePicture as error:\n"
+        "    print('REFUSED', error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert "REFUSED not readable as a picture" in done.stdout, done.stderr
