@@ -27,7 +27,7 @@ from common.errors import UserError, WorkError
 from common.files import PART, write_atomic, write_json
 from common.paths import shown
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same settings would give other files; a data set of another format is not continued."""
 
 SPLITS = ("train", "val", "test")

@@ -80,9 +80,9 @@ def to_picture(data: bytes, size: int | None = None, *, verify: bool = False) ->
 
     A JPEG is passed through when it is baseline (SOF0), 8-bit, of one component and of the size the header states, and
     nothing in the header changes grey values (step by step as in the module's docstring). `encoded` is then the frame
-    exactly as `pydicom.encaps.generate_frames` gives it: the fragments joined, with the one zero byte that DICOM may
-    add after the end of the JPEG to make its length even; decoders ignore it. A JPEG with an APP1 segment (Exif) is
-    decoded, since some readers would turn it.
+    as `pydicom.encaps.generate_frames` gives it, the fragments joined, without the zero byte that DICOM adds after the
+    end of a JPEG of odd length: Ultralytics takes a file that ends with it for corrupt, and encodes the picture anew. A
+    JPEG with an APP1 segment (Exif) is decoded, since some readers would turn it.
 
     The JPEG is checked by its markers: start, tables, size, one scan without foreign markers, end. This finds truncated
     and overwritten files. It does not find damage inside the entropy-coded data that leaves the markers alone.
@@ -114,7 +114,7 @@ def to_picture(data: bytes, size: int | None = None, *, verify: bool = False) ->
             check_complete(frame, syntax, header, form)
         if baseline and form.allocated == 8 and rendering.is_identity():
             if size is None or max(header.width, header.height) <= size:
-                return Picture(header, frame, ".jpg", "passed through")
+                return Picture(header, frame.rstrip(b"\0"), ".jpg", "passed through")
             return store(header, _decode_jpeg(frame), size)
     vr = elements.raw("PixelData").VR or "OW"
     return store(header, rendering.apply(decode_frame(value, syntax, vr, header, form)), size)

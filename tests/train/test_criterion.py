@@ -180,7 +180,7 @@ def test_gradients_reach_every_parameter(model_of, name):
     loss.sum().backward()
     trained = {key: value for key, value in model.named_parameters() if value.requires_grad}
     assert all(value.grad is not None and value.grad.isfinite().all() for value in trained.values())
-    assert any(value.grad.any() for key, value in trained.items() if key.startswith("model.0."))
+    assert next(iter(trained.values())).grad.any()
 
 
 def test_box_term_is_the_weighted_loss_of_assigned_boxes(model_of, predictions_of):

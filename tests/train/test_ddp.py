@@ -60,7 +60,9 @@ def test_two_processes_train_die_and_go_on(command, data_set, tmp_path, capfd):
     assert status == 0
     assert [folder.name for folder in runs.iterdir() if folder.is_dir()] == ["train"]
     assert [note["save_dir"] for note in noted] == [str(runs / "train")] * 2
-    assert sorted(file.name for file in (runs / "train" / "weights").iterdir()) == ["best.pt", "last.pt"]
+    assert sorted(file.name for file in (runs / "train" / "weights").iterdir()) == [
+        "best.pt", "last.pt", "state-2.pt",
+    ]  # fmt: skip
     found = rows(runs / "train")
     assert [row["epoch"] for row in found] == [1, 2, 3]
     assert all(0 <= row[SCORE] <= 1 for row in found)

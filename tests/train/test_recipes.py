@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from common.errors import UserError
-from train import arguments
+from train import arguments, options
 from train.recipes import FOLDER, names, read_recipe
 
 
@@ -13,13 +13,13 @@ def test_recipes_have_known_arguments_each_with_a_reason(name):
     content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
     recipe = read_recipe(name)
     assert recipe.values() == {key: entry["value"] for key, entry in content["arguments"].items()}
-    assert recipe.values().keys() <= arguments.ultralytics_defaults().keys() | arguments.OWN.keys()
+    assert recipe.values().keys() <= arguments.ultralytics_defaults().keys() | options.OWN.keys()
     choices = [*recipe.arguments.values(), *recipe.members.values(), *(recipe.gate or {}).values()]
     assert all(len(choice.why) > 10 for choice in choices)
 
 
 def test_no_value_of_a_recipe_is_the_default_unless_its_reason_says_so():
-    defaults = {**arguments.ultralytics_defaults(), **arguments.DEFAULTS}
+    defaults = {**arguments.ultralytics_defaults(), **options.DEFAULTS}
     for name in names():
         for argument, choice in read_recipe(name).arguments.items():
             assert choice.value != defaults[argument] or "default" in choice.why or argument == "fliplr", (
