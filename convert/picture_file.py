@@ -84,6 +84,8 @@ def passed_through(data: bytes, size: int | None = None) -> Literal[".jpg", ".pn
     if data.startswith(_PNG):
         return ".png" if _is_grey_png(data) else None
     if data.startswith(b"\xff\xd8\xff"):
+        if not data.endswith(b"\xff\xd9"):
+            return None  # Ultralytics would take it for corrupt, and encode it anew in the data set's own folder
         try:
             return ".jpg" if check_frame(data, uid.JPEGBaseline8Bit, header) else None
         except UnusableDicom:

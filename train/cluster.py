@@ -187,7 +187,8 @@ def _worker_environment() -> dict[str, str]:
     """What a trial's process needs of this one's environment, also on another machine."""
     kept = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
     path = os.pathsep.join(filter(None, (os.fspath(PROJECT), os.environ.get("PYTHONPATH"))))
-    return {**kept, **{name: os.environ[name] for name in _ENVIRONMENT}, "PYTHONPATH": path}
+    own = {name: os.environ[name] for name in _ENVIRONMENT}
+    return {**kept, **own, "PYTHONPATH": path, "YOLO_VERBOSE": "true"}  # a trial's log says what it has done
 
 
 def temporary_folder() -> str:
