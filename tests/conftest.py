@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import struct
@@ -18,7 +19,11 @@ def _no_run_is_left_open():
     yield
     wandb = sys.modules.get("wandb")
     if wandb is not None and getattr(wandb, "run", None) is not None:
-        wandb.finish()
+        from wandb.sdk.lib.module import unset_globals
+
+        with contextlib.suppress(Exception):  # its process may be gone
+            wandb.finish()
+        unset_globals()
 
 
 class WandbFiles:
