@@ -43,7 +43,7 @@ def test_ratios_are_medians_of_the_turns_and_the_order_alternates(folder, monkey
 
 
 def test_both_ways_train(folder, monkeypatch):
-    monkeypatch.setitem(training.SETTINGS, "imgsz", 32)
+    monkeypatch.setitem(training.SETTINGS, "imgsz", 64)
     monkeypatch.setattr(training, "available_cores", lambda: 1)  # then there is nothing to show of a core left idle
     rows = training.measure_training(folder, epochs=2, repeats=1)
     assert len(rows) == 2
