@@ -13,9 +13,8 @@ import argparse
 from collections.abc import Sequence
 
 from common.cli import parser, run
-from common.errors import UserError
 from common.paths import PROJECT, shown
-from convert import options
+from convert import options, running
 
 DEFAULT_SOURCE = PROJECT / "datasets" / "raw" / "rsna"
 DEFAULT_ZIP = PROJECT / "datasets" / "raw" / "rsna-pneumonia-detection-challenge.zip"
@@ -33,15 +32,10 @@ def build_parser() -> argparse.ArgumentParser:
         "  python convert/rsna_to_yolo.py --folds 5 --nih-mapping pneumonia-challenge-dataset-mappings_2018.json\n"
         "  python convert/rsna_to_yolo.py --val-ids stage_1_test_ids.csv --negatives 1 --output datasets/rsna-tuned",
     )
-    add = result.add_argument_group("files").add_argument
-    add(
-        "--source",
-        type=Path,
-        metavar="PATH",
-        help=f"folder, or Kaggle's zip as it is (default: {shown(DEFAULT_SOURCE)}, else {shown(DEFAULT_ZIP)})",
+    files = running.add_file_options(
+        result, f"folder, or Kaggle's zip as it is, also found as {shown(DEFAULT_ZIP)}", DEFAULT_SOURCE, DEFAULT_OUTPUT
     )
-    add("--output", type=Path, metavar="FOLDER", help=f"the data set (default: {shown(DEFAULT_OUTPUT)})")
-    add(
+    files.add_argument(
         "--nih-mapping",
         type=Path,
         metavar="FILE",
@@ -61,33 +55,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(argv)
     options.check(args)
-    source = _find_source(args.source)
+    remedy = (
+        "Download them (datasets/README.md says how), name them with --source, or make synthetic ones: "
+        f"python convert/sample.py --output {shown(DEFAULT_SOURCE)}"
+    )
+    source = running.find_source(args.source, [DEFAULT_SOURCE, DEFAULT_ZIP], remedy)
     output = (args.output or DEFAULT_OUTPUT).expanduser().absolute()
 
-    from common.cli import console
-    from convert.conversion import run_plan
-    from convert.planning import make_plan
     from convert.rsna import parse
 
-    console().print(f"reading {shown(source)}")
-    plan = make_plan(parse(source, args.nih_mapping), args)
-    run_plan(plan, output, args.workers, overwrite=args.overwrite, resume=args.resume)
-    data = "rsna.yaml" if output == DEFAULT_OUTPUT else shown(output / "data.yaml")
-    console().print(f"Next: yolo train data={data} model=yolov8m.pt")
-    return 0
-
-
-def _find_source(given: Path | None) -> Path:
-    if given is not None:
-        return given.expanduser()
-    if DEFAULT_SOURCE.exists():
-        return DEFAULT_SOURCE
-    if DEFAULT_ZIP.is_file():
-        return DEFAULT_ZIP
-    raise UserError(
-        f"{shown(DEFAULT_SOURCE)}: no raw data there. Download them (datasets/README.md says how), name them with "
-        f"--source, or make synthetic ones: python convert/sample.py --output {shown(DEFAULT_SOURCE)}"
+    running.convert_parsed(
+        lambda: parse(source, args.nih_mapping),
+        source,
+        output,
+        args,
+        data="rsna.yaml" if output == DEFAULT_OUTPUT else None,
     )
+    return 0
 
 
 if __name__ == "__main__":

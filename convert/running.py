@@ -48,7 +48,9 @@ def find_source(given: Path | None, defaults: Sequence[Path], remedy: str) -> Pa
     raise UserError(f"{shown(defaults[0])}: no raw data there. {remedy}")
 
 
-def convert_parsed(parse: Callable[[], Parsed], source: Path, output: Path, args: argparse.Namespace) -> None:
+def convert_parsed(
+    parse: Callable[[], Parsed], source: Path, output: Path, args: argparse.Namespace, data: str | None = None
+) -> None:
     """Parse, plan and convert, and say how to go on.
 
     Args:
@@ -56,6 +58,7 @@ def convert_parsed(parse: Callable[[], Parsed], source: Path, output: Path, args
         source: Named to the user.
         output: The data set's folder.
         args: The options of `options.add_split_options` and `options.add_work_options`.
+        data: The data YAML to go on with, where it is not that of the data set.
 
     Raises:
         UserError: The source or an option is wrong, or the output holds something else.
@@ -75,4 +78,4 @@ def convert_parsed(parse: Callable[[], Parsed], source: Path, output: Path, args
             f"{len(names)} classes, none named {SCORED_CLASS}: `yolo train` works, but the RSNA score is of one class. "
             f"For it, choose one with --classes, or give several one name: --merge '{SCORED_CLASS}'."
         )
-    console().print(f"Next: yolo train data={shown(output / 'data.yaml')} model=yolov8m.pt")
+    console().print(f"Next: yolo train data={data or shown(output / 'data.yaml')} model=yolov8m.pt")

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from common.cli import print_warning
 from common.errors import UserError
 from common.paths import PROJECT
 from train.options import OWN, Argument
@@ -102,6 +103,12 @@ def parse(words: Sequence[str], own: Mapping[str, Argument] = OWN, task: str = "
                 f"{name}: expected {only}; this command trains {_USES[task]}. Use `yolo` for anything else."
             )
     return {name: own[name].check(name, value) if name in own else value for name, value in given.items()}
+
+
+def warn_of_idle_rate(given: Mapping[str, Any]) -> None:
+    """Say so when a learning rate is given that Ultralytics will not use."""
+    if "lr0" in given and str(given.get("optimizer", "auto")).lower() == "auto" and not given.get("resume"):
+        print_warning("lr0 is ignored with optimizer=auto (the default); name one, such as optimizer=AdamW.")
 
 
 def to_value(text: str) -> Any:

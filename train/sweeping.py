@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import importlib.util
 import platform
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from common.cli import console, print_error, print_warning
+from common.cli import console, print_error
 from common.errors import UserError
 from common.paths import PROJECT, shown
 from train.plan import Trial, command, identity, plan
@@ -94,7 +93,7 @@ def sweep(args: argparse.Namespace, argv: Sequence[str]) -> int:
     return _close(folder)
 
 
-def report(folder: Path) -> tuple[Path, Path] | None:
+def report(folder: Path) -> tuple[Path, Path]:
     """Write a study's page and its Markdown; say where they are.
 
     Returns:
@@ -105,11 +104,8 @@ def report(folder: Path) -> tuple[Path, Path] | None:
     """
     if read_study(folder) is None:
         raise UserError(f"{folder}: no study (it has no study.json). Name the folder of one, in {shown(STUDIES)}/.")
-    try:
-        write_study_report = importlib.import_module("train.study_report").write_study_report
-    except ImportError as error:
-        print_warning(f"no page was written: {error}")
-        return None
+    from train.study_report import write_study_report
+
     page, markdown = write_study_report(folder)
     console().print(f"\nreport   {shown(page)}\n         {shown(markdown)}")
     return page, markdown

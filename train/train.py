@@ -13,7 +13,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from common.cli import console, parser, print_warning, run
+from common.cli import console, parser, run
 from common.paths import shown
 
 if TYPE_CHECKING:
@@ -40,15 +40,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int | None:
     """Train, update runs/best.pt, and say what to do next."""
-    from train.arguments import parse
+    from train.arguments import parse, warn_of_idle_rate
     from train.recipes import read_recipe
 
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or {"-h", "--help"} & set(words):
         build_parser().parse_args(["--help"])
     given = parse(words)
-    if "lr0" in given and str(given.get("optimizer", "auto")).lower() == "auto" and not given.get("resume"):
-        print_warning("lr0 is ignored with optimizer=auto (the default); name one, such as optimizer=AdamW.")
+    warn_of_idle_rate(given)
 
     if given.get("recipe"):
         recipe = read_recipe(str(given["recipe"]))
