@@ -36,9 +36,15 @@ class RSNADataset(YOLODataset):
     or CutMix are of the same epoch's draw.
     """
 
+    stretched = False
     _draw: Draw | None = None
     _epoch: int | None = None
     _drawn: list[int]
+
+    def load_image(self, i: int, rect_mode: bool = True, resize_short: bool = False) -> tuple[Any, Any, Any]:
+        """A picture in the model's size: its longer side, or both if the data set's pictures are stretched."""
+        loaded: tuple[Any, Any, Any] = super().load_image(i, rect_mode and not self.stretched, resize_short)
+        return loaded
 
     def _load_or_scan_cache(self, cache_path: Path, cache_hash: str) -> tuple[dict[str, Any], bool]:
         """Load the labels of exactly these pictures from their cache, or scan them."""
@@ -103,8 +109,22 @@ def _mixing_steps(transform: Any) -> Iterator[Any]:
         yield from _mixing_steps(transform.pre_transform)
 
 
+class StretchedDataset(RSNADataset):
+    """The same with pictures stretched to squares instead of padded, as RT-DETR's predictor does."""
+
+    stretched = True
+
+
 def build_dataset(
-    args: Any, pictures: str | list[str], batch: int | None, data: dict[str, Any], mode: str, *, rect: bool, stride: int
+    args: Any,
+    pictures: str | list[str],
+    batch: int | None,
+    data: dict[str, Any],
+    mode: str,
+    *,
+    stride: int,
+    rect: bool = False,
+    stretched: bool = False,
 ) -> RSNADataset:
     """Make the data set of a training or of its validation, as Ultralytics' `build_yolo_dataset` does.
 
@@ -114,10 +134,12 @@ def build_dataset(
         batch: Images per batch.
         data: The data YAML's content.
         mode: `train`, which augments, or `val`.
-        rect: Whether the pictures of a batch keep their shape instead of being padded to a square.
         stride: The model's greatest stride.
+        rect: Whether the pictures of a batch keep their shape instead of being padded to a square.
+        stretched: Whether pictures are stretched to a square.
     """
-    return RSNADataset(
+    kind = StretchedDataset if stretched else RSNADataset
+    return kind(
         img_path=pictures,
         imgsz=args.imgsz,
         batch_size=batch,

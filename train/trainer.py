@@ -129,11 +129,17 @@ class _RSNATraining(_Mixin):
     # --- data
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> RSNADataset:
-        """The data set of training or validation; as Ultralytics', in batches of their own shape for validation."""
+        """The data set of training or validation.
+
+        For validation Ultralytics pads a batch only to its pictures' shape, and then by half a stride; here a picture
+        is laid in the very square that evaluate/score.py and the predictors lay it in, so that the score of an epoch is
+        the one its weights get there. `rect=True` is Ultralytics' way, for both.
+        """
         model: Any = unwrap_model(self.model)
         stride = max(int(model.stride.max()), 32)
-        rect = self.takes_rectangles and (self.args.rect or mode == "val")
-        return build_dataset(self.args, img_path, batch, self.data, mode, rect=rect, stride=stride)
+        rect = self.takes_rectangles and self.args.rect
+        stretched = not self.takes_rectangles
+        return build_dataset(self.args, img_path, batch, self.data, mode, stride=stride, rect=rect, stretched=stretched)
 
     def get_dataloader(self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
         """The loader of training or validation; of what is drawn, where not all images without boxes are wanted."""
@@ -297,4 +303,4 @@ class RSNARTDETRTrainer(_RSNATraining, RTDETRTrainer):
 
     validator_class = RSNARTDETRValidator
     head_class = RTDETRDecoder
-    takes_rectangles = False  # its attention is trained on squares
+    takes_rectangles = False  # its attention is trained on squares, into which pictures are stretched

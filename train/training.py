@@ -196,7 +196,7 @@ def _check_sampling(wanted: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     from train.dataset import build_dataset
 
     args = get_cfg({**ultralytics_defaults(), **DEFAULTS}, {**wanted, "cache": False})
-    found = build_dataset(args, data["train"], 1, dict(data), "train", rect=False, stride=32)
+    found = build_dataset(args, data["train"], 1, dict(data), "train", stride=32)
     sampling.make_draw(found.im_files, found.labels, args.negatives, args.hard_negatives)
 
 

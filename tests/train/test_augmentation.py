@@ -211,7 +211,7 @@ def made(data_set, mode="train", **arguments) -> RSNADataset:
     for name, argument in AUGMENTATION.items():
         setattr(hyp, name, arguments.get(name, argument.default))
     data = {**yaml.safe_load((data_set / "data.yaml").read_text()), "nc": 1, "path": data_set}
-    return build_dataset(hyp, str(data_set / "images" / "train"), 4, data, mode, rect=False, stride=32)
+    return build_dataset(hyp, str(data_set / "images" / "train"), 4, data, mode, stride=32)
 
 
 def kinds(dataset) -> list[type]:

@@ -82,8 +82,8 @@ def test_two_processes_train_die_and_go_on(command, data_set, tmp_path, capfd):
     # What was gathered from both is what one process finds with the same weights.
     best = runs / "train" / "weights" / "best.pt"
     given = {"data": str(data_set / "data.yaml"), "imgsz": 64, "batch": 8, "device": "cpu", "plots": False}
-    # As in a training: suppression at the command's IoU, and batches of the pictures' shape.
-    alone = RSNAValidator(save_dir=tmp_path / "val", args={**given, "iou": 0.4, "rect": True})(model=best)
+    # As in a training: suppression at the command's IoU, and pictures laid in the same square.
+    alone = RSNAValidator(save_dir=tmp_path / "val", args={**given, "iou": 0.4, "rect": False})(model=best)
     assert alone[SCORE] > 0
     for name in (SCORE, CONFIDENCE, FIXED_SCORE, "metrics/mAP50-95(B)"):
         assert noted[0]["metrics"][name] == pytest.approx(alone[name], abs=1e-5), name
