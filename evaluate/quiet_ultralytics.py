@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from types import ModuleType
 
+import common.cores  # noqa: F401  # which reads OMP_NUM_THREADS before Ultralytics sets it
 from common.paths import PROJECT
 
 CONFIG_FOLDER = PROJECT / ".cache" / "ultralytics"

@@ -73,7 +73,10 @@ class Dependence:
 
 
 def find_importance(study: Study, measured: Measured, block: Block) -> Importance | None:
-    """Give the shares of a block's parameters; None where too few trials have finished or all score the same."""
+    """Give the shares of a block's parameters; None where they cannot be told from these trials.
+
+    That is where too few have finished, all score the same, or one parameter alone is varied and nothing repeated.
+    """
     if all(levels_of(study, block, name) for name in block.parameters) and study.info.get("method", "grid") == "grid":
         table, scores = _varied(study, measured, block)
         return None if len(table) < 3 else _explained(block, table, scores)
@@ -125,6 +128,8 @@ def _explained(block: Block, table: pd.DataFrame, scores: Floats) -> Importance 
     shares = {name: additive - _r_squared(table, [other for other in names if other != name], scores) for name in names}
     chance = {name: (table[name].map(repr).nunique() - 1) / (len(table) - 1) for name in names}
     repeated = bool(cells.duplicated().any())
+    if len(names) == 1 and not repeated:
+        return None  # one training of each value: the parameter would explain all, whatever it does
     return Importance(block.name, len(table), shares, chance, full - additive if repeated else None, None)
 
 

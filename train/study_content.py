@@ -129,6 +129,9 @@ def facts_of(analysis: Analysis) -> tuple[tuple[str, str], ...]:
     method = str(info.get("method") or "grid")
     base = ", ".join(f"{name}={value}" for name, value in (info.get("base") or {}).items())
     repeats = f"{folds} folds" if folds else f"seed{'s' if len(seeds) != 1 else ''} {', '.join(map(str, seeds))}"
+    for block in () if folds else info.get("blocks") or ():
+        if block.get("seeds"):
+            repeats += f"; {block['title']}: {', '.join(map(str, block['seeds']))}"
     scheduler = ", ".join(f"{name}={value}" for name, value in (info.get("scheduler") or {}).items())
     kind = "synthetic pictures, drawn by a program" if info.get("synthetic") else ""
     rows = {
@@ -137,6 +140,7 @@ def facts_of(analysis: Analysis) -> tuple[tuple[str, str], ...]:
         "Scores": _scored_on(measured),
         "Settings": methods.get(method, method),
         "Each setting is trained with": repeats,
+        "Threads of a training": info.get("threads"),
         "Stopped early by": scheduler,
         "Held fixed": base,
         "Machine": info.get("machine"),
@@ -204,4 +208,5 @@ def setup_commands(info: Mapping[str, Any]) -> tuple[str, ...]:
     """Commands that come first; how the data were made is known where the study says so."""
     commit = str(info.get("commit") or "").removesuffix("-dirty")
     checkout = [f"git checkout {commit}"] if commit else []
-    return (*checkout, "make setup", "source .venv/bin/activate", *map(str, info.get("setup") or ()))
+    threads = [f"export OMP_NUM_THREADS={info['threads']}"] if info.get("threads") else []
+    return (*checkout, "make setup", "source .venv/bin/activate", *map(str, info.get("setup") or ()), *threads)

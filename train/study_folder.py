@@ -69,7 +69,7 @@ def begin_study(folder: Path, space: Space, entries: Mapping[str, Any], *, resum
         if before.get("commit") != entries["commit"]:
             print_warning(f"{shown(folder)}: was begun at commit {before.get('commit')}, now {entries['commit']}")
         entries = {**entries, "created": before["created"], "commit": before["commit"]}
-        entries["machine"] = before.get("machine")
+        entries |= {name: before.get(name) for name in ("machine", "threads")}
     try:
         if before is not None and overwrite:
             _remove(folder)
@@ -97,23 +97,21 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
 
 
 def best_setting(records: list[dict[str, Any]]) -> Setting | None:
-    """The setting of highest mean score on val, of those with the most trainings; None where all failed.
+    """The setting of highest mean score on val; None where all failed.
 
-    A setting whose repeats failed in part, or were stopped, would be compared by luck.
+    A setting whose repeats failed in part would be compared by luck: it counts only where there is no other.
     """
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for record in records:
-        if record["status"] != FAILED:
-            groups[identity(record["arguments"], repeats=False)].append(record)
-    if not groups:
-        return None
-    most = max(map(len, groups.values()))
+        groups[identity(record["arguments"], repeats=False)].append(record)
+    usable = {key: [one for one in group if one["status"] != FAILED] for key, group in groups.items()}
+    whole = [group for key, group in usable.items() if len(group) == len(groups[key])]
     settings = [
         Setting(group, sum(one["val"]["score"] for one in group) / len(group))
-        for group in groups.values()
-        if len(group) == most
+        for group in whole or usable.values()
+        if group
     ]
-    return max(settings, key=lambda setting: setting.score)
+    return max(settings, key=lambda setting: setting.score, default=None)
 
 
 def find_violations(folder: Path, records: list[dict[str, Any]]) -> list[str]:

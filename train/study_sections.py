@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from evaluate.figures import Chart
-from evaluate.wording import MISSING, count, interval_text, percent, score_text
+from evaluate.wording import MISSING, count, interval_text, join, percent, score_text
 from train.analysis import Analysis
 from train.effects import is_ordered, levels_of
 from train.noise import Estimate, estimate
@@ -75,7 +75,8 @@ def importance_section(analysis: Analysis) -> Section | None:
     text = (
         "Shares are of the differences within a block, by an analysis of variance (for drawn settings, by a random "
         "forest on settings that it has not seen); the rest is noise. Where trials "
-        "failed, shares need not add up. A share near what chance gives says nothing."
+        "failed, shares need not add up. A share near what chance gives says nothing. Blocks that vary one parameter "
+        "and train each value once are not here: there is nothing to hold its effect against."
     )
     return Section(
         "importance",
@@ -93,10 +94,10 @@ def block_section(analysis: Analysis, block: Block, said: Sequence[str]) -> Sect
     if block.base:
         texts.append("In this block: " + ", ".join(f"{name}={value}" for name, value in block.base.items()) + ".")
     for parameter, cases in block.only.items():
+        alike: dict[str, list[str]] = {}
         for value, changed in cases.items():
-            texts.append(
-                f"With {parameter}={value}: " + ", ".join(f"{name}={one}" for name, one in changed.items()) + "."
-            )
+            alike.setdefault(", ".join(f"{name}={one}" for name, one in changed.items()), []).append(str(value))
+        texts += [f"With {parameter}={join(values)}: {changes}." for changes, values in alike.items()]
     tables: list[Table] = []
     charts: list[Chart | None] = []
     if analysis.measured is None or not len(trials):

@@ -88,7 +88,7 @@ def sweep(args: argparse.Namespace, argv: Sequence[str]) -> int:
             if args.ray:
                 check_nodes([folder, PROJECT, Path(data["path"])])
             resources = share_out(max(left, 1), args.trials_at_once, args.cpus_per_trial, gpus)
-            _note_machine(folder, resources.machine)
+            _note_machine(folder, resources.machine, resources.cpus)
             run_jobs(jobs, Work(folder, space.name, resources.cpus, resources.gpus), resources)
     return _close(folder)
 
@@ -184,11 +184,12 @@ def _entries(space: Space, data: dict[str, Any], argv: Sequence[str]) -> dict[st
         "fingerprint": data_fingerprint(data),
         "synthetic": DataSet(yaml).is_synthetic(["val"]),
         "machine": None,
+        "threads": None,
     }
 
 
-def _note_machine(folder: Path, found: str) -> None:
-    """Add to study.json what the study runs on."""
+def _note_machine(folder: Path, found: str, threads: int) -> None:
+    """Add to study.json what the study runs on, and with how many threads a trial computes."""
     from common.files import write_json
     from train.study_folder import STUDY
 
@@ -198,7 +199,7 @@ def _note_machine(folder: Path, found: str) -> None:
 
     cards = sorted({torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())})
     names = ", ".join(filter(None, (_processor(), *cards)))
-    write_json(folder / STUDY, {**study, "machine": f"{found} ({names})"})
+    write_json(folder / STUDY, {**study, "machine": f"{found} ({names})", "threads": threads})
 
 
 def _processor() -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.cores import available_cores
+from common.cores import computing_threads
 from common.errors import UserError, WorkError
 from common.files import PART
 from common.paths import shown
@@ -49,8 +49,11 @@ _MAY_CHANGE_TOO = {"epochs", "wandb", "keep_state"}
 
 
 def use_all_cores() -> None:
-    """Let PyTorch have all cores that this process may use; Ultralytics leaves one idle, half of a small machine."""
-    torch_utils.NUM_THREADS = available_cores()
+    """Let PyTorch have all cores that this process may use, or as many threads as OMP_NUM_THREADS says.
+
+    Ultralytics leaves one core idle, half of a small machine.
+    """
+    torch_utils.NUM_THREADS = computing_threads()
 
 
 def provide_font() -> None:
