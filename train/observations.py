@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
@@ -109,7 +108,7 @@ def _best(analysis: Analysis) -> str:
     assert analysis.measured is not None
     best, *others = analysis.settings
     split = analysis.measured.split
-    settings: Any = analysis.study.trials.loc[best.trials[0], "settings"]
+    settings = analysis.study.spelled_out(best.trials[0])
     runs = f"{join(list(best.trials))}, mean of {len(best.trials)}" if len(best.trials) > 1 else best.trials[0]
     text = f"Best on val: {settings_text(settings)}, all else as held fixed ({runs}), with {score_text(best.val)}"
     text += (

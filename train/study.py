@@ -86,6 +86,11 @@ class Study:
         row = self.trials.loc[trial]
         return hashable(row["settings"].get(parameter, row["arguments"].get(parameter)))
 
+    def spelled_out(self, trial: str) -> dict[str, Any]:
+        """A trial's settings, and what of its arguments differs from the study's base besides."""
+        row: Any = self.trials.loc[trial]
+        return spelled_out(row["settings"], row["arguments"], self.info.get("base") or {})
+
     def scores(self, trial: str) -> pd.DataFrame:
         """Read a trial's scores of images.
 
@@ -100,6 +105,22 @@ class Study:
     def curve(self, trial: str) -> pd.Series:
         """The RSNA score on val (float64) by epoch (int, from 1) of a trial's training; empty where it left none."""
         return _read_curve(self.folder / "trials" / trial / "run" / "results.csv")
+
+
+def spelled_out(settings: Mapping[str, Any], arguments: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings, and what of the arguments differs from the base besides: a block may hold others fixed than the study.
+
+    Args:
+        settings: What was varied.
+        arguments: All arguments of the training.
+        base: Arguments that the study holds fixed.
+    """
+    besides = {
+        name: value
+        for name, value in arguments.items()
+        if name not in (*settings, "seed", "data") and (name not in base or base[name] != value)
+    }
+    return {**settings, **besides}
 
 
 def hashable(value: Any) -> Any:

@@ -197,7 +197,7 @@ def ranking_section(analysis: Analysis) -> Section | None:
         return None
     rows = []
     for place, setting in enumerate(analysis.settings, 1):
-        settings: Any = analysis.study.trials.loc[setting.trials[0], "settings"]
+        settings = analysis.study.spelled_out(setting.trials[0])
         behind = (
             signed_number(-setting.behind.value) + " " + plus_minus(setting.behind.half_width)
             if setting.behind

@@ -138,7 +138,8 @@ def run_table(analysis: Analysis, trials: pd.DataFrame, parameters: Sequence[str
         name = str(key)
         cells = [name]
         if parameters is None:
-            cells.append(", ".join(f"{one}={value_text(one, value)}" for one, value in row["settings"].items()))
+            settings = study.spelled_out(name)
+            cells.append(", ".join(f"{one}={value_text(one, value)}" for one, value in settings.items()))
         else:
             cells += [value_text(one, study.setting(name, one)) for one in parameters]
         cells += [MISSING if pd.isna(row[repeat]) else f"{row[repeat]:.0f}", str(row["status"])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -227,14 +227,17 @@ def _close(folder: Path) -> int:
         print_error(f"{shown(folder)}: no trial finished; the same command tries them again")
         return 1
     report(folder)
-    _print_best(best)
+    _print_best(best, (read_study(folder) or {}).get("base") or {})
     return 0
 
 
-def _print_best(best: Setting) -> None:
+def _print_best(best: Setting, base: Mapping[str, Any]) -> None:
+    from train.study import spelled_out
+
     out = console()
     first = best.records[0]
-    settings = " ".join(f"{name}={value}" for name, value in first["settings"].items())
+    differing = spelled_out(first["settings"], first["arguments"], base)
+    settings = " ".join(f"{name}={value}" for name, value in differing.items())
     tests = [record["test"]["score"] for record in best.records if record["test"]]
     of = f", mean of {len(best.records)} trainings" if len(best.records) > 1 else ""
     on_test = f"; test {sum(tests) / len(tests):.4f}" if tests else ""
