@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
-from evaluate.figures import BLUE, GREY, INK, MUTED, ORANGE, TEAL, Chart, legend, new_figure
-from evaluate.wording import count, interval_text, is_number, join, percent, score_text
+from common.figures import BLUE, GREY, INK, MUTED, ORANGE, TEAL, Chart, legend, new_figure
+from common.wording import count, is_number, join, percent
+from evaluate.wording import interval_text, score_text
 
 SPLIT_COLOURS = (BLUE, ORANGE)
 """Colour of the split the score is reported on, then of the split it was tuned on."""

@@ -13,9 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from common.errors import UserError
+from common.pictures import data_uri, overlay, thumbnail
+from common.wording import is_number
 from evaluate.metric import image_scores, match
-from evaluate.pictures import data_uri, overlay, thumbnail
-from evaluate.wording import is_number
 
 Pictures = Callable[[str], NDArray[np.uint8]] | Mapping[str, Path]
 """Gives the grey uint8 picture (height, width) of an image id, or the file that holds it."""

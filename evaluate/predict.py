@@ -152,8 +152,8 @@ def _draw(pictures: list[Picture], final: pd.DataFrame, truth: pd.DataFrame | No
 
     from common.cli import progress
     from common.files import write_atomic
+    from common.pictures import overlay
     from evaluate.inference import load_picture
-    from evaluate.pictures import overlay
     from evaluate.tables import COORDINATES
 
     folder = args.output / "overlays"

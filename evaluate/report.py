@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
-from markupsafe import Markup
 
+from common import data_charts
+from common.data_charts import filled_column
+from common.figures import Chart
 from common.files import write_atomic
-from evaluate import charts, data_charts
-from evaluate.data_charts import filled_column
-from evaluate.figures import Chart
+from common.pages import template
+from common.wording import count, is_number, join, percent
+from evaluate import charts
 from evaluate.gallery import (
     EMPTY,
     FALSE_ALARM,
@@ -34,7 +35,7 @@ from evaluate.gallery import (
     make_example,
 )
 from evaluate.metric import confidence_sweep
-from evaluate.wording import count, gain_text, gate_text, interval_text, is_number, join, percent, score_text
+from evaluate.wording import gain_text, gate_text, interval_text, score_text
 
 PUBLISHED = {"YOLOv8n": 0.115, "YOLOR, boxes shrunk": 0.189, "1st of the challenge": 0.25475}
 """Published scores on the challenge's private leaderboard, which is made of other images than the training set."""
@@ -107,15 +108,7 @@ def write_report(
     known = {split: predictions[split] for split in splits if split in predictions}
     results = find_results(truth[reported_on], known[reported_on], confidence) if reported_on in known else None
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(score=score_text, count=count, percent=percent, svg=Markup)
-    page = environment.get_template("report.html.j2").render(
+    page = template(Path(__file__).parent / "templates", "report.html.j2", score=score_text).render(
         score=score,
         name=_name(score),
         data=str(data),

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from common import tracking
 from common.cli import console
 from common.paths import shown
-from evaluate import tracking
+from common.wording import count
 from evaluate.metric import confidence_sweep
-from evaluate.wording import count, gain_text, gate_text, interval_text, score_text
+from evaluate.wording import gain_text, gate_text, interval_text, score_text
 
 _ROWS = (
     ("RSNA score", "score", score_text),

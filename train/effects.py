@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evaluate.wording import is_number
+from common.wording import is_number
 from train.noise import Estimate, Measured, estimate, holm
 from train.study import Block, Study, hashable
 

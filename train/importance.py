@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evaluate.wording import is_number
+from common.wording import is_number
 from train.effects import levels_of
 from train.noise import Floats, Measured
 from train.study import Block, Study

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from evaluate.wording import join, percent, score_text
+from common.wording import join, percent
+from evaluate.wording import score_text
 from train.analysis import Analysis
 from train.effects import Effect
 from train.importance import FEWEST_SETTINGS, Dependence, Importance

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from evaluate.wording import is_number, join
+from common.wording import is_number, join
 from train.effects import Comparison, Effect
 from train.interactions import Interaction
 from train.study_words import NOISE, named, noise_words, signed, size, times, value_text

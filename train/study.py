@@ -22,7 +22,7 @@ import pandas as pd
 
 from common.errors import UserError
 from common.paths import shown
-from evaluate.wording import is_number
+from common.wording import is_number
 
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 SPLITS = ("val", "test")

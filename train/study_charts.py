@@ -16,8 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from scipy import stats
 
-from evaluate.figures import BLUE, GREY, INK, MUTED, ORANGE, TEAL, Chart, legend, new_figure
-from evaluate.wording import join, score_text
+from common.figures import BLUE, GREY, INK, MUTED, ORANGE, TEAL, Chart, legend, new_figure
+from common.wording import join
+from evaluate.wording import score_text
 from train.effects import Effect
 from train.importance import Dependence, Importance
 from train.noise import Estimate, Measured

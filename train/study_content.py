@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evaluate.wording import count
+from common.wording import count
 from train.analysis import Analysis
 from train.noise import Measured
 from train.observations import Observation, observe

@@ -9,22 +9,17 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
-import evaluate.figures
+from common.figures import svg_file
 from common.files import write_atomic
-from evaluate.figures import svg_file
+from common.pages import template
 from train.analysis import analyse
 from train.study import read_study
 from train.study_content import make_content
 
 PAGE, MARKDOWN, FIGURES = "report.html", "report.md", "figures"
 
-_TEMPLATES = (Path(__file__).parent / "templates", Path(evaluate.figures.__file__).parent / "templates")
-"""This one's own, and those of the score's report, whose style it shares."""
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_study_report(folder: Path, markdown: Path | None = None, figures: Path | None = None) -> tuple[Path, Path]:
@@ -48,8 +43,12 @@ def write_study_report(folder: Path, markdown: Path | None = None, figures: Path
     drawn = [chart for section in content.sections for chart in section.charts]
     linked = Path(os.path.relpath(figures, markdown.parent)).as_posix()
     texts = {
-        page: _template("study.html.j2", escape=True).render(content=content),
-        markdown: _tidy(_template("study.md.j2", escape=False).render(content=content, figures=linked)),
+        page: template(_TEMPLATES, "study.html.j2").render(content=content),
+        markdown: _tidy(
+            template(_TEMPLATES, "study.md.j2", escape=False, md=_escape, alt=_alt).render(
+                content=content, figures=linked
+            )
+        ),
     }
     for place in (markdown.parent, figures if drawn else markdown.parent):
         place.mkdir(parents=True, exist_ok=True)
@@ -60,23 +59,16 @@ def write_study_report(folder: Path, markdown: Path | None = None, figures: Path
     return page, markdown
 
 
-def _template(name: str, *, escape: bool) -> Any:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=escape,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(svg=Markup, md=_escape, alt=lambda text: re.sub(r"[\[\]\n]", " ", text))
-    return environment.get_template(name)
-
-
 def _escape(text: str) -> str:
     """Plain text as Markdown: what would be markup gets a backslash, and a line stays a line."""
     flat = " ".join(str(text).split(" ")).replace("\n", " ")
     escaped = re.sub(r"([\\`*\[\]<>|~$])", r"\\\1", flat)
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", escaped)
+
+
+def _alt(text: str) -> str:
+    """A picture's description, without what would end it."""
+    return re.sub(r"[\[\]\n]", " ", text)
 
 
 def _tidy(text: str) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from evaluate.figures import Chart
-from evaluate.wording import MISSING, count, interval_text, join, percent, score_text
+from common.figures import Chart
+from common.wording import MISSING, count, join, percent
+from evaluate.wording import interval_text, score_text
 from train.analysis import Analysis
 from train.effects import is_ordered, levels_of
 from train.noise import Estimate, estimate

@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from evaluate.wording import MISSING, count, interval_text, is_number, score_text
+from common.wording import MISSING, count, is_number
+from evaluate.wording import interval_text, score_text
 from train.analysis import Analysis
 from train.effects import Comparison, Effect
 from train.study import SPLITS, Block

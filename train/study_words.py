@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from evaluate.wording import count, is_number, score_text
+from common.wording import count, is_number
+from evaluate.wording import score_text
 from train.effects import Comparison
 from train.noise import Estimate
 

@@ -1,4 +1,4 @@
-"""A training in Weights & Biases: what is logged of it, and when. How, and that it never fails, is `evaluate.tracking`.
+"""A training in Weights & Biases: what is logged of it, and when. How, and that it never fails, is `common.tracking`.
 
 - At the start: all arguments, the data set's fingerprint and size, the model's size; the machine's load all along.
 - After each epoch, which is the step and the axis: losses, learning rates, mAP, the RSNA score and its confidence, and
@@ -21,10 +21,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from common.tracking import Line, Picture, Tracker, start
+from common.wandb_runs import write_run
 from evaluate.metric import confidence_sweep
 from evaluate.score_output import thin_sweep
-from evaluate.tracking import Line, Picture, Tracker, start
-from evaluate.wandb_runs import write_run
 from train.best import data_fingerprint
 from train.training import best_epoch
 from train.validation import FIXED_CONFIDENCE, ImageResult, positive_class, to_tables

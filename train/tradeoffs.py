@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from evaluate.wording import is_number
+from common.wording import is_number
 from train.effects import Effect
 from train.study import FINISHED, Study
 

@@ -12,8 +12,8 @@ from typing import Any
 from common.cli import print_warning
 from common.errors import UserError, WorkError
 from common.paths import PROJECT, shown
+from common.wandb_runs import logged_at
 from evaluate.quiet_ultralytics import import_ultralytics
-from evaluate.wandb_runs import logged_at
 from train.arguments import COMMAND_DEFAULTS, ultralytics_defaults
 from train.best import Outcome, data_fingerprint, offer
 from train.options import DEFAULTS, LOSS

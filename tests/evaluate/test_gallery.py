@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from common.errors import UserError
+from common.pictures import MISS_COLOUR, PREDICTION_COLOUR, TRUTH_COLOUR
 from evaluate.gallery import EMPTY, FALSE_ALARM, FOUND, GROUPS, MISPLACED, MISSED, choose, find_results, make_example
-from evaluate.pictures import MISS_COLOUR, PREDICTION_COLOUR, TRUTH_COLOUR
 
 NAN = float("nan")
 TRUTH = pd.DataFrame(

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 from common.errors import UserError
-from evaluate.pictures import TRUTH_COLOUR
+from common.pictures import TRUTH_COLOUR
 from evaluate.report import write_report
 
 NAN = float("nan")

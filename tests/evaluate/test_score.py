@@ -328,7 +328,7 @@ def test_a_gate_of_other_data_and_gate_options_that_do_not_fit(gated, tmp_path):
 
 
 def test_gate_on_the_page_in_wandb_and_in_a_later_prediction(run_folder, data_set, tmp_path, monkeypatch, capsys):
-    from evaluate import tracking
+    from common import tracking
     from evaluate.score_file import read_choice
 
     configs = []

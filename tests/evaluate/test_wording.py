@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluate.wording import MISSING, count, gain_text, gate_text, interval_text, is_number, join, percent, score_text
+from common.wording import MISSING, count, is_number, join, percent
+from evaluate.wording import gain_text, gate_text, interval_text, score_text
 
 
 @pytest.mark.parametrize("value", [None, "0.5", float("nan"), float("inf"), True, [0.5]])

@@ -23,8 +23,8 @@ from evaluate.quiet_ultralytics import import_ultralytics
 import_ultralytics()
 import wandb  # noqa: E402
 
-from evaluate.tracking import Picture, start  # noqa: E402
-from evaluate.wandb_runs import find_run  # noqa: E402
+from common.tracking import Picture, start  # noqa: E402
+from common.wandb_runs import find_run  # noqa: E402
 from train import tracking  # noqa: E402
 from train import trainer as ours  # noqa: E402
 from train.best import data_fingerprint  # noqa: E402

@@ -1,4 +1,4 @@
-"""What the report shows of the data: splits, classes, boxes, ages.
+"""What pages show of a data set: splits, classes, boxes, ages.
 
 Each figure has a sentence computed from its numbers.
 """
@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from evaluate.figures import BLUE, GREY, INK, MUTED, ORANGE, TEAL, Chart, legend, new_figure
-from evaluate.wording import count, join, percent
+from common.figures import BLUE, GREY, INK, MUTED, ORANGE, TEAL, Chart, legend, new_figure
+from common.wording import count, join, percent
 
 _HEATMAP_CELLS = 48
 _SPLITS = ("train", "val", "test", "challenge")
@@ -104,28 +104,45 @@ def class_shares(shares: pd.DataFrame) -> Chart:
         shares: Images by split (index) and class (columns, in the order of stacking).
     """
     portions = shares.div(shares.sum(axis=1).clip(lower=1), axis=0)
-    with new_figure("classes", 0.95 + 0.36 * len(shares)) as (figure, drawn):
+    first = portions.columns[0]
+    texts = [f"{percent(share)} of {split}" for split, share in portions[first].items()]
+    return stacked_shares(
+        "classes", "Classes in each split", shares, "share of the split's images", f"{first}: {join(texts)}."
+    )
+
+
+def stacked_shares(name: str, title: str, counts: pd.DataFrame, label: str, sentence: str) -> Chart:
+    """Draw how rows of a table are made up, as stacked bars that are all of one length.
+
+    Args:
+        name: Of the figure; unique in a page.
+        title: Of the figure.
+        counts: A row for each bar, a column for each part, in the order of stacking.
+        label: Of the axis.
+        sentence: What the figure shows.
+    """
+    portions = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+    with new_figure(name, 0.95 + 0.36 * len(counts)) as (figure, drawn):
         axes = figure.subplots()
-        left = np.zeros(len(shares))
-        for (name, column), colour in zip(portions.items(), (ORANGE, BLUE, GREY, TEAL, INK, MUTED), strict=False):
-            axes.barh(range(len(shares)), column, left=left, color=colour, label=str(name), height=0.62)
+        left = np.zeros(len(counts))
+        for (part, column), colour in zip(portions.items(), (ORANGE, BLUE, GREY, TEAL, INK, MUTED), strict=False):
+            axes.barh(range(len(counts)), column, left=left, color=colour, label=str(part), height=0.62)
             left += column.to_numpy()
-        axes.set_yticks(range(len(shares)), [str(split) for split in shares.index])
-        axes.set(xlim=(0, 1), ylim=(len(shares) - 0.5, -0.5), xlabel="share of the split's images")
+        axes.set_yticks(range(len(counts)), [str(row) for row in counts.index])
+        axes.set(xlim=(0, 1), ylim=(len(counts) - 0.5, -0.5), xlabel=label)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
         legend(axes, columns=2)
-    first = portions.columns[0]
-    texts = [f"{percent(share)} of {split}" for split, share in portions[first].items()]
-    return drawn.chart("Classes in each split", f"{first}: {join(texts)}.")
+    return drawn.chart(title, sentence)
 
 
-def box_heatmap(boxes: pd.DataFrame) -> Chart:
+def box_heatmap(boxes: pd.DataFrame, of: str = "") -> Chart:
     """Draw how often each place of the picture lies in a truth box.
 
     Args:
         boxes: One row per box: image_id, and x, y, width, height as shares (0 to 1) of the picture's sides.
+        of: Which images these are, such as `view AP`; several heat maps in one page need one each.
     """
     centres = (np.arange(_HEATMAP_CELLS) + 0.5) / _HEATMAP_CELLS
     covered = np.zeros((_HEATMAP_CELLS, _HEATMAP_CELLS))
@@ -136,7 +153,7 @@ def box_heatmap(boxes: pd.DataFrame) -> Chart:
         covered += (in_rows[:, :, None] & in_columns[:, None, :]).any(axis=0)
     images = boxes["image_id"].nunique()
     covered /= max(1, images)
-    with new_figure("heatmap", 3.6) as (figure, drawn):
+    with new_figure("-".join(["heatmap", *of.lower().split()]), 3.6) as (figure, drawn):
         axes = figure.subplots()
         image = axes.imshow(covered, cmap="cividis", extent=(0, 1, 1, 0), vmin=0, interpolation="nearest")
         axes.set(xlabel="across the picture", ylabel="down the picture")
@@ -149,7 +166,7 @@ def box_heatmap(boxes: pd.DataFrame) -> Chart:
     row, column = np.unravel_index(int(covered.argmax()), covered.shape)
     middle = boxes["x"] + boxes["width"] / 2
     return drawn.chart(
-        "Where the truth boxes are",
+        f"Where the truth boxes are{', ' if of else ''}{of}",
         f"The spot covered most often, {percent(centres[column])} across and {percent(centres[row])} down, lies in a "
         f"box in {percent(covered.max())} of {count(images)} images with boxes; {percent((middle < 0.5).mean())} of "
         "the boxes have their centre in the picture's left half (the patient's right side).",

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from evaluate.pictures import (
+from common.pictures import (
     MISS_COLOUR,
     PREDICTION_COLOUR,
     TRUTH_COLOUR,

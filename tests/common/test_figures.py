@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import pytest
 
-from evaluate.figures import BLUE, INK, legend, new_figure, svg_file
+from common.figures import BLUE, INK, legend, new_figure, svg_file
 
 
 def draw(name="one", text="a label", sentence="What it shows."):

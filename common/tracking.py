@@ -11,7 +11,7 @@ Where a run goes:
 - All files lie in `FOLDER/wandb`; the user's own W&B settings are neither read for a login nor written.
 
 **One run from training to score.** Given the folder of a training, its W&B run is continued: the one that the folder's
-`wandb_run.json` names, or else the one that Ultralytics logged the training to (`evaluate.wandb_runs`). Offline this
+`wandb_run.json` names, or else the one that Ultralytics logged the training to (`common.wandb_runs`). Offline this
 makes a second folder `offline-run-*` of the same run id; `wandb sync` with all of them uploads them into one run, in
 the order of their beginning. A training's steps are its epochs, also when it is resumed; those of a score begin at 0.
 """
@@ -30,7 +30,7 @@ from urllib.parse import urlsplit
 
 from common.cli import print_warning
 from common.paths import shown
-from evaluate.wandb_runs import RunReference, find_run
+from common.wandb_runs import RunReference, find_run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -234,6 +234,12 @@ def start(
     except Exception as error:
         _warn("it could not be started", error, leave_out)
         return Tracker()
+
+
+def is_configured() -> bool:
+    """Whether the user has W&B set up: a login, or `WANDB_MODE` set to anything but `disabled`."""
+    asked = os.environ.get("WANDB_MODE", "").strip().lower()
+    return asked != "disabled" and bool(asked or _is_logged_in())
 
 
 def _settings(mode: Any, stats: bool) -> Any:

@@ -1,4 +1,4 @@
-"""How a figure of the report is drawn: matplotlib into SVG that becomes part of the page.
+"""How a figure of a page is drawn: matplotlib into SVG that becomes part of the page.
 
 Figures are drawn with matplotlib's objects alone (no pyplot, no shared state that outlives a call). Colours are written
 as CSS variables of the page, so that a figure follows light and dark mode, and letters stay text in the page's font.
@@ -58,7 +58,7 @@ _STYLE: Any = {
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure of the report.
+    """A figure of a page.
 
     Attributes:
         name: Unique in the page; letters, digits and hyphens.

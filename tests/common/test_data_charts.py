@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from evaluate.data_charts import ages, box_heatmap, box_sizes, class_shares, draw_data, filled_column, split_rows
+from common.data_charts import ages, box_heatmap, box_sizes, class_shares, draw_data, filled_column, split_rows
 
 
 def texts(chart):

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import wandb
 
-from evaluate.tracking import Line, Picture, Tracker, start
-from evaluate.wandb_runs import RunReference, find_run, logged_at, write_run
+from common.tracking import Line, Picture, Tracker, start
+from common.wandb_runs import RunReference, find_run, logged_at, write_run
 
 pytestmark = pytest.mark.usefixtures("apart", "wandb_service")
 
