@@ -8,6 +8,7 @@ labels/<split>/<image_id>.txt    an empty file says that there is nothing to box
 truth.csv  rejected.csv  conversion.json
 manifest.csv                one row per image; written last, so that a data set without it is not finished
 
+`--report` adds data.html, the page about the data.
 Training a gate adds classes/: links to the pictures by class, which go when the data set is replaced.
 """
 
@@ -38,7 +39,7 @@ MANIFEST_COLUMNS = [
 ]  # fmt: skip
 _SETTINGS = "conversion.json"
 _MANIFEST = "manifest.csv"
-_OURS = ("images", "labels", "data.yaml", "truth.csv", "rejected.csv", _SETTINGS)
+_OURS = ("images", "labels", "data.yaml", "truth.csv", "rejected.csv", _SETTINGS, "data.html")
 
 
 def begin(output: Path, settings: dict[str, Any], overwrite: bool, resume: bool) -> bool:

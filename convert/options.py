@@ -72,7 +72,7 @@ def add_work_options(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="scale pictures down to this longest side (default: keep them, which is faster and loses nothing)",
     )
-    group.add_argument("--workers", type=_workers, default=available_cores(), metavar="N", help="processes")
+    group.add_argument("--workers", type=workers, default=available_cores(), metavar="N", help="processes")
     again = group.add_mutually_exclusive_group()
     again.add_argument(
         "--resume",
@@ -81,6 +81,7 @@ def add_work_options(parser: argparse.ArgumentParser) -> None:
         help="go on with an unfinished conversion of the same settings (the default)",
     )
     again.add_argument("--overwrite", action="store_true", help="replace the data set that is there")
+    group.add_argument("--report", action="store_true", help="also write data.html: what is in the data set")
 
 
 def check(args: argparse.Namespace) -> None:
@@ -106,7 +107,15 @@ def _size(text: str) -> int:
     return int(_number(text, 16, 100_000, "a number of pixels, at least 16"))
 
 
-def _workers(text: str) -> int:
+def pictures(text: str) -> int | None:
+    """How many pictures, as an argument: `all` (None), `none` (0) or a number."""
+    if text.casefold() in ("all", "none"):
+        return None if text.casefold() == "all" else 0
+    return int(_number(text, 0, 1e9, "all, none or a number of pictures"))
+
+
+def workers(text: str) -> int:
+    """A number of processes, as an argument."""
     return int(_number(text, 1, 1024, "a number of processes, at least 1"))
 
 

@@ -40,15 +40,14 @@ def parse(path: Path, nih_mapping: Path | None = None) -> Parsed:
         UserError: A table or the folder of training images is missing, or a table lacks a column.
     """
     source = open_source(path)
-    labels = source.table(LABELS, ["patientId", "x", "y", "width", "height", "Target"], _REMEDY)
-    classes = source.table(CLASSES, ["patientId", "class"], _REMEDY)
+    labels, classes = read_tables(source)
     files = source.below(TRAIN_IMAGES, ".dcm")
     if not files:
         raise UserError(f"{source.path}: no .dcm file in a folder {TRAIN_IMAGES}. {_REMEDY}")
     challenge = source.below(CHALLENGE_IMAGES, ".dcm")
     patients, mapping = _patients(source, nih_mapping)
 
-    cleaned = clean(_annotations(labels, classes), LABELS)
+    cleaned = clean_tables(labels, classes)
     unmatched = _unmatched(cleaned, labels, classes, files, challenge)
     boxes = cleaned.boxes[cleaned.boxes["image_id"].isin(files.keys())].reset_index(drop=True)
     return Parsed(
@@ -69,18 +68,48 @@ def parse(path: Path, nih_mapping: Path | None = None) -> Parsed:
     )
 
 
+def read_tables(source: Source) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The challenge's two tables as they are: labels and classes, all columns as text, and `row`.
+
+    Raises:
+        UserError: One is missing, or lacks a column.
+    """
+    labels = source.table(LABELS, ["patientId", "x", "y", "width", "height", "Target"], _REMEDY)
+    return labels, source.table(CLASSES, ["patientId", "class"], _REMEDY)
+
+
+def clean_tables(labels: pd.DataFrame, classes: pd.DataFrame) -> CleanedBoxes:
+    """The two tables as the boxes table, and what in them cannot be right."""
+    return clean(_annotations(labels, classes), LABELS)
+
+
+def find_patients(source: Source, given: Path | None) -> pd.Series | None:
+    """Patients by image id, from a mapping that was named or lies in the source; None where there is none.
+
+    Raises:
+        UserError: The mapping is none.
+    """
+    return _mapping(source, given)[0]
+
+
 def _patients(source: Source, given: Path | None) -> tuple[pd.Series | None, str | None]:
     """Patients by image id and the mapping's digest; None, with a warning, where nobody knows them."""
-    if given is not None:
-        data, where = read_file(given), str(given)
-    elif found := source.find(MAPPING_NAME):
-        data, where = source.read(found[0]), f"{source.path}/{found[0]}"
-    else:
+    patients, mapping = _mapping(source, given)
+    if patients is None:
         print_warning(
             "no image-to-patient mapping, so one patient's images can be in train and test, and scores too good (in "
             "the RSNA data a random split leaves 71 % of the validation images with a patient who was trained on). "
             f"Get RSNA's {MAPPING_NAME} (datasets/README.md says where) and use --nih-mapping."
         )
+    return patients, mapping
+
+
+def _mapping(source: Source, given: Path | None) -> tuple[pd.Series | None, str | None]:
+    if given is not None:
+        data, where = read_file(given), str(given)
+    elif found := source.find(MAPPING_NAME):
+        data, where = source.read(found[0]), f"{source.path}/{found[0]}"
+    else:
         return None, None
     return parse_mapping(data, where), digest(data)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,6 +74,12 @@ def convert_parsed(
     console().print(f"reading {shown(source)}")
     parsed = parse()
     run_plan(make_plan(parsed, args), output, args.workers, overwrite=args.overwrite, resume=args.resume)
+    if args.report:
+        from convert.collection import open_collection
+        from convert.exploring import PAGE, explore
+
+        command = shlex.join(["python", f"convert/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+        explore(open_collection(output), output / PAGE, command, workers=args.workers)
     names = parsed.class_names
     if len(names) > 1 and SCORED_CLASS not in names:
         console().print(

@@ -9,6 +9,7 @@ image come last and even out what is left.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -137,3 +138,49 @@ def leaking(patient_id: pd.Series, split: pd.Series) -> pd.Series:
         A boolean per image.
     """
     return split.groupby(patient_id).transform("nunique") > 1
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """Share of the validation images whose patient is trained on, if images are divided by chance.
+
+    Attributes:
+        expected: The mean over all divisions.
+        low: 95 of 100 divisions lie between this
+        high: and this.
+    """
+
+    expected: float
+    low: float
+    high: float
+
+
+def random_leakage(patient_id: pd.Series, val: float = 0.2, draws: int = 200, seed: int = 0) -> Leakage:
+    """What a split that does not know the patients would leak.
+
+    The expected value is exact: an image of a patient with n images escapes only if the n - 1 others are drawn for
+    validation as well, which C(m - 1, n - 1) / C(N - 1, n - 1) of the divisions of N images do that draw m. The range
+    is that of divisions that were drawn.
+
+    Args:
+        patient_id: One per image.
+        val: Share of the images that are drawn for validation.
+        draws: How many divisions the range is taken from.
+        seed: Decides which.
+    """
+    codes, patients = pd.factorize(patient_id)
+    images, drawn = len(codes), round(val * len(codes))
+    if drawn in (0, images):
+        return Leakage(0.0, 0.0, 0.0)
+    sizes = np.bincount(codes)[codes]
+    others = np.arange(sizes.max() - 1)
+    # The first k others are all drawn with the product of (m - 1 - i) / (N - 1 - i) for i < k.
+    steps = np.clip(drawn - 1 - others, 0, None) / (images - 1 - others)
+    escapes = np.concatenate([[1.0], np.cumprod(steps)])
+    rng = np.random.default_rng(seed)
+    shares = []
+    for _ in range(draws):
+        order = rng.permutation(codes)
+        shares.append(np.bincount(order[drawn:], minlength=len(patients))[order[:drawn]].astype(bool).mean())
+    low, high = np.quantile(shares, [0.025, 0.975])
+    return Leakage(float(1 - escapes[sizes - 1].mean()), float(low), float(high))

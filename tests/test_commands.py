@@ -17,6 +17,7 @@ COMMANDS = [
     "convert/siim_covid_to_yolo.py",
     "convert/nih_to_yolo.py",
     "convert/coco_to_yolo.py",
+    "convert/explore.py",
     "convert/csv_to_yolo.py",
     "train/gate.py",
     "train/sweep.py",

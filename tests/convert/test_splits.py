@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from common.errors import UserError
-from convert.splits import assign, assign_fixed, leaking, strata
+from convert.splits import Leakage, assign, assign_fixed, leaking, random_leakage, strata
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 
@@ -120,3 +122,20 @@ def test_lists_that_cannot_be(images, listed):
 def test_leaking_finds_the_patient_on_both_sides():
     patients = pd.Series(["p", "p", "q", "q"])
     assert leaking(patients, pd.Series(["train", "val", "val", "val"])).tolist() == [True, True, False, False]
+
+
+def test_random_leakage_is_the_mean_over_all_divisions():
+    patients = pd.Series(["a", "a", "b", "c", "c", "c", "d"])
+    shares = []
+    for drawn in itertools.combinations(range(7), 3):
+        trained = set(patients.drop(list(drawn)))
+        shares.append(sum(patients[image] in trained for image in drawn) / 3)
+    found = random_leakage(patients, 3 / 7)
+    assert found.expected == pytest.approx(sum(shares) / len(shares), abs=1e-12)
+    assert min(shares) <= found.low <= found.expected <= found.high <= max(shares)
+
+
+def test_random_leakage_of_patients_with_one_image_is_none():
+    assert random_leakage(pd.Series(list("abcdefgh")), 0.25) == Leakage(0.0, 0.0, 0.0)
+    assert random_leakage(pd.Series(["a"] * 8), 0.25).expected == 1.0
+    assert random_leakage(pd.Series(["a", "a"]), 0.0) == Leakage(0.0, 0.0, 0.0)

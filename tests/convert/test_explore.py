@@ -1,0 +1,205 @@
+"""The page about data: what it says, that it stands alone, how a browser shows it; the command and `--report`."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import pandas as pd
+import pytest
+
+from common.cli import execute
+from convert.collection import open_collection
+from convert.data_findings import duplicate_text, gaps, label_mixtures, leak, odd_facts
+from convert.explore import main
+from convert.rsna_to_yolo import main as convert
+from convert.sample import main as draw_sample
+
+pytestmark = pytest.mark.usefixtures("apart")
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("explore") / "raw"
+    draw_sample(["--output", str(folder), "--images", "60", "--test-images", "4", "--size", "128"])
+    # The same picture under another name, as a training image of another class.
+    labels = pd.read_csv(folder / "stage_2_train_labels.csv")
+    negative = labels.loc[labels["Target"] == 0, "patientId"].iloc[0]
+    positive = labels.loc[labels["Target"] == 1, "patientId"].iloc[0]
+    pictures = folder / "stage_2_train_images"
+    shutil.copyfile(pictures / f"{positive}.dcm", pictures / f"{negative}.dcm")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(raw, tmp_path_factory):
+    path = tmp_path_factory.mktemp("page") / "raw.html"
+    assert execute(main, [str(raw), "--output", str(path), "--no-wandb"]) == 0
+    return path
+
+
+def words(path):
+    text = re.sub(r"<(style|svg)\b.*?</\1>", "", path.read_text(), flags=re.S)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
+
+
+def test_the_page_says_what_the_tables_say(page, raw):
+    labels = pd.read_csv(raw / "stage_2_train_labels.csv")
+    said = words(page)
+    for number, what in (
+        (labels["patientId"].nunique() + 4, "images"),
+        (len(labels), "rows of labels"),
+        (labels["x"].count(), "boxes"),
+        (labels.loc[labels["Target"] == 1, "patientId"].nunique(), "images with boxes"),
+    ):
+        assert f"{number} {what}" in said
+    without = labels["x"].isna().sum()
+    assert f"x, y, width, height (rows) {len(labels) - without} {without} no gap" in said
+    assert "drawn by a program" in said
+    assert (
+        "1 pair of pictures (2 images of 64) is the same but for encoding or brightness. 1 of these pairs have" in said
+    )
+    assert "Pictures that are there twice" in said
+    for group in ("largest", "smallest", "oddest", "hardest"):
+        assert f"Lung Opacity: {group}" in said
+
+
+def test_the_page_needs_nothing_beside_itself(page):
+    text = page.read_text()
+    assert not re.search(r'(?:src|href)="(?!data:|#)', text)
+    assert "default-src 'none'" in text
+    assert "<script" not in text
+    assert "@import" not in text
+    assert "url(" not in text.replace("url(#", "")
+    assert len(text) < 2_000_000
+
+
+def test_tables_only(raw, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    assert execute(main, [str(raw), "--pictures", "none", "--output", str(page)]) == 0
+    assert "The tables only: none of 64 pictures was looked at." in words(page)
+    assert "<img" not in page.read_text()
+    assert "64 images" in capsys.readouterr().out
+
+
+def test_report_of_a_converter_is_kept_in_wandb(raw, tmp_path, capsys, monkeypatch, wandb_service):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    output = tmp_path / "set"
+    assert execute(convert, ["--source", str(raw), "--output", str(output), "--report"]) == 0
+    said = words(output / "data.html")
+    assert "In this data set no patient is in more than one of" in said
+    assert "Images by split" in said
+    out = capsys.readouterr().out
+    assert "data.html" in out
+    folder = re.search(r"wandb sync (\S+)", out)[1]
+    log = next(iter(__import__("pathlib").Path(folder).glob("*.wandb")))
+    assert b"data-report" in log.read_bytes()
+
+
+def test_without_a_login_nothing_is_logged(page):
+    from pathlib import Path
+
+    assert not list(Path().rglob("*.wandb"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["nowhere"], "no such folder or zip"), ([".", "--pictures", "some"], "not all, none or a number of pictures")],
+)
+def test_mistakes(arguments, said, capsys):
+    try:
+        status = execute(main, arguments)
+    except SystemExit as end:  # argparse's own
+        status = end.code
+    assert status == 2
+    assert said in capsys.readouterr().err
+
+
+# ---- findings
+
+
+def test_findings_of_a_table(release):
+    release.add("a", "Lung Opacity", (1, 2, 30, 40), patient="00000001")
+    release.add("b", "Normal", patient="00000001")
+    release.add("c", "Normal", patient="00000002")
+    release.labels.append("c,1,2,3,4,0")
+    release.classes.append("c,Normal")
+    release.write_tables()
+    found = open_collection(release.folder)
+    assert [(gap.known, gap.missing) for gap in gaps(found)][:3] == [(2, 2), (2, 0), (2, 0)]
+    assert any("cannot be used" in text for text in odd_facts(found))
+    assert label_mixtures(found.images) == (
+        "Of 1 patients with several images, 1 (100\xa0%) have images of different classes: no contradiction, since an "
+        "illness comes and goes."
+    )
+    ages = found.images.assign(age=[150.0, 30.0])
+    assert "1 impossible age: 150 years" in odd_facts(found.__class__(**{**vars(found), "images": ages}))[0]
+
+
+def test_a_leak_is_told(release):
+    for name in "abc":
+        release.add(name, "Normal", patient="00000001" if name != "c" else "00000002")
+    release.write_tables()
+    found = open_collection(release.folder)
+    images = found.images.assign(split=["train", "val", "val"])
+    split = found.__class__(**{**vars(found), "images": images})
+    told = leak(split)
+    assert told.warning
+    assert "2 images have a patient in more than one split" in told.text
+    assert not leak(found).warning
+    unknown = found.__class__(**{**vars(found), "images": found.images.assign(patient_id=None)})
+    assert "Whose image is whose is not known" in leak(unknown).text
+    pairs = pd.DataFrame({"first": ["a"], "second": ["c"], "bits": [0], "correlation": [1.0]})
+    assert duplicate_text(split, pairs, 3) == (
+        "1 pair of pictures (2 images of 3) is the same but for encoding or brightness. 1 of these pairs are in "
+        "different splits. 1 of these pairs count as different patients."
+    )
+
+
+# ---- in a browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+    )
+    if found is None and os.environ.get("CI") == "true":
+        pytest.fail("no Chromium on PATH: the continuous integration must look at the page")
+    if found is None:
+        pytest.skip("no Chromium on PATH: install it to look at the page in a browser")
+    return found
+
+
+@pytest.mark.browser
+def test_nothing_overflows_and_no_picture_is_broken(browser, page, tmp_path):
+    # `srcdoc` lets the outer page measure frames that are narrower than Chromium's own window can be.
+    frames = "".join(
+        f'<iframe width="{width}" height="900" srcdoc="{html.escape(page.read_text())}"></iframe>'
+        for width in (320, 390, 1280)
+    )
+    measure = """addEventListener("load", () => {
+        const found = [...document.querySelectorAll("iframe")].map(frame => {
+            const page = frame.contentDocument.documentElement;
+            const images = [...page.querySelectorAll("img")];
+            return [frame.contentWindow.innerWidth, page.scrollWidth, images.length,
+                    images.filter(image => !image.naturalWidth).length];
+        });
+        document.body.replaceChildren("MEASURED" + JSON.stringify(found) + "END");
+    });"""
+    outer = tmp_path / "outer.html"
+    outer.write_text(f'<!DOCTYPE html><meta charset="utf-8"><body>{frames}<script>{measure}</script></body>')
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars", "--disable-sync",
+             "--disable-background-networking", "--disable-dev-shm-usage", f"--user-data-dir={tmp_path / 'profile'}",
+             "--dump-dom", "--virtual-time-budget=10000"]  # fmt: skip
+    done = subprocess.run([browser, *flags, outer.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    found = json.loads(re.search("MEASURED(.*)END", done.stdout)[1])
+    assert [width for width, *_ in found] == [320, 390, 1280]
+    for width, scroll, images, broken in found:
+        assert scroll <= width
+        assert images > 10
+        assert broken == 0
