@@ -94,6 +94,32 @@ def print_warning(message: str) -> None:
     print(f"warning: {message}", file=sys.stderr)
 
 
+def is_interactive() -> bool:
+    """Whether somebody sits at a terminal and can answer a question.
+
+    Nobody does in a pipe, a notebook, a continuous integration, a process among several, or a job in the background,
+    which would stand still for ever.
+    """
+    if any(os.environ.get(name) for name in ("CI", "RANK", "LOCAL_RANK")):
+        return False
+    try:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            return False
+        return not hasattr(os, "tcgetpgrp") or os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except (AttributeError, OSError, ValueError):  # no standard input at all, or a closed one
+        return False
+
+
+def confirm(question: str) -> bool:
+    """Ask a question at the terminal, once; all but a clear yes is a no. Call it only where `is_interactive`."""
+    try:
+        answer = input(f"{question} [y/N] ")
+    except EOFError:
+        print()
+        return False
+    return answer.strip().lower() in ("y", "yes")
+
+
 def console() -> Console:
     """Rich's console on stdout, without guessing at markup or highlighting in file names."""
     from rich.console import Console

@@ -24,7 +24,7 @@ CLASS_NAMES = (OPACITY, "No Lung Opacity / Not Normal", "Normal")
 
 _REMEDY = (
     "Expected the Kaggle release of the challenge: the folder or zip with stage_2_train_labels.csv, "
-    "stage_2_detailed_class_info.csv and stage_2_train_images. datasets/README.md says where to get it; "
+    "stage_2_detailed_class_info.csv and stage_2_train_images. `python convert/download.py rsna` gets it; "
     "`python convert/sample.py` makes a synthetic one."
 )
 
@@ -34,7 +34,7 @@ def parse(path: Path, nih_mapping: Path | None = None) -> Parsed:
 
     Args:
         path: The release's folder or zip.
-        nih_mapping: The image-to-patient mapping; None takes RSNA's JSON from the release, where it is.
+        nih_mapping: The image-to-patient mapping; None takes RSNA's JSON from the release, or from beside it.
 
     Raises:
         UserError: A table or the folder of training images is missing, or a table lacks a column.
@@ -84,7 +84,7 @@ def clean_tables(labels: pd.DataFrame, classes: pd.DataFrame) -> CleanedBoxes:
 
 
 def find_patients(source: Source, given: Path | None) -> pd.Series | None:
-    """Patients by image id, from a mapping that was named or lies in the source; None where there is none.
+    """Patients by image id, from a mapping that was named or lies in the source or beside it; None where there is none.
 
     Raises:
         UserError: The mapping is none.
@@ -98,8 +98,9 @@ def _patients(source: Source, given: Path | None) -> tuple[pd.Series | None, str
     if patients is None:
         print_warning(
             "no image-to-patient mapping, so one patient's images can be in train and test, and scores too good (in "
-            "the RSNA data a random split leaves 71 % of the validation images with a patient who was trained on). "
-            f"Get RSNA's {MAPPING_NAME} (datasets/README.md says where) and use --nih-mapping."
+            "the RSNA data a random split leaves 70 % of the validation images with a patient who was trained on). "
+            f"Get RSNA's {MAPPING_NAME}: python convert/download.py rsna-mapping. Elsewhere than beside the source, "
+            "name it with --nih-mapping."
         )
     return patients, mapping
 
@@ -109,6 +110,8 @@ def _mapping(source: Source, given: Path | None) -> tuple[pd.Series | None, str 
         data, where = read_file(given), str(given)
     elif found := source.find(MAPPING_NAME):
         data, where = source.read(found[0]), f"{source.path}/{found[0]}"
+    elif (beside := source.path.absolute().parent / MAPPING_NAME).is_file():
+        data, where = read_file(beside), str(beside)  # as a zip has to stay what it is
     else:
         return None, None
     return parse_mapping(data, where), digest(data)

@@ -29,8 +29,9 @@ TRUTH_GROUP = "Calculated"
 SUBMISSION = "stage_2_sample_submission.csv"
 
 _REMEDY = (
-    f"Expected RSNA's release: {PICTURES} (or its content), {ANNOTATIONS} and {MAPPING_NAME}. datasets/README.md says "
-    "where to get them; `python convert/sample.py --layout release` makes a synthetic one."
+    f"Expected RSNA's release: {PICTURES} (or its content), {ANNOTATIONS} and {MAPPING_NAME}. "
+    "`python convert/download.py rsna-release` gets them; `python convert/sample.py --layout release` makes a "
+    "synthetic one."
 )
 
 

@@ -16,8 +16,8 @@ from common.cli import parser, run
 from common.errors import UserError
 from common.paths import PROJECT, shown
 from convert import options, running
+from convert.raw_data import RELEASE_FOLDER as DEFAULT_SOURCE
 
-DEFAULT_SOURCE = PROJECT / "datasets" / "raw" / "rsna-release"
 DEFAULT_OUTPUT = PROJECT / "datasets" / "rsna-release"
 
 
@@ -60,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.test_ids is not None and args.train_ids is not None:
         raise UserError("--test-ids and --train-ids both say which images are the test set: give one of them.")
     remedy = (
-        "Download RSNA's release (datasets/README.md says how), name it with --source, or make a synthetic one: "
+        "Download it: python convert/download.py rsna-release (datasets/README.md says more). Or name it with "
+        "--source, or make a synthetic one: "
         f"python convert/sample.py --layout release --output {shown(DEFAULT_SOURCE)}"
     )
     source = running.find_source(args.source, [DEFAULT_SOURCE], remedy)

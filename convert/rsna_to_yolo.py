@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from common.cli import parser, run
 from common.paths import PROJECT, shown
 from convert import options, running
+from convert.raw_data import RSNA_FOLDER as DEFAULT_SOURCE
+from convert.raw_data import RSNA_ZIP as DEFAULT_ZIP
 
-DEFAULT_SOURCE = PROJECT / "datasets" / "raw" / "rsna"
-DEFAULT_ZIP = PROJECT / "datasets" / "raw" / "rsna-pneumonia-detection-challenge.zip"
 DEFAULT_OUTPUT = PROJECT / "datasets" / "rsna"
 
 
@@ -39,8 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--nih-mapping",
         type=Path,
         metavar="FILE",
-        help="RSNA's image-to-patient JSON, or a CSV of image id and NIH file (default: the JSON in the source, if "
-        "it is there)",
+        help="RSNA's image-to-patient JSON, or a CSV of image id and NIH file (default: the JSON in the source or "
+        "beside it, if it is there)",
     )
     options.add_split_options(result)
     options.add_work_options(result)
@@ -56,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     options.check(args)
     remedy = (
-        "Download them (datasets/README.md says how), name them with --source, or make synthetic ones: "
+        "Download them: python convert/download.py rsna (datasets/README.md says more). Or name them with --source, or "
+        "make synthetic ones: "
         f"python convert/sample.py --output {shown(DEFAULT_SOURCE)}"
     )
     source = running.find_source(args.source, [DEFAULT_SOURCE, DEFAULT_ZIP], remedy)

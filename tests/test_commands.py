@@ -22,6 +22,7 @@ COMMANDS = [
     "train/gate.py",
     "train/sweep.py",
     "convert/yolo_to_coco.py",
+    "convert/download.py",
     "train/train.py",
     "evaluate/ensemble.py",
     "evaluate/predict.py",

@@ -49,7 +49,7 @@ def check(data: str | Path, project: Path, cwd: Path) -> subprocess.CompletedPro
 def test_without_data_it_says_where_to_get_them_and_then_converts(project, tmp_path):
     done = check("rsna.yaml", project, cwd=project)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "no raw data there. Download them (datasets/README.md says how)" in done.stderr
+    assert "no raw data there. Download them: python convert/download.py rsna" in done.stderr
     assert "Traceback" not in done.stderr
 
     raw = project / "datasets" / "raw" / "rsna"
