@@ -332,7 +332,8 @@ def _reason(error: BaseException) -> str:
         if not isinstance(inner, BaseException):
             break
         error = inner
-    text = str(error) or type(error).__name__
+    said = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+    text = str(error) if isinstance(error, OSError) else said or type(error).__name__
     return re.sub(r"^.*object at 0x[0-9a-f]+>: |^[A-Za-z]+\(host=.*?\): ", "", text)
 
 

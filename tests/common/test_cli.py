@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 
 import pytest
 
-from common.cli import execute, parser, progress, run
+from common.cli import confirm, execute, is_interactive, parser, progress, run
 from common.errors import UserError, WorkError
 
 
@@ -77,3 +78,21 @@ def test_abbreviated_options_are_refused(capsys):
     with pytest.raises(SystemExit, match="2"):
         arguments.parse_args(["--over"])
     assert "unrecognized arguments: --over" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"), [("y\n", True), ("YES \n", True), ("\n", False), ("n\n", False), ("yo\n", False), ("", False)]
+)
+def test_only_a_clear_yes_is_one(monkeypatch, capsys, typed, answer):
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    assert confirm("Download?") is answer
+    assert capsys.readouterr().out.startswith("Download? [y/N] ")
+
+
+@pytest.mark.parametrize("stdin", [None, io.StringIO(), "closed"])
+def test_nobody_answers_without_a_terminal(monkeypatch, stdin):
+    if stdin == "closed":
+        stdin = io.StringIO()
+        stdin.close()
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert not is_interactive()
