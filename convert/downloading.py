@@ -6,19 +6,16 @@ The bytes gather in a part file beside the goal. Beside the part lies what the s
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
 import errno
 import json
 import math
-import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO
 
 import requests
 from requests import exceptions
@@ -31,6 +28,7 @@ from common.errors import UserError, WorkError
 from common.files import PART, write_json
 from common.paths import shown
 from convert.download_record import CHUNK
+from convert.web_answers import BUSY, Remote, StaleError, check_file, check_range, describe, reason, refuse
 
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 """Seconds before each new attempt after a broken connection, as long as nothing comes."""
@@ -39,32 +37,10 @@ BACKOFF = 0.5
 """Seconds of the first wait for a server that is busy or cannot be reached; it doubles, four times."""
 
 CONNECT_SECONDS, SILENT_SECONDS = 15, 60
-_BUSY = (429, 500, 502, 503, 504)
-
-
-@dataclass(frozen=True)
-class Remote:
-    """What a server says of a file.
-
-    Attributes:
-        url: Its address.
-        bytes: Its size; None where the server does not say.
-        validator: What stands for its version in `If-Range`; None where there is nothing safe.
-        md5: Its MD5 in hexadecimal digits, where the server gives one.
-    """
-
-    url: str
-    bytes: int | None
-    validator: str | None
-    md5: str | None
 
 
 class _DroppedError(Exception):
     """The connection was lost, and may come back."""
-
-
-class _StaleError(Exception):
-    """The part does not belong to the file that the server has now."""
 
 
 def part_path(target: Path) -> Path:
@@ -117,7 +93,7 @@ def fetch(url: str, part: Path, waits: Sequence[float] | None = None) -> Remote:
             before = _size(part)
             try:
                 return _fetch_rest(session, url, part, begun)
-            except _StaleError as error:
+            except StaleError as error:
                 print_warning(f"{shown(part)}: {error}; beginning anew")
                 discard(part)
             except _DroppedError as error:
@@ -135,7 +111,7 @@ def fetch(url: str, part: Path, waits: Sequence[float] | None = None) -> Remote:
 
 
 def _fetch_rest(session: requests.Session, url: str, part: Path, begun: bool) -> Remote:
-    """One attempt. Raises, besides what `fetch` does, `_DroppedError` and `_StaleError`."""
+    """One attempt. Raises, besides what `fetch` does, `_DroppedError` and `StaleError`."""
     state = _read_state(part, url)
     have = _size(part) if state else 0
     if state and state.bytes == have:
@@ -145,19 +121,19 @@ def _fetch_rest(session: requests.Session, url: str, part: Path, begun: bool) ->
         headers |= {"Range": f"bytes={have}-", "If-Range": state.validator}
     with contextlib.closing(_get(session, url, headers, begun)) as response:
         if response.status_code in (206, 416) and "Range" not in headers:
-            _refuse(url, response)  # an answer to what was not asked
+            refuse(url, response)  # an answer to what was not asked
         if response.status_code == 416:
-            raise _StaleError("longer than the file that the server has now")
+            raise StaleError("longer than the file that the server has now")
         if state and response.status_code == 206:
-            _check_range(response, state, have)
+            check_range(response, state, have)
         else:
-            _check_whole(response, url)
+            check_file(response, url)
             if have:
                 print_warning(
                     f"{shown(part)}: the server begins at the first byte again; its file is another one by now, or it "
                     "cannot go on in the middle"
                 )
-            have, state = 0, _describe(response, url)
+            have, state = 0, describe(response, url)
         with _writing(part):
             need_space(part.parent, (state.bytes or 0) - have)
             write_json(_state_path(part), dataclasses.asdict(state))
@@ -184,7 +160,7 @@ def _write(response: requests.Response, file: IO[bytes]) -> Iterator[None]:
         try:
             data = response.raw.read1(CHUNK)  # `iter_content` would drop what it has of a piece that breaks off
         except HTTPError as error:
-            raise _DroppedError(_reason(error)) from error
+            raise _DroppedError(reason(error)) from error
         if not data:
             break
         view = memoryview(data)
@@ -203,7 +179,7 @@ def _session() -> requests.Session:
     retry = Retry(
         total=4,
         backoff_factor=BACKOFF,
-        status_forcelist=_BUSY,
+        status_forcelist=BUSY,
         allowed_methods={"GET"},
         raise_on_status=False,
     )
@@ -221,90 +197,25 @@ def _get(session: requests.Session, url: str, headers: dict[str, str], begun: bo
         raise UserError(f"{url}: not an address of a file ({error}). Expected https://...; see --url.") from error
     except exceptions.ProxyError as error:
         raise WorkError(
-            f"{url}: the proxy does not let it through ({_reason(error)}). It is taken from HTTPS_PROXY or HTTP_PROXY: "
+            f"{url}: the proxy does not let it through ({reason(error)}). It is taken from HTTPS_PROXY or HTTP_PROXY: "
             "correct it, or unset it where none is needed."
         ) from error
     except exceptions.SSLError as error:
         raise WorkError(
-            f"{url}: the server's certificate cannot be verified ({_reason(error)}). Check the computer's clock; "
+            f"{url}: the server's certificate cannot be verified ({reason(error)}). Check the computer's clock; "
             "behind a proxy that opens encrypted connections, name its certificates in REQUESTS_CA_BUNDLE."
         ) from error
     except exceptions.RequestException as error:
         if begun:
-            raise _DroppedError(_reason(error)) from error
+            raise _DroppedError(reason(error)) from error
         raise WorkError(
-            f"{url}: no connection ({_reason(error)}). Check the network; behind a proxy, set HTTPS_PROXY. Run the "
+            f"{url}: no connection ({reason(error)}). Check the network; behind a proxy, set HTTPS_PROXY. Run the "
             "same command again to go on."
         ) from error
     if response.status_code not in (200, 206, 416):
         with contextlib.closing(response):
-            _refuse(url, response)
+            refuse(url, response)
     return response
-
-
-def _refuse(url: str, response: requests.Response) -> NoReturn:
-    """Say what an error's status means."""
-    status = response.status_code
-    said = f"{url}: the server answers {status} {response.reason}".rstrip()
-    if status == 407:
-        raise WorkError(f"{said}. The proxy wants a name and a password: HTTPS_PROXY=http://name:password@host:port.")
-    if status in (401, 403):
-        raise WorkError(
-            f"{said}: access refused. Its publisher may have closed or moved it; --url names another place."
-        )
-    if status in (404, 410):
-        raise WorkError(f"{said}: no such file. Its publisher may have moved it; --url names another place.")
-    if status in _BUSY:
-        raise WorkError(f"{said}: busy or out of order. Run the same command again later; what has come is kept.")
-    raise WorkError(f"{said}, expected the file. Open the address in a browser to see what it wants.")
-
-
-def _check_whole(response: requests.Response, url: str) -> None:
-    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if kind in ("text/html", "application/xhtml+xml"):
-        raise WorkError(
-            f"{url}: a web page came instead of the file. A network that wants a login, or a proxy that blocks, "
-            "answers like that: open the address in a browser."
-        )
-
-
-def _check_range(response: requests.Response, state: Remote, have: int) -> None:
-    """Whether an answered range continues the part.
-
-    Raises:
-        _StaleError: It is of another version, or begins elsewhere.
-    """
-    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
-    if not found or int(found[1]) != have or found[2] not in ("*", str(state.bytes)):
-        raise _StaleError(f"the server sent another range ({response.headers.get('Content-Range')}) than asked for")
-    now = _describe(response, state.url).validator
-    if now is not None and now != state.validator:
-        raise _StaleError("the server's file is another one by now")
-
-
-def _describe(response: requests.Response, url: str) -> Remote:
-    """What an answer's headers say of the whole file."""
-    headers = response.headers
-    length, etag = headers.get("Content-Length", ""), headers.get("ETag", "")
-    strong = etag if etag.startswith('"') else None  # a weak one stands for files that may differ in bytes
-    return Remote(
-        url=url,
-        bytes=int(length) if length.isdigit() and "Content-Encoding" not in headers else None,
-        validator=strong or headers.get("Last-Modified"),
-        md5=_md5(headers.get("x-goog-hash", ""), etag, is_s3="x-amz-request-id" in headers),
-    )
-
-
-def _md5(google: str, etag: str, is_s3: bool) -> str | None:
-    """The file's MD5, from Google's header or the ETag of Amazon's S3.
-
-    An S3 ETag is the MD5 of a file that was uploaded in one piece; of one in several it has a dash and says nothing.
-    """
-    if found := re.search(r"\bmd5=([A-Za-z0-9+/]{22}==)", google):
-        return base64.b64decode(found[1]).hex()
-    if is_s3 and (found := re.fullmatch(r'"([0-9a-f]{32})"', etag)):
-        return found[1]
-    return None
 
 
 @contextlib.contextmanager
@@ -323,18 +234,6 @@ def _writing(part: Path) -> Iterator[None]:
         raise WorkError(
             f"{shown(part)}: cannot be written ({error.strerror}). Check the folder and its permissions."
         ) from error
-
-
-def _reason(error: BaseException) -> str:
-    """What lies at the bottom of a connection's error, without addresses of objects."""
-    while True:
-        inner = getattr(error, "reason", None) or (error.args[0] if error.args else None)
-        if not isinstance(inner, BaseException):
-            break
-        error = inner
-    said = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
-    text = str(error) if isinstance(error, OSError) else said or type(error).__name__
-    return re.sub(r"^.*object at 0x[0-9a-f]+>: |^[A-Za-z]+\(host=.*?\): ", "", text)
 
 
 def _size(path: Path) -> int:

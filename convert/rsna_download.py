@@ -20,7 +20,7 @@ ZIP_BYTES = 4_000_000_000
 """About what Kaggle's zip has, for the check of the free space."""
 
 BUCKET = "https://s3.amazonaws.com/east1.public.rsna.org/AI/2018"
-"""RSNA's public bucket, as RSNA's page of the challenge links it."""
+"""RSNA's public bucket, as several projects give it after RSNA's page of the challenge; not tried here."""
 
 PICTURES_SHA256 = "96b97d81eb042c6513196e01079a060a980d5e62502c3266527dd9c0b2a63b50"
 """Of RSNA's zip of pictures (3,978,753,654 bytes), as one who downloaded it in 2026 published it: a hint, no law."""

@@ -137,6 +137,14 @@ def test_a_server_without_ranges(web, part):
         ({"ETag": '"900150983cd24fb0d6963f7d28e17f72"', "x-amz-request-id": "1"}, "900150983cd24fb0d6963f7d28e17f72"),
         ({"ETag": '"900150983cd24fb0d6963f7d28e17f72-475"', "x-amz-request-id": "1"}, None),  # uploaded in parts
         ({"ETag": '"900150983cd24fb0d6963f7d28e17f72"'}, None),  # some other server's own number
+        (
+            {
+                "ETag": '"900150983cd24fb0d6963f7d28e17f72"',
+                "x-amz-request-id": "1",
+                "x-amz-server-side-encryption": "aws:kms",
+            },
+            None,
+        ),
         ({"x-goog-hash": "crc32c=n03x6A==,md5=kAFQmDzST7DWlj99KOF/cg=="}, "900150983cd24fb0d6963f7d28e17f72"),
         ({"x-goog-hash": "crc32c=n03x6A=="}, None),
     ],
