@@ -122,7 +122,7 @@ def leak(collection: Collection, val: float = 0.2) -> Leak:
     patients = images["patient_id"].dropna()
     texts, warning, chance = [], False, None
     if patients.empty:
-        what = "Get RSNA's mapping (datasets/README.md) and name it with --nih-mapping." if _is_rsna(collection) else ""
+        what = "RSNA's mapping tells: python convert/download.py rsna-mapping." if collection.kind == RSNA else ""
         texts.append(f"Whose image is whose is not known, so a split may put one patient on both sides. {what}".strip())
         warning = True
     else:
@@ -144,10 +144,6 @@ def leak(collection: Collection, val: float = 0.2) -> Leak:
             else f"In this data set no patient is in more than one of {join(sorted(map(str, split[known].unique())))}."
         )
     return Leak(warning, " ".join(texts), chance)
-
-
-def _is_rsna(collection: Collection) -> bool:
-    return collection.kind == RSNA
 
 
 def duplicate_text(collection: Collection, pairs: pd.DataFrame, looked_at: int) -> str:
