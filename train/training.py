@@ -63,7 +63,7 @@ def run(
     resume = wanted.pop("resume", False)
     if resume:
         last = _find_last(resume, wanted.get("model"), project, given.get("name"))
-        return _resume(last, given, project, update_best, after_epoch)
+        return _resume(last, given, project if given.get("project") else None, update_best, after_epoch)
     model, data = _prepare(wanted)
     trainer = _trainer_class(model)(overrides=wanted)
     _train(trainer, after_epoch)
@@ -108,10 +108,11 @@ def _train(trainer: Any, after_epoch: Callable[[Any], None] | None) -> None:
 def _resume(
     last: Path,
     given: Mapping[str, Any],
-    project: Path,
+    project: Path | None,
     update_best: bool,
     after_epoch: Callable[[Any], None] | None,
 ) -> Trained:
+    """Go on with a training; its best.pt is that of `project`, or else of the folder it was started in."""
     import_ultralytics(verbose=True)
     from ultralytics.nn.tasks import load_checkpoint
     from ultralytics.utils.torch_utils import strip_optimizer
@@ -119,6 +120,7 @@ def _resume(
     model, checkpoint = load_checkpoint(last)
     arguments = checkpoint["train_args"]
     run_dir = last.resolve().parent.parent
+    project = project or _project_of(run_dir, arguments)
     if checkpoint.get("optimizer") is None or checkpoint.get("epoch", -1) < 0:
         raise UserError(
             f"resume: {shown(last)} is finished, and what training on would need was not kept. To train on from "
@@ -160,6 +162,12 @@ def _resume(
     again |= {"resume": os.fspath(last), "data": os.fspath(data_yaml), "save_dir": os.fspath(run_dir)}
     _train(_class_for_head(model)(overrides=again), after_epoch)
     return _finish(run_dir, os.fspath(data_yaml), data, project if update_best else None)
+
+
+def _project_of(run_dir: Path, arguments: Mapping[str, Any]) -> Path:
+    """The folder of the runs that a run is one of; its parent, where the run was moved since."""
+    project = Path(str(arguments.get("project") or run_dir.parent)).absolute()
+    return project if project.resolve() in run_dir.parents else run_dir.parent
 
 
 def _warn_finished(last: Path, done: int, waited: int | None) -> None:

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -86,7 +87,7 @@ def test_tables_only(raw, tmp_path, capsys):
     assert "64 images" in capsys.readouterr().out
 
 
-def test_report_of_a_converter_is_kept_in_wandb(raw, tmp_path, capsys, monkeypatch, wandb_service):
+def test_report_of_a_converter_is_kept_in_wandb(raw, tmp_path, capsys, monkeypatch, wandb_service, wandb_files):
     monkeypatch.setenv("WANDB_MODE", "offline")
     output = tmp_path / "set"
     assert execute(convert, ["--source", str(raw), "--output", str(output), "--report"]) == 0
@@ -96,13 +97,10 @@ def test_report_of_a_converter_is_kept_in_wandb(raw, tmp_path, capsys, monkeypat
     out = capsys.readouterr().out
     assert "data.html" in out
     folder = re.search(r"wandb sync (\S+)", out)[1]
-    log = next(iter(__import__("pathlib").Path(folder).glob("*.wandb")))
-    assert b"data-report" in log.read_bytes()
+    assert ("data-report", "data-set") in wandb_files.read(Path(folder))["artifacts"]
 
 
 def test_without_a_login_nothing_is_logged(page):
-    from pathlib import Path
-
     assert not list(Path().rglob("*.wandb"))
 
 

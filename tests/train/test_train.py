@@ -164,6 +164,7 @@ def test_train_twice_then_nothing_to_resume(data_set, cnn, tmp_path, capsys):
     assert len((runs / "train" / "results.csv").read_text().splitlines()) == 4
     last = second / "weights" / "last.pt"
     assert execute(main, [f"resume={last}", "keep_state=False"]) == 0
+    assert f"{runs / 'best.pt'}  " in capsys.readouterr().out  # not the project's
     assert sorted(file.name for file in last.parent.iterdir()) == ["best.pt", "last.pt"]
     assert "was not kept" in failure([f"resume={last}", "epochs=9"], capsys)
     assert "expected a training's weights/last.pt" in failure([f"resume={runs}/no/weights/last.pt"], capsys)

@@ -185,11 +185,9 @@ def test_a_trainings_score_is_that_of_the_predictions_on_its_val_images(trained,
     found = []
     files = [data_set / line for line in (data_set / "val.txt").read_text().split()]
     for file in files:
-        # Validation sets the picture into a frame of half a stride on each side, of Ultralytics' grey.
-        framed = cv2.copyMakeBorder(cv2.imread(str(file), 0), 16, 16, 16, 16, cv2.BORDER_CONSTANT, value=114)
-        boxes = model.predict(framed[..., None], imgsz=96, conf=0.001, iou=0.7, device="cpu", verbose=False)[0].boxes
-        corners = (boxes.xyxy.numpy() - 16).clip(0, 64)
-        for confidence, (x1, y1, x2, y2) in zip(boxes.conf.tolist(), corners.tolist(), strict=True):
+        picture = cv2.imread(str(file), 0)[..., None]
+        boxes = model.predict(picture, imgsz=64, conf=0.001, iou=0.7, rect=False, device="cpu", verbose=False)[0].boxes
+        for confidence, (x1, y1, x2, y2) in zip(boxes.conf.tolist(), boxes.xyxy.tolist(), strict=True):
             if x2 > x1 and y2 > y1:
                 found.append((file.stem, confidence, x1, y1, x2 - x1, y2 - y1))
     predictions = pd.DataFrame(found, columns=["image_id", "confidence", "x", "y", "width", "height"])
