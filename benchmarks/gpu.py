@@ -242,6 +242,7 @@ class Bench:
             "epochs": 2,
             "optimizer": "SGD",  # named, so that it is the same whatever `auto` would take
             "lr0": 0.01,
+            "close_mosaic": 0,  # Ultralytics leaves mosaic out of the last ten epochs, and so of all of a short run
             "iou": 0.4,
             "plots": False,
             "device": self.args.device,

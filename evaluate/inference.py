@@ -1,12 +1,12 @@
 """A detector over many pictures: files, or DICOM rendered as for training; predictions in original pixels.
 
 Every picture is padded to the same square (Ultralytics' letterbox with `rect=False`), so what is predicted on it does
-not depend on its neighbours in the batch. Pictures are read and decoded by threads ahead of the model.
+not depend on its neighbours in the batch. Pictures are read, decoded and padded by threads ahead of the model, which
+would else wait for it on a GPU.
 """
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from common.cli import print_warning, progress
+from common.cores import available_cores
 from common.errors import UserError
 from evaluate.tables import make_predictions
 from evaluate.weights import Weights
@@ -128,14 +129,16 @@ def predict(
     counts: list[int] = []
     values: list[np.ndarray] = []
     rejected: list[tuple[str, str, str]] = []
-    loaded = _ahead(lambda picture: (picture, _load(picture, weights.channels)), pictures, depth=2 * batch)
-    for group in _batches(progress(loaded, description, total=len(pictures)), batch):
-        rejected += [(p.image_id, p.name, str(error)) for p, error in group if isinstance(error, ValueError)]
-        usable = [(picture, pixels) for picture, pixels in group if not isinstance(pixels, ValueError)]
+    loader = _Loader(weights)
+    for group in _batches(progress(_ahead(loader.load, pictures, 2 * batch), description, total=len(pictures)), batch):
+        rejected += [(one.picture.image_id, one.picture.name, str(one.error)) for one in group if one.error]
+        usable = [one for one in group if not one.error]
         if not usable:
             continue
-        found = _infer(weights, [pixels for _, pixels in usable], settings, chosen, threads)
-        for (picture, pixels), boxes in zip(usable, found, strict=True):
+        found = _infer(weights, usable, settings, chosen, threads)
+        loader.predictor = weights.model.predictor
+        for one, boxes in zip(usable, found, strict=True):
+            picture, pixels = one.picture, one.pixels
             ids.append(picture.image_id)
             counts.append(len(boxes))
             values.append(_to_xywh(boxes, pixels.shape[1], pixels.shape[0]) * _to_original(picture, pixels))
@@ -197,41 +200,74 @@ def warn_if_augment_is_idle(weights: Weights, settings: Settings) -> None:
         print_warning(f"--augment does nothing for this model: Ultralytics has none for its {type(head).__name__} head")
 
 
-def _load(picture: Picture, channels: int) -> np.ndarray | ValueError:
-    try:
-        return load_picture(picture, channels)
-    except ValueError as error:  # UnusableDicom is one
-        return error
+@dataclass(frozen=True)
+class _Loaded:
+    """A picture as the model takes it: its pixels, and the same laid in the model's square where that is known."""
+
+    picture: Picture
+    pixels: np.ndarray
+    square: np.ndarray | None = None
+    error: ValueError | None = None
 
 
-def _infer(
-    weights: Weights, pixels: list[np.ndarray], settings: Settings, device: Any, threads: int
-) -> list[np.ndarray]:
+class _Loader:
+    """Loads pictures; into the model's square, too, once there is a predictor that has seen the settings.
+
+    Attributes:
+        predictor: Ultralytics' predictor, from the first batch on.
+    """
+
+    predictor: Any = None
+
+    def __init__(self, weights: Weights) -> None:
+        self._channels = weights.channels
+
+    def load(self, picture: Picture) -> _Loaded:
+        """A picture, or why it cannot be used."""
+        try:
+            pixels = load_picture(picture, self._channels)
+        except ValueError as error:  # UnusableDicom is one
+            return _Loaded(picture, np.empty((0, 0), np.uint8), error=error)
+        if self.predictor is None:
+            return _Loaded(picture, pixels)
+        # The class's own way to do it: the object's is replaced in `_infer`.
+        stacked = pixels if pixels.ndim == 3 else pixels[..., None]
+        (square,) = type(self.predictor).pre_transform(self.predictor, [stacked])
+        return _Loaded(picture, pixels, square)
+
+
+def _infer(weights: Weights, loaded: list[_Loaded], settings: Settings, device: Any, threads: int) -> list[np.ndarray]:
     """Boxes of one batch: for each picture confidence, x1, y1, x2, y2 in its own pixels, (N, 5) float64."""
     import torch
 
-    if weights.model.predictor is not None:
+    predictor = weights.model.predictor
+    squares = [one.square for one in loaded]
+    if predictor is not None:
         # On a CPU, Ultralytics' set-up leaves one core idle, which is half of a small machine.
         torch.set_num_threads(threads)
-    results = weights.model.predict(
-        pixels,
-        imgsz=settings.imgsz,
-        batch=len(pixels),
-        conf=settings.confidence,
-        iou=settings.nms_iou,
-        max_det=settings.max_predictions,
-        classes=[weights.positive_class],
-        augment=settings.augment,
-        quantize=16 if settings.half else None,
-        device=device,
-        rect=False,
-        save=False,
-        verbose=False,
-    )
-    return [
-        np.column_stack([boxes.conf.cpu().numpy(), boxes.xyxy.cpu().numpy()]).astype(float)
-        for boxes in (result.boxes for result in results)
-    ]
+        if all(square is not None for square in squares):
+            predictor.pre_transform = lambda _: squares
+    try:
+        results = weights.model.predict(
+            [one.pixels for one in loaded],
+            imgsz=settings.imgsz,
+            batch=len(loaded),
+            conf=settings.confidence,
+            iou=settings.nms_iou,
+            max_det=settings.max_predictions,
+            classes=[weights.positive_class],
+            augment=settings.augment,
+            quantize=16 if settings.half else None,
+            device=device,
+            rect=False,
+            save=False,
+            verbose=False,
+        )
+    finally:
+        if predictor is not None:
+            vars(predictor).pop("pre_transform", None)
+    values = [result.boxes.data.cpu().numpy().astype(float) for result in results]  # x1, y1, x2, y2, confidence, class
+    return [boxes[:, [4, 0, 1, 2, 3]] for boxes in values]
 
 
 def _to_xywh(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -252,7 +288,7 @@ def _to_original(picture: Picture, pixels: np.ndarray) -> np.ndarray:
 def _ahead(work: Callable[[Picture], T], items: Sequence[Picture], depth: int) -> Iterator[T]:
     """`map` in threads, in order, at most `depth` items ahead of the consumer."""
     source = iter(items)
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max_workers=min(8, available_cores())) as pool:
         waiting: deque[Future[T]] = deque(pool.submit(work, item) for item in islice(source, depth))
         try:
             while waiting:

@@ -135,10 +135,11 @@ def untrained(tmp_path_factory):
     def make(name: str = "yolov8n.yaml", channels: int = 1, names=("Lung Opacity",), **train_args) -> Path:
         import_ultralytics()
         import torch
-        from ultralytics.nn.tasks import DetectionModel
+        from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 
         torch.manual_seed(0)
-        model = DetectionModel(name, ch=channels, nc=len(names), verbose=False)
+        kind = RTDETRDetectionModel if "rtdetr" in name else DetectionModel
+        model = kind(name, ch=channels, nc=len(names), verbose=False)
         model.names, model.task, model.args = dict(enumerate(names)), "detect", {}
         path = tmp_path_factory.mktemp("untrained") / "best.pt"
         torch.save({"model": model, "ema": None, "train_args": {"imgsz": 64, "task": "detect", **train_args}}, path)

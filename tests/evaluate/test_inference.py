@@ -12,9 +12,11 @@ from convert.dicom import to_picture
 from convert.dicom_writer import write_dicom
 from evaluate.coco import average_precision
 from evaluate.data import DataSet
-from evaluate.inference import Picture, Settings, load_picture, predict, warn_if_augment_is_idle
+from evaluate.inference import Picture, Settings, _Loader, load_picture, predict, warn_if_augment_is_idle
 from evaluate.tables import make_predictions
 from evaluate.weights import load_weights
+
+MODELS = Path(__file__).resolve().parents[2] / "train" / "models"
 
 
 @pytest.fixture(scope="module")
@@ -43,20 +45,33 @@ def by_ultralytics(model, path: Path, settings: Settings) -> pd.DataFrame:
     return make_predictions([path.stem] * len(values), values)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_same_boxes_as_ultralytics_reading_the_files(channels, data_set, untrained, detector, tmp_path):
-    weights = detector if channels == 1 else load_weights(untrained(channels=3))
+@pytest.mark.parametrize("kind", ["grey", "colour", "rtdetr"])
+def test_same_boxes_as_ultralytics_reading_the_files(kind, data_set, untrained, detector, tmp_path, monkeypatch):
+    if kind == "grey":
+        weights = detector
+    else:  # RT-DETR's pictures are stretched, not padded
+        name = str(MODELS / "rtdetr-tiny.yaml") if kind == "rtdetr" else "yolov8n.yaml"
+        weights = load_weights(untrained(name, channels=3 if kind == "colour" else 1))
+    squares, load = [], _Loader.load
+
+    def watched(self, picture):
+        loaded = load(self, picture)
+        squares.append(loaded.square)
+        return loaded
+
+    monkeypatch.setattr(_Loader, "load", watched)
     settings = Settings(imgsz=128)
     random = np.random.default_rng(1)
-    paths = []
+    paths = list(DataSet(data_set).pictures("val").values())[:3]
     for number, shape in enumerate([(128, 128), (90, 140), (200, 70)]):
         paths.append(tmp_path / f"{number}.png")
         cv2.imwrite(str(paths[-1]), cv2.GaussianBlur(random.integers(0, 255, shape, dtype=np.uint8), (0, 0), 7))
-    paths += list(DataSet(data_set).pictures("val").values())[:2]
     # One at a time, so that not even the order of additions differs.
     ours = predict(weights, [Picture(p.stem, p.name, p.read_bytes) for p in paths], settings, batch=1).predictions
     theirs = pd.concat([by_ultralytics(weights.model, path, settings) for path in paths])
     assert len(ours) > 5
+    assert squares[0] is None  # read before there was a predictor
+    assert squares[-1].shape[:2] == (128, 128)  # read ahead, and laid in the square there
     pd.testing.assert_frame_equal(
         ours, theirs.sort_values("image_id", kind="stable", ignore_index=True), check_exact=True
     )
