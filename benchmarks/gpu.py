@@ -273,6 +273,8 @@ class Bench:
         """Run Python on a command, its output in a file; False if it failed or there was no time."""
         left = self.ends - time.monotonic()
         if left < self.args.reserve:
+            if fatal:
+                raise UserError(f"--minutes {self.args.minutes}: found no time for {name}; expected more than that.")
             console().print(f"{name}: left out, the time is up")
             return False
         environment = os.environ | {"YOLO_OFFLINE": "true"}

@@ -28,6 +28,7 @@ COMMANDS = [
     "evaluate/predict.py",
     "evaluate/score.py",
     "benchmarks/conversion.py",
+    "benchmarks/gpu.py",
     "benchmarks/metric.py",
     "benchmarks/run.py",
     "benchmarks/training.py",
