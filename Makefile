@@ -37,7 +37,7 @@ demo: $(STAMP)  ## sample data, convert, train, score, report: under 6 minutes o
 study: $(STAMP)  ## some forty trainings on sample data, compared in docs/study.md: under 25 minutes on 2 cores
 	@$(BIN)/python study.py
 
-test: $(STAMP) lint  ## lint, types and every test: under 8 minutes on 2 cores
+test: $(STAMP) lint  ## lint, types and every test: 6 to 13 minutes on 2 cores
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(TESTS)
 
 lint: $(STAMP)  ## ruff and mypy

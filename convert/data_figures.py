@@ -38,7 +38,7 @@ def class_counts(labels: pd.Series) -> Chart | None:
         axes.barh(range(len(counts)), counts, color=[ORANGE if "opacity" in _lower(n) else BLUE for n in counts.index],
                   height=0.62)  # fmt: skip
         for row, number in enumerate(counts):
-            axes.annotate(f" {count(number)}", (number, row), va="center")
+            axes.annotate(count(number), (number, row), (4, 0), textcoords="offset points", va="center")
         axes.set_yticks(range(len(counts)), [_short(name) for name in counts.index])
         axes.set(ylim=(len(counts) - 0.5, -0.5), xlim=(0, counts.max() * 1.18), xlabel="images")
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))

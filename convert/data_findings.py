@@ -90,9 +90,10 @@ def label_mixtures(images: pd.DataFrame) -> str | None:
         return None
     mixed = int((classes > 1).sum())
     share = percent(mixed / several.sum())
+    patients = f"{count(several.sum())} patient{'s' if several.sum() > 1 else ''} with several images"
     return (
-        f"Of {count(several.sum())} patients with several images, {count(mixed)} ({share}) have "
-        "images of different classes: no contradiction, since an illness comes and goes."
+        f"Of {patients}, {count(mixed)} ({share}) {'has' if mixed == 1 else 'have'} images of different classes: no "
+        "contradiction, since an illness comes and goes."
     )
 
 

@@ -82,7 +82,8 @@ def tiles(collection: Collection) -> list[tuple[str, str]]:
     if collection.rows is not None:
         found.append((count(collection.rows), "rows of labels"))
     if len(known):
-        found.append((count((known > 0).sum()), f"images with boxes ({percent((known > 0).mean())})"))
+        labelled = f" of {count(len(known))} labelled" if len(known) < len(images) else ""
+        found.append((count((known > 0).sum()), f"images with boxes ({percent((known > 0).mean())}{labelled})"))
         found.append((count(known.sum()), "boxes"))
     if images["patient_id"].notna().any():
         found.append((count(images["patient_id"].nunique()), "patients"))

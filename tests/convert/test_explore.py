@@ -55,9 +55,11 @@ def test_the_page_says_what_the_tables_say(page, raw):
         (labels["patientId"].nunique() + 4, "images"),
         (len(labels), "rows of labels"),
         (labels["x"].count(), "boxes"),
-        (labels.loc[labels["Target"] == 1, "patientId"].nunique(), "images with boxes"),
     ):
         assert f"{number} {what}" in said
+    positives = labels.loc[labels["Target"] == 1, "patientId"].nunique()
+    share = round(100 * positives / labels["patientId"].nunique())
+    assert f"{positives} images with boxes ({share} % of {labels['patientId'].nunique()} labelled)" in said
     without = labels["x"].isna().sum()
     assert f"x, y, width, height (rows) {len(labels) - without} {without} no gap" in said
     assert "drawn by a program" in said
@@ -131,7 +133,7 @@ def test_findings_of_a_table(release):
     assert [(gap.known, gap.missing) for gap in gaps(found)][:3] == [(2, 2), (2, 0), (2, 0)]
     assert any("cannot be used" in text for text in odd_facts(found))
     assert label_mixtures(found.images) == (
-        "Of 1 patients with several images, 1 (100\xa0%) have images of different classes: no contradiction, since an "
+        "Of 1 patient with several images, 1 (100\xa0%) has images of different classes: no contradiction, since an "
         "illness comes and goes."
     )
     ages = found.images.assign(age=[150.0, 30.0])
