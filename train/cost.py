@@ -13,7 +13,7 @@ from typing import Any
 from common.errors import UserError
 from common.paths import shown
 from evaluate.quiet_ultralytics import import_ultralytics
-from train.training import find_model
+from train.locating import find_model
 
 WARM_UP, MOST_PASSES, LEAST_PASSES, MOST_SECONDS = 3, 50, 5, 4.0
 """Passes before timing; timed passes end at the most, or, after the least, when this many seconds have gone by."""

@@ -25,7 +25,7 @@ from train.arguments import ultralytics_defaults
 from train.best import data_fingerprint
 from train.calibration import COLDEST, Floats, Ints, assess, fit_temperature, softmax
 from train.class_view import SPLITS, ClassView, make_view
-from train.training import MODELS, check_data, download_weights, find_data, find_model
+from train.locating import MODELS, check_data, download_weights, find_data, find_model
 
 GATE_DEFAULTS: dict[str, Any] = {
     "data": str(PROJECT / "rsna.yaml"),

@@ -15,6 +15,7 @@ from common.files import write_json
 from common.paths import shown
 from train import training
 from train.arguments import COMMAND_DEFAULTS
+from train.locating import check_data, find_data
 from train.recipes import Choice, Recipe
 
 RECORD_FILE = "members.json"
@@ -58,8 +59,8 @@ def run(recipe: Recipe, given: Mapping[str, Any]) -> Done:
     folder = project / str(given.get("name") or recipe.name)
     if given.get("resume"):
         raise UserError("resume: a recipe of several trainings goes on by itself; give the same command without it.")
-    data_yaml = training.find_data(Path(str(given.get("data") or COMMAND_DEFAULTS["data"])))
-    data = training.check_data(os.fspath(data_yaml))
+    data_yaml = find_data(Path(str(given.get("data") or COMMAND_DEFAULTS["data"])))
+    data = check_data(os.fspath(data_yaml))
     sizes = [given["imgsz"]] if given.get("imgsz") else recipe.members["imgsz"].value
     folds = {fold: _fold_yaml(data, data_yaml, fold, recipe) for fold in recipe.members["folds"].value}
     arguments = {name: value for name, value in given.items() if name not in {"project", "name", "data", "imgsz"}}

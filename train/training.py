@@ -11,14 +11,14 @@ from typing import Any
 
 from common.cli import print_warning
 from common.errors import UserError, WorkError
-from common.paths import PROJECT, shown
+from common.paths import shown
 from common.wandb_runs import logged_at
 from evaluate.quiet_ultralytics import import_ultralytics
 from train.arguments import COMMAND_DEFAULTS, ultralytics_defaults
 from train.best import Outcome, data_fingerprint, offer
+from train.locating import check_data, download_weights, find_data, find_last, find_model
 from train.options import DEFAULTS, LOSS
 
-MODELS = PROJECT / "train" / "models"
 _MAY_CHANGE = {
     *("epochs", "imgsz", "batch", "device", "close_mosaic", "save_period", "workers", "cache", "patience", "time"),
     *("freeze", "val", "plots", "channels_last", "save_dir", "exist_ok", "resume", "model", "data", "project", "name"),
@@ -62,7 +62,7 @@ def run(
     wanted["project"] = os.fspath(project)
     resume = wanted.pop("resume", False)
     if resume:
-        last = _find_last(resume, wanted.get("model"), project, given.get("name"))
+        last = find_last(resume, wanted.get("model"), project, given.get("name"))
         return _resume(last, given, project if given.get("project") else None, update_best, after_epoch)
     model, data = _prepare(wanted)
     trainer = _trainer_class(model)(overrides=wanted)
@@ -241,32 +241,6 @@ def best_epoch(results: Path) -> tuple[int, float, float, float]:
         raise WorkError(f"{shown(results)}: no epoch with an RSNA score; the training ended before one.") from error
 
 
-def find_data(data: Path) -> Path:
-    """The data YAML, also named by the data set's folder or relative to the project."""
-    for place in (data, PROJECT / data):
-        if (place / "data.yaml").is_file():
-            return (place / "data.yaml").absolute()
-        if place.is_file():
-            return place.absolute()
-    raise UserError(
-        f"data: {data}: no such data YAML or data set folder. Check the path; python convert/rsna_to_yolo.py makes a "
-        "data set, and data=rsna.yaml (the default) names it."
-    )
-
-
-def check_data(data: str) -> dict[str, Any]:
-    """The data YAML's content as Ultralytics sees it, the data converted by its `download:` if they are not there."""
-    from ultralytics.data.utils import check_det_dataset
-
-    import train.trainer  # noqa: F401  # which provides the font that Ultralytics would download here
-
-    try:
-        return check_det_dataset(data)
-    except Exception as error:
-        reason = " ".join(str(error).split("Note dataset")[0].split())[:300]
-        raise UserError(f"data: {shown(Path(data))}: {reason}. Convert the data first, or correct the YAML.") from error
-
-
 def _warn_of_idle_colour(given: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     """Say so when colour augmentation is asked for on grey pictures, where Ultralytics leaves it out."""
     idle = [
@@ -276,62 +250,6 @@ def _warn_of_idle_colour(given: Mapping[str, Any], data: Mapping[str, Any]) -> N
     ]
     if idle and data["channels"] == 1:
         print_warning(f"{', '.join(idle)}: no effect on pictures of one channel; use gamma= and contrast= instead.")
-
-
-def find_model(model: Any) -> tuple[Path, bool]:
-    """The model's file, and whether it has yet to be downloaded."""
-    if model is None:
-        raise UserError(
-            f"model: missing; name weights (model=yolov8m.pt) or a model's YAML (model={shown(MODELS)}/basic-cnn.yaml)"
-        )
-    path = Path(str(model)).expanduser()
-    for place in (path, PROJECT / path, MODELS / path.name, PROJECT / ".cache" / "weights" / path.name):
-        if place.is_file():
-            return place.absolute(), False
-    if path.suffix in {".yaml", ".yml"} or not path.suffix:
-        import_ultralytics(verbose=True)
-        from ultralytics.utils.checks import check_yaml
-
-        try:  # yolov8n.yaml is derived from Ultralytics' yolov8.yaml
-            from ultralytics.nn.tasks import yaml_model_load
-
-            yaml_model_load(path)
-            return path, False
-        except Exception:
-            found = check_yaml(str(path), hard=False)
-        if found:
-            return Path(found), False
-    if path.suffix == ".pt" and path.name == str(path):
-        return PROJECT / ".cache" / "weights" / path.name, True
-    raise UserError(
-        f"model: {path}: no such file. Name weights (.pt), a model's YAML, or one of Ultralytics' such as yolov8m.pt"
-    )
-
-
-def download_weights(target: Path) -> None:
-    """Fetch one of Ultralytics' published weights.
-
-    Raises:
-        UserError: Ultralytics publishes none of this name.
-        WorkError: The network does not give it.
-    """
-    from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
-
-    if target.name not in GITHUB_ASSETS_NAMES:
-        raise UserError(
-            f"model: {target.name}: no such file, and none that Ultralytics publishes. Check the name and the path."
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        attempt_download_asset(target)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:120]
-        raise WorkError(
-            f"model: {target.name} is not here and cannot be downloaded ({reason}). Fetch it elsewhere from "
-            f"https://github.com/ultralytics/assets/releases and put it into {shown(target.parent)}/"
-        ) from error
-    if not target.is_file():
-        raise WorkError(f"model: {target.name} is not here and its download failed. Check the network, and try again.")
 
 
 def _trainer_class(model: Path) -> Any:
@@ -367,25 +285,3 @@ def _class_for_head(model: Any) -> Any:
     from train.trainer import RSNARTDETRTrainer, RSNATrainer
 
     return RSNARTDETRTrainer if isinstance(model.model[-1], RTDETRDecoder) else RSNATrainer
-
-
-def _find_last(resume: Any, model: Any, project: Path, name: Any) -> Path:
-    """The last.pt that is meant: named by `resume`, by `model`, by the run's `name`, or else the newest."""
-    for named in (resume, model):
-        if isinstance(named, str) and named.endswith(".pt") and Path(named).name.startswith(("last", "epoch")):
-            if Path(named).is_file():
-                return Path(named).absolute()
-            raise UserError(f"resume: {named}: no such file; expected a training's weights/last.pt.")
-    if isinstance(resume, str):
-        last = Path(resume) / "weights" / "last.pt"
-        if last.is_file():
-            return last.absolute()
-        raise UserError(f"resume: {resume}: expected a training's folder with weights/last.pt, or that file.")
-    pattern = f"{name}/weights/last.pt" if name else "**/weights/last.pt"
-    found = sorted(project.glob(pattern), key=lambda file: file.stat().st_mtime_ns)
-    if not found:
-        raise UserError(
-            f"resume: no {shown(project)}/{pattern}; a training can be resumed once its first epoch is done. Start it "
-            "anew with the same command without resume, or name the checkpoint: resume=<run>/weights/last.pt"
-        )
-    return found[-1].absolute()

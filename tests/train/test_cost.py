@@ -122,7 +122,7 @@ def test_milliseconds_are_the_median_on_one_thread(cnn, monkeypatch):
     ],
 )
 def test_what_cannot_be_measured(model, message, monkeypatch, tmp_path):
-    monkeypatch.setattr("train.training.PROJECT", tmp_path)
+    monkeypatch.setattr("train.locating.PROJECT", tmp_path)
     with pytest.raises(UserError, match=message):
         measure_cost(model, 64, timed=False)
 

@@ -300,7 +300,7 @@ def test_a_picture_that_cannot_be_read(own_data, gate, tmp_path, capsys):
 
 
 def test_the_basic_classifier_is_found_by_name_and_small():
-    from train.training import find_model
+    from train.locating import find_model
 
     model, download = find_model("basic-cnn-cls.yaml")
     from ultralytics.nn.tasks import ClassificationModel

@@ -14,8 +14,8 @@ from torch.nn import functional
 from common.cli import execute
 from train.arguments import parse
 from train.cost import measure_cost
+from train.locating import MODELS, find_model
 from train.train import main
-from train.training import MODELS, find_model
 
 import train.trainer  # noqa: F401  # isort: skip  (imports Ultralytics quietly)
 from ultralytics.nn.modules import SPPF, Bottleneck, C2f, Conv, Detect, RTDETRDecoder  # isort: skip

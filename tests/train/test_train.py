@@ -134,7 +134,7 @@ def test_weights_that_cannot_be_downloaded(data_set, tmp_path, capsys, monkeypat
         raise ConnectionError("no network\nat all")
 
     monkeypatch.setattr("ultralytics.utils.downloads.safe_download", offline)
-    monkeypatch.setattr("train.training.PROJECT", tmp_path)
+    monkeypatch.setattr("train.locating.PROJECT", tmp_path)
     assert execute(main, [f"data={data_set}", "model=yolov8m.pt", f"project={tmp_path / 'runs'}"]) == 1
     assert "yolov8m.pt is not here and cannot be downloaded (no network at all)" in capsys.readouterr().err
 
