@@ -74,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     out = console()
     out.print(f"{shown(gate.table)}  calibrated probabilities of all images ({_counts(gate.record['images'])})")
     out.print("Those of train are of images that it was trained on, and too sure: tune nothing on them.")
+    if gate.logged_at:
+        out.print(f"Weights & Biases: {gate.logged_at}")
     out.print(f"\nnext: python evaluate/score.py --gate {shown(gate.table)}")
     return None
 

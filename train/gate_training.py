@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from common.cli import print_warning
 from common.errors import UserError, WorkError
 from common.files import write_atomic, write_json
 from common.paths import PROJECT, shown
+from common.wandb_runs import RUN_FILE
 from evaluate.data import find_root
 from evaluate.provenance import describe_origin
 from evaluate.quiet_ultralytics import import_ultralytics
@@ -26,6 +27,10 @@ from train.best import data_fingerprint
 from train.calibration import COLDEST, Floats, Ints, assess, fit_temperature, softmax
 from train.class_view import SPLITS, ClassView, make_view
 from train.locating import MODELS, check_data, download_weights, find_data, find_model
+from train.options import GATE
+
+if TYPE_CHECKING:
+    from train.gate_tracking import GateLog
 
 GATE_DEFAULTS: dict[str, Any] = {
     "data": str(PROJECT / "rsna.yaml"),
@@ -52,10 +57,12 @@ class Gate:
     Attributes:
         table: `gate.csv`: image_id, split, the calibrated probability of each class by its label, p_opacity.
         record: The content of `gate.json`.
+        logged_at: Where its W&B run can be seen, or how to upload it; empty where it was not logged.
     """
 
     table: Path
     record: dict[str, Any]
+    logged_at: str = ""
 
 
 def run(given: Mapping[str, Any], argv: Sequence[str]) -> Gate:
@@ -82,18 +89,31 @@ def run(given: Mapping[str, Any], argv: Sequence[str]) -> Gate:
         )
     model, download = find_model(wanted["model"])
     import_ultralytics(offline=not download, verbose=True)
-    fold = wanted.pop("fold", None)
+    fold, enabled, group = (wanted.pop(name, GATE[name].default) for name in ("fold", "wandb", "group"))
     _check_arguments(wanted)
     if download:
         download_weights(model)
     _check_classifier(model)
     data = check_data(os.fspath(yaml_file))
     view = _make_view(data, fold)
+    from train.gate_tracking import GateLog
     from train.gate_trainer import GateTrainer
 
     trainer = GateTrainer(overrides={**wanted, "model": os.fspath(model), "data": os.fspath(view.folder)})
-    trainer.train()
-    return _finish(trainer.save_dir, view, yaml_file, data, argv)
+    with GateLog(trainer.save_dir, _config(trainer, view, data), group, enabled=enabled) as log:
+        trainer.add_callback("on_fit_epoch_end", lambda _: log.log_epochs())
+        trainer.train()
+        return _finish(trainer.save_dir, view, yaml_file, data, argv, log)
+
+
+def _config(trainer: Any, view: ClassView, data: Mapping[str, Any]) -> dict[str, Any]:
+    """What W&B is told of the training: its arguments, and the data."""
+    images = view.images["split"].value_counts()
+    return {
+        **vars(trainer.args),
+        "data_fingerprint": data_fingerprint(data),
+        **{f"{split}_images": int(images.get(split, 0)) for split in SPLITS},
+    }
 
 
 def _resume(given: Mapping[str, Any], argv: Sequence[str], project: Path) -> Gate:
@@ -101,6 +121,8 @@ def _resume(given: Mapping[str, Any], argv: Sequence[str], project: Path) -> Gat
     last = _find_last(given, project)
     import_ultralytics(verbose=True)
     from ultralytics.nn.tasks import load_checkpoint
+
+    from train.gate_tracking import GateLog
 
     _, checkpoint = load_checkpoint(last)
     arguments = checkpoint["train_args"]
@@ -111,19 +133,26 @@ def _resume(given: Mapping[str, Any], argv: Sequence[str], project: Path) -> Gat
     data = check_data(os.fspath(yaml_file))
     fold = re.search(r"-fold(\d+)$", trained_on.name)
     view = _make_view(data, int(fold[1]) if fold else None)
+    run_dir = last.parent.parent
+    # A training that was not logged is not when it goes on, either.
+    enabled = given.get("wandb", (run_dir / RUN_FILE).is_file())
     if checkpoint.get("optimizer") is not None and checkpoint["epoch"] + 1 < arguments["epochs"]:
         from train.gate_trainer import GateTrainer
 
         trainer = GateTrainer(
             overrides={
-                **{name: value for name, value in given.items() if name not in ("model", "project", "name", "fold")},
+                **{name: value for name, value in given.items() if name not in {"model", "project", "name", *GATE}},
                 "resume": os.fspath(last),
                 "data": os.fspath(view.folder),
-                "save_dir": os.fspath(last.parent.parent),
+                "save_dir": os.fspath(run_dir),
             }
         )
-        trainer.train()
-    return _finish(last.parent.parent, view, yaml_file, data, argv)
+        with GateLog(run_dir, {}, given.get("group"), enabled=enabled, done=checkpoint["epoch"] + 1) as log:
+            trainer.add_callback("on_fit_epoch_end", lambda _: log.log_epochs())
+            trainer.train()
+            return _finish(run_dir, view, yaml_file, data, argv, log)
+    with GateLog(run_dir, {}, given.get("group"), enabled=enabled, done=arguments["epochs"]) as log:
+        return _finish(run_dir, view, yaml_file, data, argv, log)
 
 
 def _find_last(given: Mapping[str, Any], project: Path) -> Path:
@@ -195,7 +224,9 @@ def _make_view(data: Mapping[str, Any], fold: int | None) -> ClassView:
     return make_view(root, data["names"][positive_class(data["names"])], int(named[1]) if named else fold)
 
 
-def _finish(run_dir: Path, view: ClassView, yaml_file: Path, data: Mapping[str, Any], argv: Sequence[str]) -> Gate:
+def _finish(
+    run_dir: Path, view: ClassView, yaml_file: Path, data: Mapping[str, Any], argv: Sequence[str], log: GateLog
+) -> Gate:
     """Calibrate on val, look at every picture, write gate.json and gate.csv."""
     import yaml
 
@@ -254,7 +285,8 @@ def _finish(run_dir: Path, view: ClassView, yaml_file: Path, data: Mapping[str, 
     )
     write_json(run_dir / RECORD, record)
     write_atomic(run_dir / TABLE, table.to_csv(index=False, lineterminator="\n"))
-    return Gate(run_dir / TABLE, record)
+    log.log_end(record, run_dir / TABLE)
+    return Gate(run_dir / TABLE, record, log.where)
 
 
 def _quality(probabilities: Floats, classes: pd.Series, positive: int) -> dict[str, float]:

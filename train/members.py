@@ -92,11 +92,12 @@ def _train_gate(folder: Path, data_yaml: Path, recipe: Mapping[str, Choice], giv
     console().print("\ngate", style="bold")
     wanted = {
         **{name: choice.value for name, choice in recipe.items()},
-        **{name: given[name] for name in ("device", "workers", "seed") if name in given},
+        **{name: given[name] for name in ("device", "workers", "seed", "wandb", "group") if name in given},
         **{"project": os.fspath(folder), "name": "gate", "data": os.fspath(data_yaml)},
     }
     if (folder / "gate" / "weights" / "last.pt").is_file():
         wanted = {"project": os.fspath(folder), "name": "gate", "resume": True}
+        wanted |= {name: given[name] for name in ("wandb",) if name in given}
     else:
         wanted["exist_ok"] = True
     return gate_training.run(wanted, [f"{name}={value}" for name, value in wanted.items()]).table

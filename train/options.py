@@ -100,7 +100,7 @@ TRACKING: dict[str, Argument] = {
     "wandb": Argument(True, "log to Weights & Biases: offline, unless there is a login or WANDB_MODE", kind=bool),
     "group": Argument(None, "W&B group of the run", kind=str),
 }
-"""Where a training is logged to; see `train.tracking`."""
+"""Where a training is logged to; see `train.tracking` and `train.gate_tracking`."""
 
 RECIPE: dict[str, Argument] = {
     "recipe": Argument(None, "a named set of arguments, with reasons; what you give besides counts", kind=str),
@@ -112,6 +112,7 @@ OWN: dict[str, Argument] = {**RECIPE, **LOSS, **SAMPLING, **AUGMENTATION, **CHEC
 
 GATE: dict[str, Argument] = {
     "fold": Argument(None, "validate on this fold of the data set and train on its other folds", kind=int),
+    **TRACKING,
 }
 """The arguments of `train/gate.py` that `yolo classify train` does not have; see `train.class_view`."""
 

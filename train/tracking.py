@@ -37,14 +37,15 @@ EXAMPLE_SIDE = 384
 _EXAMPLE_BOXES = 20
 _MOST_OFTEN = 100
 """Epochs with examples, evenly spread over the training; more would only make the run large."""
-_LEAVE_OUT = "wandb=False"
+LEAVE_OUT = "wandb=False"
+"""How a user leaves W&B out, for warnings."""
 
 
 class TrainingLog:
     """Logs one training, in the process that validates."""
 
     def __init__(self) -> None:
-        self._tracker = Tracker(leave_out=_LEAVE_OUT)
+        self._tracker = Tracker(leave_out=LEAVE_OUT)
         self._examples: dict[str, Example] = {}
         self._logged: Any = None  # the metrics that were logged last
         self._best = -1.0  # the best score that was logged
@@ -58,7 +59,7 @@ class TrainingLog:
 
     def _start(self, trainer: Any) -> None:
         def action() -> None:
-            self._tracker = _open(trainer.save_dir, trainer.args.group, settings(trainer))
+            self._tracker = open_run(trainer.save_dir, trainer.args.group, settings(trainer))
             if self._tracker.reference:
                 self._examples = choose_examples(
                     trainer.test_loader.dataset.labels, positive_class(trainer.data["names"])
@@ -115,19 +116,25 @@ def complete(run_dir: Path, epochs: int, group: str | None) -> None:
         epochs: How many epochs it has done.
         group: W&B group of the run.
     """
-    tracker = Tracker(leave_out=_LEAVE_OUT)
+    tracker = Tracker(leave_out=LEAVE_OUT)
 
     def action() -> None:
         nonlocal tracker
-        tracker = _open(run_dir, group, {})
+        tracker = open_run(run_dir, group, {})
         _log_end(tracker, run_dir, epochs, None)
 
     tracker.attempt("logging the end", action)
     tracker.finish()
 
 
-def _open(run_dir: Path, group: str | None, config: Mapping[str, Any]) -> Tracker:
-    """Start the W&B run of a training, or continue it, and leave in its folder which one it is."""
+def open_run(run_dir: Path, group: str | None, config: Mapping[str, Any]) -> Tracker:
+    """Start the W&B run of a training, or continue it, and leave in its folder which one it is.
+
+    Args:
+        run_dir: The training's folder.
+        group: W&B group of a new run.
+        config: What the training is.
+    """
     tracker = start(
         config=config,
         run_dir=run_dir,
@@ -136,7 +143,7 @@ def _open(run_dir: Path, group: str | None, config: Mapping[str, Any]) -> Tracke
         group=group,
         folder=run_dir,
         stats=True,
-        leave_out=_LEAVE_OUT,
+        leave_out=LEAVE_OUT,
     )
     run = tracker.reference
     if run:

@@ -26,7 +26,7 @@ QUICK = {
 
 
 def words(data: Path, model: Path, project: Path, **more) -> list[str]:
-    given = {"data": data, "model": model, "project": project, "epochs": 3, **QUICK, **more}
+    given = {"data": data, "model": model, "project": project, "epochs": 3, "wandb": False, **QUICK, **more}
     return [f"{name}={value}" for name, value in given.items() if value is not None]
 
 
@@ -58,11 +58,11 @@ def own_data(data_set, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def gate(own_data, classifier, tmp_path_factory) -> tuple[Path, str]:
-    """The folder of a trained gate, and what the command said."""
+def gate(own_data, classifier, tmp_path_factory, apart_once, wandb_service) -> tuple[Path, str]:
+    """The folder of a trained gate, logged to W&B, and what the command said."""
     runs, said = tmp_path_factory.mktemp("runs"), io.StringIO()
     with contextlib.redirect_stdout(said):
-        assert execute(main, words(own_data, classifier, runs)) == 0
+        assert execute(main, words(own_data, classifier, runs, wandb=True, group="night")) == 0
     return runs / "gate", said.getvalue()
 
 
@@ -252,6 +252,66 @@ def test_a_stopped_gate_goes_on_and_a_finished_one_is_only_looked_at(
     capsys.readouterr()
     assert "expected a training's weights/last.pt" in failure([f"resume={tmp_path / 'nothing'}"], capsys)
     assert "start the training without resume" in failure(["resume", f"project={tmp_path / 'empty'}"], capsys)
+
+
+def parts(run_dir: Path) -> list[Path]:
+    """The folders of a gate's W&B run, the oldest first."""
+    files = (run_dir / "wandb").glob("offline-run-*/run-*.wandb")
+    return [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime_ns)]
+
+
+def test_wandb_has_the_epochs_and_what_came_out(gate, wandb_files):
+    run_dir, said = gate
+    (folder,) = parts(run_dir)
+    found, results = wandb_files.read(folder), pd.read_csv(run_dir / "results.csv")
+    assert (found["name"], found["group"], found["job_type"], found["exit_code"]) == ("gate", "night", "train", 0)
+    assert f"wandb sync {folder}" in said.replace("\n", "")
+    assert (found["config"]["task"], found["config"]["imgsz"]) == ("classify", 64)
+    assert [found["config"][f"{split}_images"] for split in ("train", "val", "test")] == [16, 8, 4]
+    for step, (_, row) in zip(found["history"], results.iterrows(), strict=True):
+        assert step["step"] == step["epoch"] == row["epoch"]
+        for name in ("train/loss", "val/loss", "metrics/accuracy_top1", "metrics/AUC", "metrics/log_loss", "lr/pg0"):
+            assert step[name] == pytest.approx(row[name])
+    record = read(run_dir)[1]
+    assert found["config"]["data_fingerprint"] == record["fingerprint"]
+    assert found["summary"]["best_epoch"] == record["epoch"]
+    assert found["summary"]["test/auc"] == record["test"]["after"]["auc"]
+    assert found["summary"]["val/log_loss_uncalibrated"] == record["val"]["before"]["log_loss"]
+    assert {kind for kind, _ in found["artifacts"]} >= {"model", "gate"}
+
+
+def test_a_stopped_gate_goes_on_in_its_wandb_run(own_data, classifier, apart, wandb_service, wandb_files, monkeypatch):
+    from train.gate_trainer import GateTrainer
+
+    save = GateTrainer.save_model
+
+    def stopped(self):
+        if self.epoch == 2:
+            raise KeyboardInterrupt
+        save(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GateTrainer, "save_model", stopped)
+        assert execute(main, words(own_data, classifier, apart, epochs=4, wandb=True)) == 130
+    assert execute(main, [f"resume={apart / 'gate'}"]) == 0
+    first, second = (wandb_files.read(folder) for folder in parts(apart / "gate"))
+    assert first["id"] == second["id"]
+    assert [step["epoch"] for step in first["history"]] == [1, 2]
+    assert [step["epoch"] for step in second["history"]] == [3, 4]
+    assert (first["exit_code"], second["exit_code"]) == (1, 0)
+    assert second["summary"]["temperature"] == read(apart / "gate")[1]["temperature"]
+
+
+def test_a_failure_of_wandb_is_a_warning(own_data, classifier, apart, wandb_service, monkeypatch, capsys):
+    import wandb
+
+    def refused(*args, **kwargs):
+        raise wandb.Error("no room left")
+
+    monkeypatch.setattr(wandb, "init", refused)
+    assert execute(main, words(own_data, classifier, apart, epochs=1, wandb=True)) == 0
+    assert (apart / "gate" / "gate.csv").is_file()
+    assert "no room left" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
