@@ -24,7 +24,7 @@ from evaluate.provenance import describe_origin
 from evaluate.quiet_ultralytics import import_ultralytics
 from train.arguments import ultralytics_defaults
 from train.best import data_fingerprint
-from train.calibration import COLDEST, Floats, Ints, assess, fit_temperature, softmax
+from train.calibration import COLDEST, HOTTEST, Floats, Ints, assess, fit_temperature, softmax
 from train.class_view import SPLITS, ClassView, make_view
 from train.locating import MODELS, check_data, download_weights, find_data, find_model
 from train.options import GATE
@@ -254,6 +254,11 @@ def _finish(
         print_warning(
             f"the {len(val):,} images of val are told apart without error, so that the calibration knows no doubt: "
             "the probabilities are too sure"
+        )
+    elif temperature > HOTTEST / 2:
+        print_warning(
+            f"the classifier tells the {len(val):,} images of val apart no better than by chance: the calibrated "
+            "probabilities are nearly all the same. Train longer, or with another model"
         )
     calibrated = softmax(logits, temperature)
     record = {

@@ -209,6 +209,26 @@ def test_plain_ultralytics_trains_on_the_view_and_validates_our_weights(gate, ow
     assert sorted(path.name for path in own_data.glob("images/*/*") if path.suffix != ".png") == []
 
 
+@pytest.mark.parametrize(
+    ("sign", "told"), [(-1, "no better than by chance"), (1, "the calibration knows no doubt"), (0, "")]
+)
+def test_a_calibration_at_its_end_is_told(sign, told, gate, own_data, tmp_path, monkeypatch, capsys):
+    """A classifier that is always wrong, one that is always right, and one that is as it should be."""
+    run = shutil.copytree(gate[0], tmp_path / "gate")
+    labels = pd.read_csv(own_data / "manifest.csv", index_col="image_id")["label"]
+
+    def logits(weights, pictures, *_):
+        is_there = np.array([labels[Path(picture).stem] == "Lung Opacity" for picture in pictures])
+        margin = np.where(is_there, 1, -1) * (sign or np.where(np.arange(len(pictures)) % 4 == 0, -1, 1))
+        return np.column_stack([margin, -margin]).astype(float), {0: "Lung_Opacity", 1: "Normal"}
+
+    monkeypatch.setattr("train.gate_predictions.predict_logits", logits)
+    assert execute(main, [f"resume={run}", f"data={own_data}", "wandb=False"]) == 0
+    warnings = capsys.readouterr().err
+    assert told in warnings
+    assert ("warning" in warnings) == bool(told)
+
+
 @pytest.mark.parametrize("asked", [{"fold": 1}, {"data": "fold1.yaml"}])
 def test_a_fold_is_left_out_of_the_training(asked, own_data, classifier, tmp_path):
     more = {**asked, "data": own_data / asked.get("data", "data.yaml"), "epochs": 1}
