@@ -97,8 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     out.print(f"           {RUN}/score.json       the same in numbers")
     out.print("\nNext, with the real data (see README.md):")
     out.print("  source .venv/bin/activate")
-    out.print("  kaggle competitions download -c rsna-pneumonia-detection-challenge -p datasets/raw")
-    out.print("  python convert/rsna_to_yolo.py --nih-mapping pneumonia-challenge-dataset-mappings_2018.json")
+    out.print("  python convert/download.py rsna")
+    out.print("  python convert/rsna_to_yolo.py")
     out.print("  yolo train data=rsna.yaml model=yolov8m.pt")
     out.print("  python evaluate/score.py")
     return None

@@ -198,7 +198,8 @@ def _note_machine(folder: Path, found: str, threads: int) -> None:
     import torch
 
     cards = sorted({torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())})
-    names = ", ".join(filter(None, (_processor(), *cards)))
+    # The vector instructions decide how sums are rounded, and with it whether a score can be repeated exactly.
+    names = ", ".join(filter(None, (_processor(), torch.backends.cpu.get_cpu_capability(), *cards)))
     write_json(folder / STUDY, {**study, "machine": f"{found} ({names})", "threads": threads})
 
 

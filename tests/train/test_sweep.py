@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
+import torch
 import yaml
 
 from common.cli import execute
@@ -116,6 +117,7 @@ def test_what_a_study_says_about_itself(study, data):
     assert content["command"].startswith("python train/sweep.py ")
     assert len(content["fingerprint"]) == 64
     assert content["machine"].startswith("2 nodes with together 2 cores, no GPU (")
+    assert content["machine"].endswith(f", {torch.backends.cpu.get_cpu_capability()})")
     assert {"python", "torch", "ultralytics", "ray", "optuna"} <= content["versions"].keys()
     assert {path.name for path in study.iterdir()} >= {"study.json", "trials"}
     assert not (study / ".tune").exists()
