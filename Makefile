@@ -31,10 +31,10 @@ $(STAMP): requirements.lock pyproject.toml | $(UV)
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
-demo: $(STAMP)  ## sample data, convert, train, score, report: under 6 minutes on 2 cores
+demo: $(STAMP)  ## sample data, convert, train, score, report: 2 to 5 minutes on 2 cores
 	@$(BIN)/python demo.py
 
-study: $(STAMP)  ## some forty trainings on sample data, compared in docs/study.md: under 25 minutes on 2 cores
+study: $(STAMP)  ## some forty trainings on sample data, compared in docs/study.md: 17 to 44 minutes on 2 cores
 	@$(BIN)/python study.py
 
 test: $(STAMP) lint  ## lint, types and every test: 6 to 13 minutes on 2 cores
