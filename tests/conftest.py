@@ -51,14 +51,14 @@ class WandbFiles:
 
     @classmethod
     def finished(cls, folder):
-        """A run's records. W&B's background process ends the file some milliseconds after `finish`."""
-        (file,) = folder.glob("run-*.wandb")
+        """A run's records. W&B's background process makes and ends the file some milliseconds after `finish`."""
         end = time.monotonic() + 20
         while True:
-            records = cls.records(file)
-            if records and records[-1].WhichOneof("record_type") == "exit":
-                return records
-            assert time.monotonic() < end, f"{file} was never finished"
+            for file in folder.glob("run-*.wandb"):
+                records = cls.records(file)
+                if records and records[-1].WhichOneof("record_type") == "exit":
+                    return records
+            assert time.monotonic() < end, f"{folder}: its run-*.wandb was never finished"
             time.sleep(0.01)
 
     @classmethod
