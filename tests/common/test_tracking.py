@@ -134,7 +134,10 @@ def test_a_resumed_training_goes_on_in_its_own_run(tmp_path, wandb_files):
         write_run(folder, tracker.reference, tracker.where)
         tracker.log({"epoch": epoch}, step=epoch)
         tracker.finish(failed=epoch == 1)
-    first, second = (wandb_files.read(part) for part in sorted((folder / "wandb").glob("offline-run-*"), key=age))
+    parts = list((folder / "wandb").glob("offline-run-*"))
+    for part in parts:
+        wandb_files.finished(part)
+    first, second = (wandb_files.read(part) for part in sorted(parts, key=age))
     assert (first["exit_code"], second["exit_code"]) == (1, 0)
     assert [step["step"] for step in first["history"] + second["history"]] == [1, 2]
     for found in (first, second):
