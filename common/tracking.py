@@ -224,12 +224,12 @@ def start(
             whose["project"] = training.project or whose["project"]
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            run = wandb.init(**whose, dir=os.fspath(folder), settings=_settings(mode, stats))
+            run = wandb.init(**whose, dir=os.fspath(folder.absolute()), settings=_settings(mode, stats))
         except Exception as error:
             if mode == "offline":
                 raise
             print_warning(f"Weights & Biases: cannot go online ({_reason(error)}); logging offline")
-            run = wandb.init(**whose, dir=os.fspath(folder), settings=_settings("offline", stats))
+            run = wandb.init(**whose, dir=os.fspath(folder.absolute()), settings=_settings("offline", stats))
         return Tracker(run, leave_out=leave_out)
     except Exception as error:
         _warn("it could not be started", error, leave_out)
