@@ -206,7 +206,8 @@ def start(
     if mode is None:
         return Tracker()
     try:
-        _keep_files_in(folder.absolute() / "wandb")
+        folder = folder.absolute()  # W&B's background process may have been started in another folder
+        _keep_files_in(folder / "wandb")
         import wandb
 
         if wandb.run is not None:
@@ -224,12 +225,12 @@ def start(
             whose["project"] = training.project or whose["project"]
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            run = wandb.init(**whose, dir=os.fspath(folder.absolute()), settings=_settings(mode, stats))
+            run = wandb.init(**whose, dir=os.fspath(folder), settings=_settings(mode, stats))
         except Exception as error:
             if mode == "offline":
                 raise
             print_warning(f"Weights & Biases: cannot go online ({_reason(error)}); logging offline")
-            run = wandb.init(**whose, dir=os.fspath(folder.absolute()), settings=_settings("offline", stats))
+            run = wandb.init(**whose, dir=os.fspath(folder), settings=_settings("offline", stats))
         return Tracker(run, leave_out=leave_out)
     except Exception as error:
         _warn("it could not be started", error, leave_out)

@@ -56,16 +56,22 @@ class WandbFiles:
                 content = b""
         return records
 
+    @staticmethod
+    def parts(run_dir):
+        """The folders of a training's W&B run, the oldest first; it has several if it was continued."""
+        files = (run_dir / "wandb").glob("offline-run-*/run-*.wandb")
+        return [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime_ns)]
+
     @classmethod
     def finished(cls, folder):
-        """A run's records. W&B's background process makes and ends the file some milliseconds after `finish`."""
+        """A run's records. W&B's background process ends the file some milliseconds after `finish`."""
+        (file,) = folder.glob("run-*.wandb")
         end = time.monotonic() + 20
         while True:
-            for file in folder.glob("run-*.wandb"):
-                records = cls.records(file)
-                if records and records[-1].WhichOneof("record_type") == "exit":
-                    return records
-            assert time.monotonic() < end, f"{folder}: its run-*.wandb was never finished"
+            records = cls.records(file)
+            if records and records[-1].WhichOneof("record_type") == "exit":
+                return records
+            assert time.monotonic() < end, f"{file} was never finished"
             time.sleep(0.01)
 
     @classmethod

@@ -134,10 +134,7 @@ def test_a_resumed_training_goes_on_in_its_own_run(tmp_path, wandb_files):
         write_run(folder, tracker.reference, tracker.where)
         tracker.log({"epoch": epoch}, step=epoch)
         tracker.finish(failed=epoch == 1)
-    parts = list((folder / "wandb").glob("offline-run-*"))
-    for part in parts:
-        wandb_files.finished(part)
-    first, second = (wandb_files.read(part) for part in sorted(parts, key=age))
+    first, second = (wandb_files.read(part) for part in wandb_files.parts(folder))
     assert (first["exit_code"], second["exit_code"]) == (1, 0)
     assert [step["step"] for step in first["history"] + second["history"]] == [1, 2]
     for found in (first, second):
@@ -146,8 +143,16 @@ def test_a_resumed_training_goes_on_in_its_own_run(tmp_path, wandb_files):
     assert logged_at(tmp_path) == ""
 
 
-def age(folder):
-    return next(folder.glob("run-*.wandb")).stat().st_mtime_ns
+def test_a_folder_is_that_of_the_moment_wherever_wandb_was_started(tmp_path, monkeypatch, wandb_files):
+    """W&B's background process outlives a run, and keeps the working folder that it was started in."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        tracker = start(folder=Path("runs"), name=name)
+        tracker.log({"value": 1}, step=1)
+        tracker.finish()
+        (part,) = wandb_files.parts(tmp_path / name / "runs")
+        assert wandb_files.read(part)["name"] == name
 
 
 def test_each_run_of_a_process_keeps_its_artifacts_in_its_own_folder(tmp_path, monkeypatch):

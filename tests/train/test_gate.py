@@ -274,15 +274,9 @@ def test_a_stopped_gate_goes_on_and_a_finished_one_is_only_looked_at(
     assert "start the training without resume" in failure(["resume", f"project={tmp_path / 'empty'}"], capsys)
 
 
-def parts(run_dir: Path) -> list[Path]:
-    """The folders of a gate's W&B run, the oldest first."""
-    files = (run_dir / "wandb").glob("offline-run-*/run-*.wandb")
-    return [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime_ns)]
-
-
 def test_wandb_has_the_epochs_and_what_came_out(gate, wandb_files):
     run_dir, said = gate
-    (folder,) = parts(run_dir)
+    (folder,) = wandb_files.parts(run_dir)
     found, results = wandb_files.read(folder), pd.read_csv(run_dir / "results.csv")
     assert (found["name"], found["group"], found["job_type"], found["exit_code"]) == ("gate", "night", "train", 0)
     assert f"wandb sync {folder}" in said.replace("\n", "")
@@ -314,7 +308,7 @@ def test_a_stopped_gate_goes_on_in_its_wandb_run(own_data, classifier, apart, wa
         patch.setattr(GateTrainer, "save_model", stopped)
         assert execute(main, words(own_data, classifier, apart, epochs=4, wandb=True)) == 130
     assert execute(main, [f"resume={apart / 'gate'}"]) == 0
-    first, second = (wandb_files.read(folder) for folder in parts(apart / "gate"))
+    first, second = (wandb_files.read(folder) for folder in wandb_files.parts(apart / "gate"))
     assert first["id"] == second["id"]
     assert [step["epoch"] for step in first["history"]] == [1, 2]
     assert [step["epoch"] for step in second["history"]] == [3, 4]

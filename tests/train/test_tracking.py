@@ -46,12 +46,6 @@ def rows(run_dir: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def parts(run_dir: Path) -> list[Path]:
-    """The folders of a training's W&B run, the oldest first."""
-    files = (run_dir / "wandb").glob("offline-run-*/run-*.wandb")
-    return [file.parent for file in sorted(files, key=lambda file: file.stat().st_mtime_ns)]
-
-
 @pytest.fixture(scope="module")
 def logged(apart_once, train):
     """A training with W&B and plots, from a home that knows nothing of W&B."""
@@ -63,7 +57,7 @@ def logged(apart_once, train):
 @pytest.fixture(scope="module")
 def found(logged, wandb_files):
     """What W&B's file of that training holds."""
-    (folder,) = parts(logged.save_dir)
+    (folder,) = wandb_files.parts(logged.save_dir)
     return wandb_files.read(folder) | {"folder": folder}
 
 
@@ -194,11 +188,11 @@ def train_until_killed(train, folder, monkeypatch, **arguments):
             train(folder, **arguments)
 
 
-def test_wandb_can_be_left_out_of_a_resume(train, tmp_path, monkeypatch):
+def test_wandb_can_be_left_out_of_a_resume(train, tmp_path, monkeypatch, wandb_files):
     train_until_killed(train, tmp_path, monkeypatch, epochs=2, **LOGGED)
     resumed = train(tmp_path, epochs=2, resume=str(tmp_path / "train" / "weights" / "last.pt"), wandb=False)
     assert len(rows(resumed.save_dir)) == 2
-    assert len(parts(resumed.save_dir)) == 1
+    assert len(wandb_files.parts(resumed.save_dir)) == 1
     assert yaml.safe_load((resumed.save_dir / "args.yaml").read_text())["wandb"] is False
 
 
@@ -207,7 +201,7 @@ def test_a_resumed_training_continues_its_run(train, tmp_path, monkeypatch, wand
     run_dir = tmp_path / "train"
     known = find_run(run_dir)
     train(tmp_path, epochs=3, resume=str(run_dir / "weights" / "last.pt"), **LOGGED)
-    first, second = (wandb_files.read(folder) for folder in parts(run_dir))
+    first, second = (wandb_files.read(folder) for folder in wandb_files.parts(run_dir))
     assert first["id"] == second["id"] == known.id == find_run(run_dir).id
     assert (first["exit_code"], second["exit_code"]) == (1, 0)
     assert [step["step"] for step in first["history"]] == [1]
@@ -226,7 +220,7 @@ def test_killed_in_the_last_validation(data_set, cnn, tmp_path, monkeypatch, wan
         with pytest.raises(SystemExit):
             main(argv)
     assert execute(main, ["resume", f"project={tmp_path}"]) == 0
-    first, second = (wandb_files.read(folder) for folder in parts(tmp_path / "train"))
+    first, second = (wandb_files.read(folder) for folder in wandb_files.parts(tmp_path / "train"))
     assert (first["id"], first["exit_code"], second["exit_code"]) == (second["id"], 1, 0)
     assert "model" in second
     assert second["summary"]["best_epoch"] == 1
@@ -248,13 +242,17 @@ def test_a_killed_process_leaves_readable_files(data_set, cnn, tmp_path, wandb_f
             time.sleep(0.1)
         process.kill()
     assert epochs_in_file(run_dir, wandb_files)[:2] == [1, 2]
-    (folder,) = parts(run_dir)
+    (folder,) = wandb_files.parts(run_dir)
     assert find_run(run_dir).id == folder.name.rsplit("-", 1)[1]
 
 
 def epochs_in_file(run_dir, wandb_files):
     """The steps that W&B's file holds of a training that goes on or was killed."""
-    records = [record for folder in parts(run_dir) for record in wandb_files.records(next(folder.glob("run-*.wandb")))]
+    records = [
+        record
+        for folder in wandb_files.parts(run_dir)
+        for record in wandb_files.records(next(folder.glob("run-*.wandb")))
+    ]
     return [record.history.step.num for record in records if record.WhichOneof("record_type") == "history"]
 
 
