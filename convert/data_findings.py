@@ -85,14 +85,13 @@ def label_mixtures(images: pd.DataFrame) -> str | None:
     if known.empty:
         return None
     classes = known.groupby("patient_id")["label"].nunique()
-    several = known.groupby("patient_id").size() > 1
-    if not several.any():
+    several = int((known.groupby("patient_id").size() > 1).sum())
+    if not several:
         return None
     mixed = int((classes > 1).sum())
-    share = percent(mixed / several.sum())
-    patients = f"{count(several.sum())} patient{'s' if several.sum() > 1 else ''} with several images"
     return (
-        f"Of {patients}, {count(mixed)} ({share}) {'has' if mixed == 1 else 'have'} images of different classes: no "
+        f"Of {count(several)} patient{'s' if several > 1 else ''} with several images, {count(mixed)} "
+        f"({percent(mixed / several)}) {'has' if mixed == 1 else 'have'} images of different classes: no "
         "contradiction, since an illness comes and goes."
     )
 

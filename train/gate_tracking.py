@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from common.tracking import Picture, Tracker
-from train.tracking import LEAVE_OUT, open_run
+from common.tracking import Tracker
+from train.tracking import log_outcome, open_run
 
 
 class GateLog:
@@ -41,13 +41,8 @@ class GateLog:
         """
         self._run_dir = run_dir
         self._logged = done
-        self._tracker = Tracker(leave_out=LEAVE_OUT)
-        if enabled:
-            self._tracker.attempt("starting", lambda: self._open(config, group))
+        self._tracker = open_run(run_dir, group, config) if enabled else Tracker()
         self.where = self._tracker.where
-
-    def _open(self, config: Mapping[str, Any], group: str | None) -> None:
-        self._tracker = open_run(self._run_dir, group, config)
 
     def __enter__(self) -> Self:
         return self
@@ -57,7 +52,11 @@ class GateLog:
     ) -> None:
         self._tracker.finish(failed=kind is not None)
 
-    def log_epochs(self) -> None:
+    def hook_into(self, trainer: Any) -> None:
+        """Log each epoch of the trainer, through its callback."""
+        trainer.add_callback("on_fit_epoch_end", lambda _: self._log_epochs())
+
+    def _log_epochs(self) -> None:
         """Log the epochs of results.csv that have not been logged."""
         if self._tracker.reference:
             self._tracker.attempt("logging the epoch", self._log_rows)
@@ -79,24 +78,18 @@ class GateLog:
             record: The content of gate.json.
             table: gate.csv.
         """
-        reference = self._tracker.reference
-        if not reference:
-            return
-        self.log_epochs()  # those of other processes
+        run = self._tracker.reference
+        if run:
+            self._log_epochs()  # those of other processes
+            self._tracker.attempt("logging the end", lambda: self._log_outcome(record, table, run.id))
 
-        def action() -> None:
-            plots = sorted(file for kind in ("*.png", "*.jpg") for file in self._run_dir.glob(kind))
-            if plots:
-                self._tracker.log({f"plots/{file.stem}": Picture(file) for file in plots}, step=self._logged + 1)
-            weights = self._run_dir / "weights" / "best.pt"
-            self._tracker.artifact(weights, f"model-{reference.id}", "model", aliases=["best"])
-            self._tracker.artifact(table, f"gate-{reference.id}", "gate")
-            quality = {
-                f"{split}/{name}{'' if when == 'after' else '_uncalibrated'}": value
-                for split in ("val", "test")
-                for when in ("before", "after")
-                for name, value in record.get(split, {}).get(when, {}).items()
-            }
-            self._tracker.summary({"best_epoch": record["epoch"], "temperature": record["temperature"], **quality})
-
-        self._tracker.attempt("logging the end", action)
+    def _log_outcome(self, record: Mapping[str, Any], table: Path, run: str) -> None:
+        log_outcome(self._tracker, self._run_dir, self._logged, {})
+        self._tracker.artifact(table, f"gate-{run}", "gate")
+        quality = {
+            f"{split}/{name}{'' if when == 'after' else '_uncalibrated'}": value
+            for split in ("val", "test")
+            for when in ("before", "after")
+            for name, value in record.get(split, {}).get(when, {}).items()
+        }
+        self._tracker.summary({"best_epoch": record["epoch"], "temperature": record["temperature"], **quality})

@@ -101,7 +101,7 @@ def run(given: Mapping[str, Any], argv: Sequence[str]) -> Gate:
 
     trainer = GateTrainer(overrides={**wanted, "model": os.fspath(model), "data": os.fspath(view.folder)})
     with GateLog(trainer.save_dir, _config(trainer, view, data), group, enabled=enabled) as log:
-        trainer.add_callback("on_fit_epoch_end", lambda _: log.log_epochs())
+        log.hook_into(trainer)
         trainer.train()
         return _finish(trainer.save_dir, view, yaml_file, data, argv, log)
 
@@ -136,6 +136,7 @@ def _resume(given: Mapping[str, Any], argv: Sequence[str], project: Path) -> Gat
     run_dir = last.parent.parent
     # A training that was not logged is not when it goes on, either.
     enabled = given.get("wandb", (run_dir / RUN_FILE).is_file())
+    trainer, done = None, arguments["epochs"]
     if checkpoint.get("optimizer") is not None and checkpoint["epoch"] + 1 < arguments["epochs"]:
         from train.gate_trainer import GateTrainer
 
@@ -147,11 +148,11 @@ def _resume(given: Mapping[str, Any], argv: Sequence[str], project: Path) -> Gat
                 "save_dir": os.fspath(run_dir),
             }
         )
-        with GateLog(run_dir, {}, given.get("group"), enabled=enabled, done=checkpoint["epoch"] + 1) as log:
-            trainer.add_callback("on_fit_epoch_end", lambda _: log.log_epochs())
+        done = checkpoint["epoch"] + 1
+    with GateLog(run_dir, {}, given.get("group"), enabled=enabled, done=done) as log:
+        if trainer is not None:
+            log.hook_into(trainer)
             trainer.train()
-            return _finish(run_dir, view, yaml_file, data, argv, log)
-    with GateLog(run_dir, {}, given.get("group"), enabled=enabled, done=arguments["epochs"]) as log:
         return _finish(run_dir, view, yaml_file, data, argv, log)
 
 

@@ -97,7 +97,8 @@ def _train_gate(folder: Path, data_yaml: Path, recipe: Mapping[str, Choice], giv
     }
     if (folder / "gate" / "weights" / "last.pt").is_file():
         wanted = {"project": os.fspath(folder), "name": "gate", "resume": True}
-        wanted |= {name: given[name] for name in ("wandb",) if name in given}
+        if "wandb" in given:
+            wanted["wandb"] = given["wandb"]
     else:
         wanted["exist_ok"] = True
     return gate_training.run(wanted, [f"{name}={value}" for name, value in wanted.items()]).table

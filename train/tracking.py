@@ -37,15 +37,14 @@ EXAMPLE_SIDE = 384
 _EXAMPLE_BOXES = 20
 _MOST_OFTEN = 100
 """Epochs with examples, evenly spread over the training; more would only make the run large."""
-LEAVE_OUT = "wandb=False"
-"""How a user leaves W&B out, for warnings."""
+_LEAVE_OUT = "wandb=False"
 
 
 class TrainingLog:
     """Logs one training, in the process that validates."""
 
     def __init__(self) -> None:
-        self._tracker = Tracker(leave_out=LEAVE_OUT)
+        self._tracker = Tracker(leave_out=_LEAVE_OUT)
         self._examples: dict[str, Example] = {}
         self._logged: Any = None  # the metrics that were logged last
         self._best = -1.0  # the best score that was logged
@@ -116,7 +115,7 @@ def complete(run_dir: Path, epochs: int, group: str | None) -> None:
         epochs: How many epochs it has done.
         group: W&B group of the run.
     """
-    tracker = Tracker(leave_out=LEAVE_OUT)
+    tracker = Tracker(leave_out=_LEAVE_OUT)
 
     def action() -> None:
         nonlocal tracker
@@ -134,6 +133,9 @@ def open_run(run_dir: Path, group: str | None, config: Mapping[str, Any]) -> Tra
         run_dir: The training's folder.
         group: W&B group of a new run.
         config: What the training is.
+
+    Returns:
+        A tracker, one that does nothing where W&B is off, missing or out of order. It must be finished.
     """
     tracker = start(
         config=config,
@@ -143,7 +145,7 @@ def open_run(run_dir: Path, group: str | None, config: Mapping[str, Any]) -> Tra
         group=group,
         folder=run_dir,
         stats=True,
-        leave_out=LEAVE_OUT,
+        leave_out=_LEAVE_OUT,
     )
     run = tracker.reference
     if run:
@@ -169,17 +171,27 @@ def _log_end(tracker: Tracker, run_dir: Path, epochs: int, final: Sequence[Image
     """Log what there is when all epochs are done; `final` is the validation of the best weights, if there was one."""
     if not tracker.reference:
         return
-    weights = run_dir / "weights" / "best.pt"
-    plots = sorted(file for kind in ("*.png", "*.jpg") for file in run_dir.glob(kind))
-    values: dict[str, Any] = {f"plots/{file.stem}": Picture(file) for file in plots}
-    if final is not None:
-        values["rsna/curve"] = rsna_curve(final)
-    if values:
-        tracker.log(values, step=epochs + 1)
-    if weights.is_file():
-        tracker.artifact(weights, f"model-{tracker.reference.id}", "model", aliases=["best"])
+    log_outcome(tracker, run_dir, epochs, {} if final is None else {"rsna/curve": rsna_curve(final)})
     names = ("best_epoch", "best_rsna_score", "best_confidence", f"best_epoch_rsna_score_at_{FIXED_CONFIDENCE}")
     tracker.summary(dict(zip(names, best_epoch(run_dir / "results.csv"), strict=True)))
+
+
+def log_outcome(tracker: Tracker, run_dir: Path, epochs: int, more: Mapping[str, Any]) -> None:
+    """Log what every training leaves in its folder: Ultralytics' plots, and the best weights as an artifact.
+
+    Args:
+        tracker: The training's W&B run, or one that does nothing.
+        run_dir: The training's folder.
+        epochs: How many epochs it has done; this is the step after them.
+        more: What is logged in the same step.
+    """
+    plots = sorted(file for kind in ("*.png", "*.jpg") for file in run_dir.glob(kind))
+    values = {**{f"plots/{file.stem}": Picture(file) for file in plots}, **more}
+    if values:
+        tracker.log(values, step=epochs + 1)
+    weights = run_dir / "weights" / "best.pt"
+    if tracker.reference and weights.is_file():
+        tracker.artifact(weights, f"model-{tracker.reference.id}", "model", aliases=["best"])
 
 
 def rsna_curve(results: Sequence[ImageResult]) -> Line:
