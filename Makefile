@@ -40,10 +40,12 @@ study: $(STAMP)  ## some forty trainings on sample data, compared in docs/study.
 test: $(STAMP) lint  ## lint, types and every test: 6 to 13 minutes on 2 cores
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(TESTS)
 
-lint: $(STAMP)  ## ruff and mypy
+lint: $(STAMP)  ## ruff, mypy, and who imports whom
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy --no-error-summary
+	@mkdir -p .cache && { $(BIN)/lint-imports --no-logo --cache-dir .cache/import-linter >.cache/imports.txt 2>&1 || \
+		{ cat .cache/imports.txt >&2; exit 1; }; }
 
 bench: $(STAMP)  ## speed against named alternatives, kept in benchmarks/RESULTS.md
 	@$(BIN)/python benchmarks/run.py

@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 
 def _environment() -> dict[str, str]:
     """For `yolo`: settings of the project's own, and no network."""
-    from evaluate.quiet_ultralytics import set_environment
+    from common.quiet_ultralytics import set_environment
 
     set_environment(offline=True, verbose=True)
     return {"PYTHONUNBUFFERED": "1", **os.environ}

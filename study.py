@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     step("To a YOLO data set, patients kept apart", [python(), *convert], environment)
     step("The study", [python(), "train/sweep.py", "train/spaces/study.yaml", "--trials-at-once", "2"], environment)
 
-    from train.study_report import write_study_report
+    from train.study.report.page import write_study_report
 
     _note_setup([shlex.join(["python", *command]) for command in (draw, convert)])
     page, markdown = write_study_report(PROJECT / STUDY, PROJECT / MARKDOWN, PROJECT / FIGURES)

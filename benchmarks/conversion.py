@@ -1,7 +1,8 @@
 """Compare the converter with what others do: python benchmarks/conversion.py.
 
-The files are RSNA-true: 1024 x 1024, 8 bit, JPEG Baseline in DICOM, about 130 KB, drawn by convert/phantom.py. Each
-way reads the same files and writes to the same disk, in one process, and the ways take turns:
+The files are RSNA-true: 1024 x 1024, 8 bit, JPEG Baseline in DICOM, about 130 KB, drawn by
+convert/synthetic/phantom.py. Each way reads the same files and writes to the same disk, in one process, and the ways
+take turns:
 
 - ours: the whole converter, from tables to manifest, pictures and labels written whole or not at all;
 - pixels to PNG, to JPEG: `cv2.imwrite(..., pydicom.dcmread(...).pixel_array)`, as most published scripts do;
@@ -32,9 +33,9 @@ DRAWN = 24
 
 def make_release(folder: Path, images: int) -> None:
     """Write a release in RSNA's layout: real sizes and class shares, no mapping."""
-    from convert.dicom_writer import write_dicom
-    from convert.phantom import draw
-    from convert.population import make_population
+    from convert.synthetic.dicom_writer import write_dicom
+    from convert.synthetic.phantom import draw
+    from convert.synthetic.population import make_population
 
     cases = make_population(DRAWN, seed=0)
     files = [
@@ -56,14 +57,14 @@ def make_release(folder: Path, images: int) -> None:
 
 def convert_ours(source: Path, output: Path, workers: int = 1) -> None:
     """The converter without its printing."""
-    from convert import dataset
-    from convert.conversion import convert
-    from convert.planning import make_plan
-    from convert.rsna import parse
     from convert.rsna_to_yolo import build_parser
+    from convert.sources.rsna import parse
+    from convert.yolo_set import layout
+    from convert.yolo_set.conversion import convert
+    from convert.yolo_set.plan import make_plan
 
     plan = make_plan(parse(source, source.parent / "mapping.csv"), build_parser().parse_args([]))
-    dataset.begin(output, plan.settings, overwrite=False, resume=False)
+    layout.begin(output, plan.settings, overwrite=False, resume=False)
     convert(plan, output, workers, resumed=False)
 
 
@@ -209,7 +210,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int | None:
     """Run the command."""
     arguments = build_parser().parse_args(argv)
-    from benchmarks.run import print_rows
+    from benchmarks.results import print_rows
 
     print_rows(measure(arguments.images, whole=not arguments.no_whole))
     console().print("A ratio above 1: ours takes less time.")

@@ -154,7 +154,7 @@ def measure(sample: int = SAMPLE, repeats: int = 15) -> list[dict[str, Any]]:
 
     import numpy as np
 
-    from evaluate.metric import IOU_THRESHOLDS, confidence_sweep
+    from evaluate.metrics.rsna import IOU_THRESHOLDS, confidence_sweep
 
     truth, predictions = make_tables()
     seconds = []

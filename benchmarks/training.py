@@ -1,6 +1,6 @@
 """Compare training with plain Ultralytics, and one channel with three: python benchmarks/training.py.
 
-The pictures are RSNA's size, 1024 x 1024 grey JPEGs drawn by convert/phantom.py, on this machine's CPU.
+The pictures are RSNA's size, 1024 x 1024 grey JPEGs drawn by convert/synthetic/phantom.py, on this machine's CPU.
 
 - Loading: the same files read, decoded and augmented as for training at 640 pixels, as one channel and as three, with
   Ultralytics' default augmentation: its colour part is work for three channels only. No cache, mosaic on and off; and
@@ -52,7 +52,7 @@ SETTINGS: dict[str, Any] = {
 
 _PLAIN = """
 import sys
-from evaluate.quiet_ultralytics import import_ultralytics
+from common.quiet_ultralytics import import_ultralytics
 import_ultralytics(verbose=True)
 from ultralytics.utils import torch_utils
 torch_utils.NUM_THREADS = int(sys.argv.pop(1)) or torch_utils.NUM_THREADS
@@ -66,8 +66,8 @@ def make_data_set(folder: Path, train: int, val: int) -> None:
     """Write pictures, labels and two data YAMLs: data.yaml of one channel, rgb.yaml of three on the same files."""
     import cv2
 
-    from convert.phantom import draw
-    from convert.population import make_population
+    from convert.synthetic.phantom import draw
+    from convert.synthetic.population import make_population
 
     cases = [(case, draw(case, 1024)) for case in make_population(DRAWN, seed=0)]
     files = [cv2.imencode(".jpg", picture.pixels)[1].tobytes() for _, picture in cases]
@@ -120,14 +120,14 @@ def measure_loading(folder: Path, images: int, repeats: int) -> list[dict[str, A
 
 
 def _data_set(folder: Path, channels: int, mosaic: float, cache: str | None = None) -> Any:
-    from evaluate.quiet_ultralytics import import_ultralytics
+    from common.quiet_ultralytics import import_ultralytics
 
     import_ultralytics()
     from ultralytics.cfg import get_cfg
     from ultralytics.data.utils import check_det_dataset
     from ultralytics.utils import LOGGER
 
-    from train.dataset import build_dataset
+    from train.detector.dataset import build_dataset
 
     LOGGER.setLevel("ERROR")
     data = check_det_dataset(str(folder / ("data.yaml" if channels == 1 else "rgb.yaml")))
@@ -240,7 +240,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int | None:
     """Run the command."""
     arguments = build_parser().parse_args(argv)
-    from benchmarks.run import print_rows
+    from benchmarks.results import print_rows
 
     print_rows(measure(epochs=arguments.epochs, repeats=arguments.repeats))
     console().print("A ratio above 1: ours takes less time.")

@@ -114,7 +114,7 @@ def main(argv: list[str]) -> None:
     """Watch and train."""
     result, first, last, stop, who, *words = argv
     sys.argv = ["yolo", "train", *words]  # Ultralytics takes its arguments from here when it is imported
-    from evaluate.quiet_ultralytics import import_ultralytics
+    from common.quiet_ultralytics import import_ultralytics
 
     import_ultralytics(verbose=True)
     Watch(Path(result), int(first), int(last), stop == "1").install()

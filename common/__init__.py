@@ -1,1 +1,4 @@
-"""What every command needs: errors that help, a command-line frame, whole-or-absent files."""
+"""What every room shares, and what passes between them.
+
+Knows nothing of sources of X-rays, models or scores; imports nothing of the other rooms.
+"""

@@ -1,1 +1,5 @@
-"""Raw data in, YOLO data set out; knows nothing of models."""
+"""From raw DICOM files, pictures and tables to a YOLO data set; and what is in the data, as a page.
+
+The modules of this folder are commands, and `converter`, their common frame. The work is in the packages below it:
+pictures <- sources <- yolo_set <- exploring; downloads and synthetic stand beside them. Imports `common` alone.
+"""

@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     source = args.source.expanduser()
     annotations = {"": args.annotations, "val": args.val_annotations, "test": args.test_annotations}
 
-    from convert.coco import parse
+    from convert.sources.coco import parse
 
     running.convert_parsed(
         lambda: parse(

@@ -13,9 +13,10 @@ import argparse
 from collections.abc import Sequence
 
 from common.cli import parser, run
+from common.data.names import POSITIVE_CLASS
 from common.paths import PROJECT, shown
 from convert import options, running
-from convert.csv_columns import COLUMN_KEYS, columns
+from convert.sources.csv_columns import COLUMN_KEYS, columns
 
 DEFAULT_OUTPUT = PROJECT / "datasets" / "csv"
 
@@ -41,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"the CSV's columns by what they hold: {', '.join(COLUMN_KEYS)}. Boxes are x, y, width, height (x, y "
         "upper-left), or two corners, or centre and size; columns of these names need not be named",
     )
-    add("--label", default=running.SCORED_CLASS, help="the class of the boxes, where no column says it")
+    add("--label", default=POSITIVE_CLASS, help="the class of the boxes, where no column says it")
     add(
         "--patient-pattern",
         metavar="REGEX",
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.check(args)
     source = args.source.expanduser()
 
-    from convert.boxes_csv import parse
+    from convert.sources.any_csv import parse
 
     running.convert_parsed(
         lambda: parse(

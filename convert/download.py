@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from common.cli import parser, run
 from common.paths import shown
-from convert.raw_data import RAW, RELEASE_FOLDER, RSNA_FOLDER, RSNA_ZIP
+from convert.sources.places import RAW, RELEASE_FOLDER, RSNA_FOLDER, RSNA_ZIP
 
 TERMS = {
     "rsna": "Terms: the competition's rules, which you accepted on Kaggle; research and education with attribution.",
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, the exit status.
     """
     args = build_parser().parse_args(argv)
-    from convert import rsna_download
+    from convert.downloads import rsna as rsna_download
 
     base = args.url or rsna_download.BUCKET
     verify = not args.no_verify

@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 
     from common.cli import console
     from common.paths import shown
-    from convert.collection import open_collection
-    from convert.exploring import explore
+    from convert.exploring.collection import open_collection
+    from convert.exploring.exploration import explore
 
     source = args.source.expanduser()
     console().print(f"reading {shown(source)}")

@@ -13,6 +13,7 @@ import argparse
 from collections.abc import Sequence
 
 from common.cli import parser, run
+from common.data.names import POSITIVE_CLASS
 from common.paths import PROJECT
 from convert import options, running
 
@@ -33,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     running.add_file_options(
         result, "folder or zip with the tables and the pictures, however deep", DEFAULT_SOURCE, DEFAULT_OUTPUT
     )
-    options.add_class_options(result, "Infiltration,Pneumonia", running.SCORED_CLASS)
+    options.add_class_options(result, "Infiltration,Pneumonia", POSITIVE_CLASS)
     options.add_split_options(result)
     options.add_work_options(result)
     return result
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     remedy = "Download them (datasets/README.md says where from), or name them with --source."
     source = running.find_source(args.source, [DEFAULT_SOURCE, DEFAULT_ZIP], remedy)
 
-    from convert.nih import parse
+    from convert.sources.nih import parse
 
     running.convert_parsed(
         lambda: parse(source, classes=args.classes, merge=args.merge), source, args.output or DEFAULT_OUTPUT, args

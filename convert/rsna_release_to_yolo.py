@@ -16,7 +16,7 @@ from common.cli import parser, run
 from common.errors import UserError
 from common.paths import PROJECT, shown
 from convert import options, running
-from convert.raw_data import RELEASE_FOLDER as DEFAULT_SOURCE
+from convert.sources.places import RELEASE_FOLDER as DEFAULT_SOURCE
 
 DEFAULT_OUTPUT = PROJECT / "datasets" / "rsna-release"
 
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     source = running.find_source(args.source, [DEFAULT_SOURCE], remedy)
 
-    from convert.rsna_release import parse
+    from convert.sources.rsna_release import parse
 
     running.convert_parsed(
         lambda: parse(

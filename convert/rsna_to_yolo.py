@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from common.cli import parser, run
 from common.paths import PROJECT, shown
 from convert import options, running
-from convert.raw_data import RSNA_FOLDER as DEFAULT_SOURCE
-from convert.raw_data import RSNA_ZIP as DEFAULT_ZIP
+from convert.sources.places import RSNA_FOLDER as DEFAULT_SOURCE
+from convert.sources.places import RSNA_ZIP as DEFAULT_ZIP
 
 DEFAULT_OUTPUT = PROJECT / "datasets" / "rsna"
 
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     source = running.find_source(args.source, [DEFAULT_SOURCE, DEFAULT_ZIP], remedy)
     output = (args.output or DEFAULT_OUTPUT).expanduser().absolute()
 
-    from convert.rsna import parse
+    from convert.sources.rsna import parse
 
     running.convert_parsed(
         lambda: parse(source, args.nih_mapping),

@@ -9,14 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.data.names import POSITIVE_CLASS
 from common.errors import UserError
 from common.paths import shown
 
 if TYPE_CHECKING:
-    from convert.planning import Parsed
-
-SCORED_CLASS = "Lung Opacity"
-"""What `evaluate` scores where a data set has several classes."""
+    from convert.sources.parsed import Parsed
 
 
 def add_file_options(
@@ -67,23 +65,23 @@ def convert_parsed(
         WorkError: The disk is full, or no image could be used.
     """
     from common.cli import console
-    from convert.conversion import run_plan
-    from convert.planning import make_plan
+    from convert.yolo_set.conversion import run_plan
+    from convert.yolo_set.plan import make_plan
 
     output = output.expanduser().absolute()
     console().print(f"reading {shown(source)}")
     parsed = parse()
     run_plan(make_plan(parsed, args), output, args.workers, overwrite=args.overwrite, resume=args.resume)
     if args.report:
-        from convert.collection import open_collection
-        from convert.exploring import PAGE, explore
+        from convert.exploring.collection import open_collection
+        from convert.exploring.exploration import PAGE, explore
 
         command = shlex.join(["python", f"convert/{Path(sys.argv[0]).name}", *sys.argv[1:]])
         explore(open_collection(output), output / PAGE, command, workers=args.workers)
     names = parsed.class_names
-    if len(names) > 1 and SCORED_CLASS not in names:
+    if len(names) > 1 and POSITIVE_CLASS not in names:
         console().print(
-            f"{len(names)} classes, none named {SCORED_CLASS}: `yolo train` works, but the RSNA score is of one class. "
-            f"For it, choose one with --classes, or give several one name: --merge '{SCORED_CLASS}'."
+            f"{len(names)} classes, none named {POSITIVE_CLASS}: `yolo train` works, but the RSNA score is of one "
+            f"class. For it, choose one with --classes, or give several one name: --merge '{POSITIVE_CLASS}'."
         )
     console().print(f"Next: yolo train data={data or shown(output / 'data.yaml')} model=yolov8m.pt")

@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     remedy = "Download them (datasets/README.md says where from), or name them with --source."
     source = running.find_source(args.source, [DEFAULT_SOURCE, DEFAULT_ZIP], remedy)
 
-    from convert.siim_covid import parse
+    from convert.sources.siim_covid import parse
 
     running.convert_parsed(lambda: parse(source), source, args.output or DEFAULT_OUTPUT, args)
     return 0

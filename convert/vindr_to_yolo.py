@@ -13,6 +13,7 @@ import argparse
 from collections.abc import Sequence
 
 from common.cli import parser, run
+from common.data.names import POSITIVE_CLASS
 from common.paths import PROJECT
 from convert import options, running
 from convert.options import share
@@ -35,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = running.add_file_options(result, "Kaggle's folder or zip", DEFAULT_SOURCE, DEFAULT_OUTPUT).add_argument
     add("--fused-iou", type=share, default=0.4, metavar="IOU", help="from where two readers' boxes are one finding")
     add("--min-readers", type=int, choices=range(1, 18), default=1, metavar="N", help="drop boxes of fewer readers")
-    options.add_class_options(result, "Consolidation,Infiltration,Lung Opacity", running.SCORED_CLASS)
+    options.add_class_options(result, "Consolidation,Infiltration,Lung Opacity", POSITIVE_CLASS)
     options.add_split_options(result)
     options.add_work_options(result)
     return result
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     remedy = "Download them (datasets/README.md says where from), or name them with --source."
     source = running.find_source(args.source, [DEFAULT_SOURCE, DEFAULT_ZIP], remedy)
 
-    from convert.vindr import parse
+    from convert.sources.vindr import parse
 
     running.convert_parsed(
         lambda: parse(source, classes=args.classes, merge=args.merge, iou=args.fused_iou, min_readers=args.min_readers),

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
 
     from common.cli import console
-    from convert.coco_export import export
+    from convert.yolo_set.coco_export import export
 
     data = args.data.expanduser()
     data = data.parent if data.suffix in (".yaml", ".yml") else data

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     """Predict, fuse, and say what to do next."""
     args = build_parser().parse_args(argv)
 
-    from evaluate.ensembling import fuse_members
+    from evaluate.scoring.members import fuse_members
 
     fused = fuse_members(args)
     out = console()

@@ -20,8 +20,8 @@ from evaluate.arguments import count_or_all, positive_int, share_or_auto
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evaluate.inference import Picture, Settings
-    from evaluate.score_file import Choice
+    from evaluate.detector.inference import Picture, Settings
+    from evaluate.postprocess.choice import Choice
 
 DEFAULT_CONFIDENCE = 0.25
 RESEARCH_ONLY = "For research only: this is no medical device, and nothing here may decide about a patient."
@@ -68,12 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     """Run the command."""
     args = build_parser().parse_args(argv)
 
+    from common.data.tables import read_truth, write_predictions, write_rejected, write_submission
     from common.paths import shown
-    from evaluate.inference import Settings, predict, warn_if_augment_is_idle
-    from evaluate.postprocess import keep, scale_boxes
-    from evaluate.sources import find_pictures, with_original_sizes
-    from evaluate.tables import read_truth, write_predictions, write_rejected, write_submission
-    from evaluate.weights import find_weights, load_weights, run_folder
+    from evaluate.detector.inference import Settings, predict, warn_if_augment_is_idle
+    from evaluate.detector.pictures import find_pictures, with_original_sizes
+    from evaluate.detector.weights import find_weights, load_weights, run_folder
+    from evaluate.postprocess.boxes import keep, scale_boxes
 
     pictures = with_original_sizes(find_pictures(args.source, args.only or ""))
     truth = read_truth(args.truth) if args.truth else None
@@ -117,7 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 def _choose(confidence: float | str, run: Path, settings: Settings) -> tuple[Choice, str]:
     """Confidence and box scale, and where they come from."""
     from common.paths import shown
-    from evaluate.score_file import SCORE_FILE, Choice, read_choice
+    from evaluate.postprocess.choice import Choice
+    from evaluate.scoring.result import SCORE_FILE, read_choice
 
     if not isinstance(confidence, str):
         return Choice(confidence), "--confidence"
@@ -151,10 +152,10 @@ def _draw(pictures: list[Picture], final: pd.DataFrame, truth: pd.DataFrame | No
     import numpy as np
 
     from common.cli import progress
+    from common.data.tables import COORDINATES
     from common.files import write_atomic
-    from common.pictures import overlay
-    from evaluate.inference import load_picture
-    from evaluate.tables import COORDINATES
+    from common.pages.pictures import overlay
+    from evaluate.detector.inference import load_picture
 
     folder = args.output / "overlays"
     for old in folder.glob("*.jpg"):  # an earlier run's, of other images or boxes

@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         raise UserError("--box-scale tune chooses the confidence as well: leave out --confidence, or give the factors.")
     _check_gate(args)
 
-    from evaluate.scoring_run import score_predictions, score_weights
+    from evaluate.scoring.run import score_predictions, score_weights
 
     if args.predictions:
         score_predictions(args, typed)

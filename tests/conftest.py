@@ -1,10 +1,11 @@
-"""What tests of several folders share: Weights & Biases kept apart from the user, and a reader of its files."""
+"""What tests of several folders share: a data set, Weights & Biases kept apart, and a reader of its files."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import shutil
 import signal
 import struct
 import sys
@@ -31,6 +32,20 @@ def _no_run_is_left_open():
         with contextlib.suppress(Exception):  # its process may be gone
             wandb.finish()
         unset_globals()
+
+
+@pytest.fixture(scope="session")
+def data_set(tmp_path_factory) -> Path:
+    """A data set folder; tests must not change it."""
+    from tests.tiny_data_set import write_data_set
+
+    return write_data_set(tmp_path_factory.mktemp("datasets") / "tiny")
+
+
+@pytest.fixture
+def own_data_set(data_set, tmp_path) -> Path:
+    """A copy to spoil."""
+    return Path(shutil.copytree(data_set, tmp_path / "own"))
 
 
 class WandbFiles:

@@ -31,7 +31,7 @@ def test_every_step_is_a_command_that_its_parser_takes(monkeypatch, capsys):
         assert command[1].endswith(f"{module.__name__.rsplit('.', maxsplit=1)[-1]}.py")
         module.build_parser().parse_args(command[2:])
 
-    from evaluate.quiet_ultralytics import import_ultralytics
+    from common.quiet_ultralytics import import_ultralytics
 
     import_ultralytics()
     from ultralytics.cfg import get_cfg

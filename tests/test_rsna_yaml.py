@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convert.dicom_writer import write_dicom
+from convert.synthetic.dicom_writer import write_dicom
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.convert.test_rsna_download import Kaggle, pack
-from tests.convert.web import serve
+from tests.convert.downloads.test_rsna import Kaggle, pack
+from tests.convert.downloads.web import serve
 
 ROOT = Path(__file__).resolve().parents[1]
 HOOK = (
@@ -29,7 +29,7 @@ COMMAND = [sys.executable, "-P", "-c", HOOK]
 @pytest.fixture
 def kaggle(tmp_path, monkeypatch) -> Kaggle:
     """Kaggle has 20 pictures."""
-    from convert.dicom_writer import write_dicom
+    from convert.synthetic.dicom_writer import write_dicom
 
     fake = Kaggle(tmp_path / "fake", monkeypatch)
     pictures = tmp_path / "release" / "stage_2_train_images"
@@ -57,7 +57,7 @@ def project(tmp_path, monkeypatch):
     for package in ("common", "convert"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "rsna.yaml", folder)
-    module = folder / "convert" / "rsna_download.py"
+    module = folder / "convert" / "downloads" / "rsna.py"
     with serve() as web:
         web.files = {
             "/pneumonia-challenge-dataset-mappings_2018.json": b"["

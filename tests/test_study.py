@@ -5,7 +5,7 @@ import subprocess
 import study
 from convert import rsna_to_yolo, sample
 from train import sweep
-from train.space import read_space
+from train.study.space import read_space
 
 
 def test_every_step_is_a_command_that_its_parser_takes_and_the_report_goes_to_the_docs(monkeypatch):
@@ -22,7 +22,7 @@ def test_every_step_is_a_command_that_its_parser_takes_and_the_report_goes_to_th
     monkeypatch.setattr(subprocess, "run", run)
     noted = []
     monkeypatch.setattr(study, "_note_setup", noted.extend)
-    monkeypatch.setattr("train.study_report.write_study_report", write)
+    monkeypatch.setattr("train.study.report.page.write_study_report", write)
     study.main([])
     for command, module in zip(commands, (sample, rsna_to_yolo, sweep), strict=True):
         assert command[1].endswith(f"{module.__name__.rsplit('.', maxsplit=1)[-1]}.py")

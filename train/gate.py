@@ -38,8 +38,8 @@ _ROWS = (
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line: everything is `name=value`."""
-    from train.arguments import help_text
-    from train.options import GATE
+    from train.settings.arguments import help_text
+    from train.settings.options import GATE
 
     arguments = parser(
         "python train/gate.py",
@@ -58,8 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int | None:
     """Train, calibrate, write the probabilities, and say what to do next."""
-    from train.arguments import parse, warn_of_idle_rate
-    from train.options import GATE
+    from train.settings.arguments import parse, warn_of_idle_rate
+    from train.settings.options import GATE
 
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or {"-h", "--help"} & set(words):
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     given = parse(words, GATE, "classify")
     warn_of_idle_rate(given)
 
-    from train.gate_training import run as train
+    from train.classifier.training import run as train
 
     gate = train(given, words)
     _print(gate.record)

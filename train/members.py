@@ -13,10 +13,10 @@ from common.cli import console
 from common.errors import UserError
 from common.files import write_json
 from common.paths import shown
-from train import training
-from train.arguments import COMMAND_DEFAULTS
-from train.locating import check_data, find_data
-from train.recipes import Choice, Recipe
+from train.detector import training
+from train.detector.locating import check_data, find_data
+from train.settings.arguments import COMMAND_DEFAULTS
+from train.settings.recipes import Choice, Recipe
 
 RECORD_FILE = "members.json"
 _MAY_DIFFER = {"device", "workers", "cache", "verbose", "plots", "exist_ok", "wandb"}
@@ -48,12 +48,13 @@ def run(recipe: Recipe, given: Mapping[str, Any]) -> Done:
 
     Args:
         recipe: The recipe, with members.
-        given: As `train.arguments.parse` has read it, the recipe's arguments included. A size among them that is not
+        given: As `train.settings.arguments.parse` has read it, the recipe's arguments included. A size among them that
+            is not
             the recipe's takes the place of its sizes.
 
     Raises:
         UserError: The data set has no such folds; the folder holds members trained with other arguments; and what
-            `train.training.run` raises.
+            `train.detector.training.run` raises.
     """
     project = Path(str(given.get("project") or COMMAND_DEFAULTS["project"])).expanduser().absolute()
     folder = project / str(given.get("name") or recipe.name)
@@ -84,7 +85,7 @@ def run(recipe: Recipe, given: Mapping[str, Any]) -> Done:
 
 def _train_gate(folder: Path, data_yaml: Path, recipe: Mapping[str, Choice], given: Mapping[str, Any]) -> Path:
     """Train the recipe's gate on the data set's own split, unless that is done; gives the file of probabilities."""
-    from train import gate_training
+    from train.classifier import training as gate_training
 
     table = folder / "gate" / gate_training.TABLE
     if table.is_file():

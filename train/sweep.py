@@ -70,18 +70,18 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     words = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_intermixed_args(words)
     if args.report is not None:
-        from train.sweeping import report
+        from train.study.sweeping import report
 
         report(args.report)
         return None
     if args.space is None:
         raise UserError("space.yaml: missing; name a space file, such as train/spaces/optimizer.yaml. See --help.")
     if args.dry_run:
-        from train.sweeping import show_plan
+        from train.study.sweeping import show_plan
 
         show_plan(args)
         return None
-    from train.sweeping import sweep
+    from train.study.sweeping import sweep
 
     return sweep(args, words)
 

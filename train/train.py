@@ -17,12 +17,12 @@ from common.cli import console, parser, run
 from common.paths import shown
 
 if TYPE_CHECKING:
-    from train.recipes import Recipe
+    from train.settings.recipes import Recipe
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line: everything is `name=value`."""
-    from train.arguments import help_text
+    from train.settings.arguments import help_text
 
     arguments = parser(
         "python train/train.py",
@@ -40,8 +40,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int | None:
     """Train, update runs/best.pt, and say what to do next."""
-    from train.arguments import parse, warn_of_idle_rate
-    from train.recipes import read_recipe
+    from train.settings.arguments import parse, warn_of_idle_rate
+    from train.settings.recipes import read_recipe
 
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or {"-h", "--help"} & set(words):
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
             _train_members(recipe, given)
             return None
 
-    from train.training import run as train
+    from train.detector.training import run as train
 
     trained = train(given)
     outcome, out = trained.outcome, console()

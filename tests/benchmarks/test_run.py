@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from benchmarks.conversion import measure
-from benchmarks.run import RESULTS, write_rows
+from benchmarks.results import RESULTS, write_rows
 
 ROW = {"what": "convert one file", "seconds": 0.0005, "ratio": 52.3, "against": "something slow"}
 

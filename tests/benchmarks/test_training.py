@@ -63,7 +63,7 @@ def test_some_benchmarks_are_chosen_by_name_and_keep_nothing(monkeypatch, capsys
     row = {"what": "memory of a picture", "seconds": None, "ratio": 3.0, "against": "three channels"}
     monkeypatch.setattr("benchmarks.training.measure", lambda: [row])
     monkeypatch.setattr("benchmarks.metric.measure", lambda: pytest.fail("not asked for"))
-    monkeypatch.setattr("benchmarks.run.write_rows", lambda rows: pytest.fail("not the whole table"))
+    monkeypatch.setattr("benchmarks.results.write_rows", lambda rows: pytest.fail("not the whole table"))
     assert execute(run.main, ["training"]) == 0
     said = capsys.readouterr().out
     assert "memory of a picture" in said

@@ -23,7 +23,7 @@ def test_threads_are_those_that_the_user_asks_for(asked, launched, threads):
     kept = {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", "LOCAL_RANK")}
     given = {**({"OMP_NUM_THREADS": asked} if asked else {}), **({"LOCAL_RANK": "0"} if launched else {})}
     code = (
-        "import train.trainer, torch\nfrom ultralytics.utils import torch_utils\n"
+        "import train.detector.trainer, torch\nfrom ultralytics.utils import torch_utils\n"
         "from common.cores import computing_threads\nprint(computing_threads(), torch_utils.NUM_THREADS)"
     )
     done = subprocess.run(

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from convert.dicom_writer import write_dicom
+from convert.synthetic.dicom_writer import write_dicom
 
 OPACITY, NOT_NORMAL, NORMAL = "Lung Opacity", "No Lung Opacity / Not Normal", "Normal"
 

@@ -10,7 +10,7 @@ import yaml
 
 from common.errors import UserError
 from convert import csv_to_yolo
-from convert.dicom import to_picture
+from convert.pictures.dicom import to_picture
 
 COLUMNS = ("--columns", "image=file,x_min=left,y_min=top,x_max=right,y_max=bottom,label=finding")
 

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 
 from common.cli import execute
-from convert.collection import open_collection
-from convert.data_findings import duplicate_text, gaps, label_mixtures, leak, odd_facts
 from convert.explore import main
+from convert.exploring.collection import open_collection
+from convert.exploring.sentences import duplicate_text, gaps, label_mixtures, leak, odd_facts
 from convert.rsna_to_yolo import main as convert
 from convert.sample import main as draw_sample
 

@@ -14,10 +14,10 @@ import pytest
 from common.cli import execute
 from common.errors import UserError
 from convert import rsna_release_to_yolo, sample
-from convert.dicom import to_picture
-from convert.dicom_writer import write_dicom
+from convert.pictures.dicom import to_picture
+from convert.synthetic.dicom_writer import write_dicom
 from evaluate import score
-from evaluate.metric import rsna_score
+from evaluate.metrics.rsna import rsna_score
 
 OPACITY, NOT_NORMAL, NORMAL = "Lung Opacity", "No Lung Opacity / Not Normal", "Normal"
 FOLDER = "mdai_rsna_project_x9N20BZa_images_2018-07-20-153330"

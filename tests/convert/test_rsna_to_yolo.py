@@ -17,8 +17,8 @@ import yaml
 from common.cli import execute
 from common.errors import UserError, WorkError
 from convert import rsna_to_yolo
-from convert.dicom import to_picture
-from convert.dicom_writer import write_dicom
+from convert.pictures.dicom import to_picture
+from convert.synthetic.dicom_writer import write_dicom
 
 OPACITY, NOT_NORMAL, NORMAL = "Lung Opacity", "No Lung Opacity / Not Normal", "Normal"
 

@@ -12,7 +12,7 @@ import pytest
 
 from common.errors import UserError
 from convert import sample
-from convert.dicom_writer import ENCODINGS
+from convert.synthetic.dicom_writer import ENCODINGS
 
 TRAIN, TEST = "stage_2_train_images", "stage_2_test_images"
 LABELS, CLASSES = "stage_2_train_labels.csv", "stage_2_detailed_class_info.csv"
@@ -219,7 +219,7 @@ def test_an_unfinished_run_is_made_again(tmp_path: Path, monkeypatch: pytest.Mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("convert.sample_tables.write_kaggle_tables", fail)
+        patch.setattr("convert.synthetic.kaggle_tables.write_kaggle_tables", fail)
         with pytest.raises(KeyboardInterrupt):
             _make(folder, *arguments, "--seed", "9")
     assert not (folder / "sample.json").exists()

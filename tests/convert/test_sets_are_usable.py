@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 import yaml
 
+from common.data.tables import make_predictions, write_predictions
 from convert import sample
 from evaluate import score
-from evaluate.metric import rsna_score
-from evaluate.tables import make_predictions, write_predictions
+from evaluate.metrics.rsna import rsna_score
 
 # For every process that a test starts, too.
 os.environ.setdefault("YOLO_OFFLINE", "true")
@@ -60,7 +60,7 @@ def convert(request, tmp_path):
 
 def train(data: Path, project: Path) -> Path:
     """Train as `yolo train` does; the weights."""
-    from evaluate.quiet_ultralytics import import_ultralytics
+    from common.quiet_ultralytics import import_ultralytics
 
     import_ultralytics()
     from ultralytics.models.yolo.detect import DetectionTrainer

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from common.data.data_set import DataSet
 from common.errors import UserError
 from convert import vindr_to_yolo
-from evaluate.data import DataSet
 
 OPACITY = "Lung Opacity"
 

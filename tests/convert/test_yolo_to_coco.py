@@ -12,10 +12,10 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from common.data.tables import make_predictions, write_predictions
 from common.errors import UserError
 from convert import coco_to_yolo, rsna_to_yolo, vindr_to_yolo, yolo_to_coco
 from evaluate import score
-from evaluate.tables import make_predictions, write_predictions
 
 
 @pytest.fixture

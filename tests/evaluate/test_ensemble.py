@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from common.cli import execute
+from common.data.tables import read_predictions
 from evaluate.ensemble import main
-from evaluate.fusion import fuse
+from evaluate.postprocess.fusion import fuse
 from evaluate.score import main as score
-from evaluate.tables import read_predictions
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.data.tables import read_predictions
 from common.errors import UserError, WorkError
 from common.paths import PROJECT
-from convert.dicom import to_picture
-from convert.dicom_writer import write_dicom
+from convert.pictures.dicom import to_picture
+from convert.synthetic.dicom_writer import write_dicom
 from evaluate import predict
-from evaluate.tables import read_predictions
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.data.tables import make_predictions, read_predictions, write_predictions, write_submission
 from common.errors import UserError
 from evaluate import score
-from evaluate.metric import confidence_sweep, rsna_score
-from evaluate.score_output import thin_sweep
-from evaluate.tables import make_predictions, read_predictions, write_predictions, write_submission
+from evaluate.metrics.rsna import confidence_sweep, rsna_score, thin_sweep
 
 QUIET = ("--no-wandb", "--no-report")
 
@@ -94,7 +93,7 @@ def test_score_is_the_metric_of_the_files_it_names(run_folder, data_set, capsys)
 
 
 def test_predictions_are_used_again_until_something_changes(run_folder, own_data_set, monkeypatch, capsys):
-    from evaluate import kept_predictions
+    from evaluate.detector import cache
 
     calls = []
 
@@ -102,8 +101,8 @@ def test_predictions_are_used_again_until_something_changes(run_folder, own_data
         calls.append(args[5])
         return predict(*args, **kwargs)
 
-    predict = kept_predictions.predict
-    monkeypatch.setattr(kept_predictions, "predict", counting)
+    predict = cache.predict
+    monkeypatch.setattr(cache, "predict", counting)
     arguments = (run_folder / "weights/best.pt", "--data", own_data_set, *QUIET)
 
     def predicted(*more: object) -> list[str]:
@@ -328,8 +327,8 @@ def test_a_gate_of_other_data_and_gate_options_that_do_not_fit(gated, tmp_path):
 
 
 def test_gate_on_the_page_in_wandb_and_in_a_later_prediction(run_folder, data_set, tmp_path, monkeypatch, capsys):
-    from common import tracking
-    from evaluate.score_file import read_choice
+    from common.tracking import tracker as tracking
+    from evaluate.scoring.result import read_choice
 
     configs = []
     start = tracking.start

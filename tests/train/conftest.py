@@ -105,10 +105,10 @@ def train(data_set, cnn):
     """Trains in this process and gives the trainer; further arguments as in the command."""
 
     def run(project: Path, trainer: str = "RSNATrainer", **arguments):
-        import train.trainer
+        import train.detector.trainer
 
         given = {"model": str(cnn), "data": str(data_set / "data.yaml"), "epochs": 3, **QUICK, **arguments}
-        made = getattr(train.trainer, trainer)(overrides={**given, "project": str(project)})
+        made = getattr(train.detector.trainer, trainer)(overrides={**given, "project": str(project)})
         made.train()
         return made
 

@@ -104,7 +104,7 @@ def test_probabilities_are_those_of_plain_ultralytics_at_the_temperature(gate, o
 
 
 def test_the_record_says_how_good_they_are(gate, own_data):
-    from train.best import data_fingerprint
+    from train.detector.best_run import data_fingerprint
 
     table, record = read(gate[0])
     manifest = pd.read_csv(own_data / "manifest.csv")
@@ -149,8 +149,8 @@ def test_what_the_command_says(gate):
 
 
 def test_defaults_suit_radiographs_and_can_be_changed(gate, own_data, classifier, tmp_path):
-    from train.class_view import make_view
-    from train.gate_trainer import GateTrainer
+    from train.classifier.class_view import make_view
+    from train.classifier.trainer import GateTrainer
 
     arguments = yaml.safe_load((gate[0] / "args.yaml").read_text())
     assert {name: arguments[name] for name in ("auto_augment", "erasing", "scale", "hsv_v", "fliplr")} == {
@@ -172,9 +172,9 @@ def test_defaults_suit_radiographs_and_can_be_changed(gate, own_data, classifier
 def test_best_weights_follow_the_opacity_and_not_the_accuracy(own_data, classifier, tmp_path, monkeypatch):
     import torch
 
-    from train import gate_trainer
-    from train.calibration import Quality
-    from train.class_view import make_view
+    from train.classifier import trainer as gate_trainer
+    from train.classifier.calibration import Quality
+    from train.classifier.class_view import make_view
 
     losses = iter([0.5, 0.3, 0.6, 0.4])  # the last is the closing validation
     monkeypatch.setattr(gate_trainer, "assess", lambda *_: Quality(0.7, 0.5, next(losses), 0.0, 0.0))
@@ -222,7 +222,7 @@ def test_a_calibration_at_its_end_is_told(sign, told, gate, own_data, tmp_path, 
         margin = np.where(is_there, 1, -1) * (sign or np.where(np.arange(len(pictures)) % 4 == 0, -1, 1))
         return np.column_stack([margin, -margin]).astype(float), {0: "Lung_Opacity", 1: "Normal"}
 
-    monkeypatch.setattr("train.gate_predictions.predict_logits", logits)
+    monkeypatch.setattr("train.classifier.predictions.predict_logits", logits)
     assert execute(main, [f"resume={run}", f"data={own_data}", "wandb=False"]) == 0
     warnings = capsys.readouterr().err
     assert told in warnings
@@ -245,7 +245,7 @@ def test_a_fold_is_left_out_of_the_training(asked, own_data, classifier, tmp_pat
 def test_a_stopped_gate_goes_on_and_a_finished_one_is_only_looked_at(
     own_data, classifier, tmp_path, capsys, monkeypatch
 ):
-    from train.gate_trainer import GateTrainer
+    from train.classifier.trainer import GateTrainer
 
     save = GateTrainer.save_model
 
@@ -295,7 +295,7 @@ def test_wandb_has_the_epochs_and_what_came_out(gate, wandb_files):
 
 
 def test_a_stopped_gate_goes_on_in_its_wandb_run(own_data, classifier, apart, wandb_service, wandb_files, monkeypatch):
-    from train.gate_trainer import GateTrainer
+    from train.classifier.trainer import GateTrainer
 
     save = GateTrainer.save_model
 
@@ -374,7 +374,7 @@ def test_a_picture_that_cannot_be_read(own_data, gate, tmp_path, capsys):
 
 
 def test_the_basic_classifier_is_found_by_name_and_small():
-    from train.locating import find_model
+    from train.detector.locating import find_model
 
     model, download = find_model("basic-cnn-cls.yaml")
     from ultralytics.nn.tasks import ClassificationModel

@@ -43,7 +43,7 @@ def recipe(cnn, tmp_path_factory):
 def test_members_over_folds_and_sizes_go_on_where_they_were_stopped(folds, recipe, tmp_path, capsys, monkeypatch):
     words = [f"recipe={recipe}", f"data={folds}", f"project={tmp_path}", "epochs=2"]
     with monkeypatch.context() as patch:
-        from train.trainer import RSNATrainer
+        from train.detector.trainer import RSNATrainer
 
         save, calls = RSNATrainer.save_model, []
 

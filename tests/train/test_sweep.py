@@ -16,9 +16,9 @@ import torch
 import yaml
 
 from common.cli import execute
-from evaluate.metric import image_scores, rsna_score
+from evaluate.metrics.rsna import image_scores, rsna_score
 from evaluate.score import main as score
-from train.cluster import temporary_folder
+from train.study.run.cluster import temporary_folder
 from train.sweep import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -186,7 +186,7 @@ def test_a_command_repeats_the_trial_bit_by_bit_on_as_many_cores(study, tmp_path
     import torch
     from ultralytics.nn.tasks import load_checkpoint
 
-    import train.trainer  # noqa: F401  # before the next line, as it takes all cores
+    import train.detector.trainer  # noqa: F401  # before the next line, as it takes all cores
     from train.train import main as train_it
 
     monkeypatch.setattr("ultralytics.utils.torch_utils.NUM_THREADS", 1)

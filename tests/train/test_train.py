@@ -12,7 +12,7 @@ import pytest
 
 from common.cli import execute
 from common.errors import UserError
-from train import arguments, options
+from train.settings import arguments, options
 from train.train import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +64,7 @@ def test_names_and_defaults_are_ultralytics_own():
 
 
 def test_loss_arguments_are_those_of_the_criterion():
-    from train.criterion import CLS_LOSSES, IOU_LOSSES, LossSettings
+    from train.detector.criterion import CLS_LOSSES, IOU_LOSSES, LossSettings
 
     fields = {field.name: field.default for field in dataclasses.fields(LossSettings)}
     assert {name: argument.default for name, argument in options.LOSS.items()} == fields
@@ -134,7 +134,7 @@ def test_weights_that_cannot_be_downloaded(data_set, tmp_path, capsys, monkeypat
         raise ConnectionError("no network\nat all")
 
     monkeypatch.setattr("ultralytics.utils.downloads.safe_download", offline)
-    monkeypatch.setattr("train.locating.PROJECT", tmp_path)
+    monkeypatch.setattr("train.detector.locating.PROJECT", tmp_path)
     assert execute(main, [f"data={data_set}", "model=yolov8m.pt", f"project={tmp_path / 'runs'}"]) == 1
     assert "yolov8m.pt is not here and cannot be downloaded (no network at all)" in capsys.readouterr().err
 
@@ -196,7 +196,7 @@ def test_a_killed_command_is_resumed(data_set, cnn, tmp_path, capsys):
 def test_killed_in_the_last_validation(data_set, cnn, tmp_path, capsys, monkeypatch):
     runs = tmp_path / "runs"
     with monkeypatch.context() as patch:
-        patch.setattr("train.trainer.RSNATrainer.final_eval", lambda self: sys.exit(9))
+        patch.setattr("train.detector.trainer.RSNATrainer.final_eval", lambda self: sys.exit(9))
         with pytest.raises(SystemExit):
             main(words(data_set, cnn, runs))
     assert execute(main, ["resume", f"project={runs}"]) == 0

@@ -1,0 +1,47 @@
+"""Numbers and scores as pages write them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeGuard
+
+import numpy as np
+
+MISSING = "–"
+"""Stands where a number is not known."""
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Tell whether `value` is a finite number (and no truth value)."""
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def count(value: Any) -> str:
+    """Write a whole number with commas between thousands."""
+    return f"{int(value):,}" if is_number(value) else MISSING
+
+
+def percent(share: Any) -> str:
+    """Write a share (0 to 1) as whole per cent, or with a decimal below 10 %."""
+    if not is_number(share):
+        return MISSING
+    shown = 100 * share
+    return f"{shown:.1f}\N{NO-BREAK SPACE}%" if 0 < shown < 9.95 else f"{shown:.0f}\N{NO-BREAK SPACE}%"
+
+
+def join(texts: Sequence[str]) -> str:
+    """Join as English does: `a`, `a and b`, `a, b and c`."""
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}" if texts else ""
+
+
+def score_text(value: Any) -> str:
+    """Write a score (0 to 1) with three decimals: its standard error is in the third at best."""
+    return f"{value:.3f}" if is_number(value) else MISSING
+
+
+def interval_text(bounds: Sequence[Any] | None) -> str:
+    """Write an interval as `0.201 to 0.233`."""
+    if not bounds or len(bounds) != 2 or not all(is_number(bound) for bound in bounds):
+        return MISSING
+    return f"{bounds[0]:.3f} to {bounds[1]:.3f}"

@@ -1,0 +1,117 @@
+"""Whether a downloaded file is whole and the one that was wanted: zips by their checksums, JSONs by their shape."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from common.cli import print_warning, progress
+from common.paths import shown
+from convert.downloads.record import CHUNK
+
+
+class NotWholeError(Exception):
+    """The file is not the one that was wanted; the message says what was found, without the file's name."""
+
+
+class DamagedError(NotWholeError):
+    """Bytes of it are missing or wrong: fetching it again helps."""
+
+
+def is_zip(path: Path) -> bool:
+    """Whether the zip's directory, which lies at its end, can be read: a download that broke off has none."""
+    try:
+        with zipfile.ZipFile(path):
+            return True
+    except (zipfile.BadZipFile, OSError):
+        return False
+
+
+def check_zip(path: Path, tables: Collection[str], pictures: Mapping[str, int], *, thorough: bool) -> None:
+    """Check a zip of tables and DICOMs.
+
+    Args:
+        path: The zip.
+        tables: Names of files that must be in it, in whatever folder.
+        pictures: How many `.dcm` files are expected below the folders of a name, or anywhere with the name "". Another
+            count is a warning, since publishers do replace files, but none at all is an error.
+        thorough: Read every member and compare its checksum (CRC-32), behind a progress bar.
+
+    Raises:
+        NotWholeError: A table is missing, or there are no pictures.
+        DamagedError: It is no zip, or a member is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+            _check_names(path, names, tables, pictures)
+            if thorough:
+                for name in progress(names, "checking", unit="files"):
+                    _read_through(archive, name)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise DamagedError(f"not a readable zip ({error}); found {path.stat().st_size:,} bytes") from error
+
+
+def _check_names(path: Path, names: Collection[str], tables: Collection[str], pictures: Mapping[str, int]) -> None:
+    base = {name.rsplit("/", 1)[-1] for name in names}
+    missing = [table for table in tables if not base & {table, f"{table}.zip", f"{table}.gz"}]
+    if missing:
+        tops = sorted({name.split("/", 1)[0] for name in names})
+        raise NotWholeError(
+            f"no {' and no '.join(missing)} in it; found {', '.join(tops[:5]) or 'nothing'}"
+            + (f" and {len(tops) - 5} more" if len(tops) > 5 else "")
+        )
+    for folder, expected in pictures.items():
+        found = sum(name.lower().endswith(".dcm") and (not folder or folder in name.split("/")[:-1]) for name in names)
+        where = f"in {folder}" if folder else "in it"
+        if not found:
+            raise NotWholeError(f"no .dcm file {where}, expected {expected:,}")
+        if found != expected:
+            print_warning(f"{shown(path)}: {found:,} .dcm files {where}, expected {expected:,}")
+
+
+def _read_through(archive: zipfile.ZipFile, name: str) -> None:
+    try:
+        with archive.open(name) as member:
+            while member.read(CHUNK):
+                pass
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise DamagedError(f"its member {name} is damaged ({error})") from error
+
+
+def check_mapping(path: Path, *, thorough: bool = True) -> None:
+    """Check RSNA's image-to-patient mapping: a list of records.
+
+    Raises:
+        NotWholeError: It is something else.
+    """
+    records = _json(path)
+    keys = ("subset_img_id", "img_id")
+    if not isinstance(records, list) or not records or not all(isinstance(record, dict) for record in records):
+        raise NotWholeError(f"no list of records with {', '.join(keys)}")
+    missing = [key for key in keys if key not in records[0]]
+    if missing:
+        raise NotWholeError(f"its records have no {', '.join(missing)}; found {', '.join(map(str, records[0]))}")
+
+
+def check_annotations(path: Path, *, thorough: bool = True) -> None:
+    """Check an MD.ai export of annotations.
+
+    Raises:
+        NotWholeError: It is something else.
+    """
+    content = _json(path)
+    missing = [key for key in ("labelGroups", "datasets") if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise NotWholeError(f"no MD.ai export: no {' and no '.join(missing)} in it")
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DamagedError(f"not a readable JSON file ({error}); found {path.stat().st_size:,} bytes") from error

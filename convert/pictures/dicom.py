@@ -1,0 +1,180 @@
+"""DICOM to 8-bit greyscale picture, rendered one way only; and the header fields that go with it.
+
+A frame that is already an 8-bit greyscale JPEG, and whose header asks for no other rendering, is not decoded: its bytes
+are the picture. Everything else is decoded by pydicom's plugins, rendered and stored without loss as PNG.
+
+Rendering follows DICOM PS3.3, in this order:
+
+1. Modality LUT, or rescale slope and intercept (C.11.1).
+2. The first VOI LUT, else the first window, LINEAR, LINEAR_EXACT or SIGMOID (C.11.2), to the range 0 to 255. With
+   neither, 8-bit unsigned values are kept as they are, and any other depth is stretched from the lowest and highest
+   value in the image to 0 and 255: 12 bits stored in 16, divided by 256, would be nearly black.
+3. Rounding to the nearest integer, halves up.
+4. MONOCHROME1 is inverted (C.7.6.3.1.2). Presentation LUT Shape has no say: in an image it only repeats the polarity
+   (INVERSE goes with MONOCHROME1, IDENTITY with MONOCHROME2), so obeying both would invert twice; and where the two
+   contradict each other, scanners are known that write a wrong shape beside the right photometric interpretation.
+5. Pixel padding (C.7.5.1.1.2) becomes black; it takes no part in the stretch of step 2.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from convert.pictures.elements import MAX_PIXELS, UnusableDicom, read_elements, reason_of
+from convert.pictures.frame import (
+    HUFFMAN,
+    NATIVE,
+    check_complete,
+    check_frame,
+    decode_frame,
+    form_of,
+    frame_of,
+    pixel_data_of,
+    syntax_of,
+)
+from convert.pictures.grey import rendering_of
+from convert.pictures.header import Header, header_of
+
+__all__ = ["MAX_PIXELS", "Header", "Picture", "UnusableDicom", "decode_picture", "read_header", "store", "to_picture"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A rendered image.
+
+    Attributes:
+        header: Of the original image, also where the picture was downscaled.
+        encoded: A whole JPEG or PNG file, one 8-bit grey channel.
+        suffix: Of the file to write.
+        stored: Whether `encoded` is the DICOM's own frame or was rendered.
+    """
+
+    header: Header
+    encoded: bytes
+    suffix: Literal[".jpg", ".png"]
+    stored: Literal["passed through", "decoded"]
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep pydicom's warnings about odd values back: they name no file, and there is nothing a user could do.
+
+    Python's warning filters belong to the process: where threads read at once, a warning may slip through.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@_quietly()
+def to_picture(data: bytes, size: int | None = None, *, verify: bool = False) -> Picture:
+    """Render a DICOM file as an 8-bit picture.
+
+    A JPEG is passed through when it is baseline (SOF0), 8-bit, of one component and of the size the header states, and
+    nothing in the header changes grey values (step by step as in the module's docstring). `encoded` is then the frame
+    as `pydicom.encaps.generate_frames` gives it, the fragments joined, without the zero byte that DICOM adds after the
+    end of a JPEG of odd length: Ultralytics takes a file that ends with it for corrupt, and encodes the picture anew. A
+    JPEG with an APP1 segment (Exif) is decoded, since some readers would turn it.
+
+    The JPEG is checked by its markers: start, tables, size, one scan without foreign markers, end. This finds truncated
+    and overwritten files. It does not find damage inside the entropy-coded data that leaves the markers alone.
+
+    Args:
+        data: The whole file.
+        size: Longest side in pixels. A larger image is downscaled to it (area averaging) and stored as PNG; a smaller
+            one stays as it is.
+        verify: Decode JPEG twice more, so that one whose data end before its last pixel is refused although it has an
+            end marker. Data of the right length but with wrong values cannot be told from an image even so.
+
+    Raises:
+        UnusableDicom: Not DICOM, truncated, without pixel data, colour, multi-frame, broken or not decodable.
+        ValueError: `size` is not positive.
+    """
+    if size is not None and size < 1:
+        raise ValueError(f"size is {size}, expected the longest side in pixels, at least 1")
+    elements = read_elements(data)
+    header = header_of(elements)
+    syntax = syntax_of(elements)
+    form = form_of(elements)
+    value = pixel_data_of(elements, syntax, header, form)
+    rendering = rendering_of(elements, form)
+
+    if syntax not in NATIVE:
+        frame = frame_of(value)
+        baseline = check_frame(frame, syntax, header)
+        if verify and syntax in HUFFMAN:
+            check_complete(frame, syntax, header, form)
+        if baseline and form.allocated == 8 and rendering.is_identity():
+            if size is None or max(header.width, header.height) <= size:
+                return Picture(header, frame.rstrip(b"\0"), ".jpg", "passed through")
+            return store(header, _decode_jpeg(frame), size)
+    vr = elements.raw("PixelData").VR or "OW"
+    return store(header, rendering.apply(decode_frame(value, syntax, vr, header, form)), size)
+
+
+@_quietly()
+def read_header(data: bytes) -> Header:
+    """Read the header fields without looking at the pixel data.
+
+    Args:
+        data: The whole file.
+
+    Raises:
+        UnusableDicom: Not DICOM, or it describes no image: rows or columns are missing or zero.
+    """
+    return header_of(read_elements(data, pixels=False))
+
+
+def decode_picture(encoded: bytes) -> NDArray[np.uint8]:
+    """Decode a stored picture to what training sees.
+
+    Args:
+        encoded: A whole JPEG or PNG file.
+
+    Returns:
+        Grey values, shape (height, width), dtype uint8.
+
+    Raises:
+        ValueError: OpenCV cannot decode it.
+    """
+    try:
+        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE)
+    except cv2.error:  # as for no bytes at all; for most other input it returns None
+        pixels = None
+    if pixels is None:
+        raise ValueError(f"{len(encoded)} bytes starting with {encoded[:8]!r} are no picture OpenCV can decode")
+    return pixels.astype(np.uint8, copy=False)
+
+
+def _decode_jpeg(frame: bytes) -> NDArray[np.uint8]:
+    try:
+        return decode_picture(frame)
+    except ValueError as error:
+        raise UnusableDicom(f"broken JPEG: {reason_of(error)}") from error
+
+
+def store(header: Header, pixels: NDArray[np.uint8], size: int | None) -> Picture:
+    """Store grey values as PNG, downscaled if larger than `size`.
+
+    Args:
+        header: Goes with the picture.
+        pixels: Grey values, shape (height, width).
+        size: See `to_picture`.
+    """
+    height, width = pixels.shape
+    if size is not None and size < max(height, width):
+        scale = size / max(height, width)
+        shape = (max(1, round(width * scale)), max(1, round(height * scale)))
+        pixels = cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    # The lowest level that compresses: a higher one takes up to twice as long to save a few per cent.
+    return Picture(
+        header, cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes(), ".png", "decoded"
+    )

@@ -1,0 +1,139 @@
+"""From stored values to grey values, step by step as in `convert.pictures.dicom`."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convert.pictures.elements import TAGS, Elements, UnusableDicom, reason_of
+from convert.pictures.frame import Form
+
+
+class _Lut(NamedTuple):
+    """A lookup table: `table[0]` is for the value `first` and all below, its last entry for all above."""
+
+    first: int
+    table: NDArray[np.float64]
+    highest: int
+
+    def __call__(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        index = np.rint(values).astype(np.int64) - self.first
+        return self.table[index.clip(0, len(self.table) - 1)]
+
+
+class _Window(NamedTuple):
+    center: float
+    width: float
+    function: str
+
+    def __call__(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Grey values from 0 to 255, PS3.3 C.11.2.1.2 and C.11.2.1.3."""
+        if self.function == "SIGMOID":
+            return 255 / (1 + np.exp((-4 * (values - self.center) / self.width).clip(max=700)))
+        exact = self.function == "LINEAR_EXACT"
+        center, width = (self.center, self.width) if exact else (self.center - 0.5, self.width - 1)
+        if width == 0:
+            return np.where(values <= center, 0.0, 255.0)
+        return ((values - center + width / 2) * 255 / width).clip(0, 255)
+
+
+class Rendering(NamedTuple):
+    """From stored values to grey values, as the header asks."""
+
+    modality: _Lut | None
+    slope: float
+    intercept: float
+    voi: _Lut | _Window | None
+    padding: tuple[int, int] | None
+    inverted: bool
+    exact: bool  # 8 bits, unsigned: a grey value already
+
+    def is_identity(self) -> bool:
+        """Whether every 8-bit value is its own grey value, whatever the image."""
+        if not self.exact or self.inverted:
+            return False
+        if self[:5] == (None, 1, 0, None, None):
+            return True
+        values = np.arange(256)
+        return np.array_equal(self._modality_values(values), values) and np.array_equal(self.grey(values), values)
+
+    def apply(self, pixels: NDArray[Any]) -> NDArray[np.uint8]:
+        """Grey values of stored values, shape (height, width), dtype uint8."""
+        lowest, highest = int(pixels.min()), int(pixels.max())
+        if highest - lowest > 0xFFFF:
+            return self.grey(pixels.astype(np.int64))
+        offsets = np.subtract(pixels, lowest, dtype=np.int64)
+        present = np.flatnonzero(np.bincount(offsets.ravel()))
+        table = np.zeros(highest - lowest + 1, np.uint8)
+        table[present] = self.grey(present + lowest)
+        return table[offsets]
+
+    def grey(self, stored: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Grey values of all the stored values of one image, in any order and shape."""
+        values = self._modality_values(stored)
+        image = np.ones(stored.shape, bool)
+        if self.padding:
+            image = (stored < self.padding[0]) | (stored > self.padding[1])
+        if self.voi is not None:
+            grey = self.voi(values) * 255 / self.voi.highest if isinstance(self.voi, _Lut) else self.voi(values)
+        elif self.exact and np.array_equal(values, stored):
+            grey = values
+        else:
+            lowest, highest = (values[image].min(), values[image].max()) if image.any() else (0, 0)
+            grey = (values - lowest) * 255 / (highest - lowest if highest > lowest else 1)
+        # Multiplied before dividing, above, so that exact halves stay exact.
+        rounded = np.floor(grey + 0.5).clip(0, 255).astype(np.uint8)
+        return np.where(image, 255 - rounded if self.inverted else rounded, np.uint8(0))
+
+    def _modality_values(self, stored: NDArray[np.int64]) -> NDArray[Any]:
+        if self.modality is not None:
+            return self.modality(stored)
+        return stored if (self.slope, self.intercept) == (1, 0) else stored * self.slope + self.intercept
+
+
+def rendering_of(elements: Elements, form: Form) -> Rendering:
+    """What the header asks for; tables and windows that contradict themselves are refused."""
+    voi: _Lut | _Window | None = _lut(elements, "VOILUTSequence")
+    center, width = elements.number("WindowCenter"), elements.number("WindowWidth")
+    function = elements.text("VOILUTFunction").upper()
+    if voi is None and center is not None and width is not None:
+        # Scanners write a width of zero for "no window".
+        valid = width > 0 if function in ("LINEAR_EXACT", "SIGMOID") else width >= 1
+        voi = _Window(center, width, function) if valid else None
+    ends = [elements.integer(keyword, form.signed) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    limits = sorted(end for end in ends if end is not None)
+    intercept = elements.number("RescaleIntercept")
+    return Rendering(
+        modality=_lut(elements, "ModalityLUTSequence"),
+        slope=elements.number("RescaleSlope") or 1.0,  # zero would erase the image; toolkits read it as one
+        intercept=0.0 if intercept is None else intercept,
+        voi=voi,
+        padding=(limits[0], limits[-1]) if limits and ends[0] is not None else None,
+        inverted=elements.text("PhotometricInterpretation").upper() == "MONOCHROME1",
+        exact=form.stored == 8 and not form.signed,
+    )
+
+
+def _lut(elements: Elements, keyword: str) -> _Lut | None:
+    """The first table of a LUT sequence, PS3.3 C.11.1.1 and C.11.2.1.1."""
+    if keyword not in elements:
+        return None
+    try:
+        sequence = elements.dataset[TAGS[keyword]].value
+        if not sequence:
+            return None
+        entries, first, bits = (int(value) for value in sequence[0].LUTDescriptor)
+        content = sequence[0].LUTData
+        entries = entries % 2**16 or 2**16
+        if isinstance(content, bytes):
+            # Eight-bit entries may come one to a byte.
+            order = "<" if elements.raw("PixelData").is_little_endian else ">"
+            content = np.frombuffer(content, f"{order}u2" if len(content) >= 2 * entries else np.uint8)
+        table = np.asarray(content, np.float64).ravel()[:entries]
+        if len(table) < entries or not 1 <= bits <= 16:
+            raise ValueError(f"{len(table)} entries of {bits} bits, {entries} announced")
+    except Exception as error:
+        raise UnusableDicom(f"broken {keyword}: {reason_of(error)}") from error
+    return _Lut(first, table.clip(0, 2**bits - 1), 2**bits - 1)

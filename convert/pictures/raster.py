@@ -1,0 +1,189 @@
+"""Picture files (PNG, JPEG, BMP, TIFF, WebP) as sources: passed through where 8-bit grey, else rendered to it.
+
+What a DICOM file's frame is to `convert.pictures.dicom`, a whole file is here. A PNG of 8-bit grey values, or a grey
+baseline JPEG, is the picture, byte for byte, unless it asks to be turned (Exif) or is larger than wanted. Of all others
+a PNG is made by these rules:
+
+1. 8 bits: grey as OpenCV reads it, which is what training and prediction see of the file. Colours become luma
+   (0.299 red + 0.587 green + 0.114 blue), so three equal channels keep their value; transparency is ignored; a picture
+   that Exif says is lying is put upright.
+2. 16 bits: colours become luma, and then the lowest and highest value in the picture are stretched to 0 and 255, as
+   `convert.pictures.dicom` does without a window: 12 bits stored in 16, divided by 256, would be nearly black.
+3. Floating point, several frames and anything beyond `MAX_PIXELS` are refused.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom import uid
+
+from convert.pictures.dicom import Picture, store
+from convert.pictures.elements import MAX_PIXELS, UnusableDicom, reason_of
+from convert.pictures.frame import check_frame
+from convert.pictures.grey import Rendering
+from convert.pictures.header import Header
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_STARTS = (_PNG, b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+_ORIENTATION = 0x0112
+_UNREADABLE = (
+    OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError,
+    ImportError,  # Ultralytics, where it is loaded, makes Pillow look for a decoder that is not installed
+)  # fmt: skip
+"""What Pillow raises from files that are no pictures."""
+_STRETCHED = Rendering(None, 1.0, 0.0, None, None, inverted=False, exact=False)
+
+
+class UnusablePicture(ValueError):  # noqa: N818 - the name says what it is; the message says why
+    """The bytes are no picture this project can use. `str(error)` is the reason in one line, without the file name."""
+
+
+def is_picture_file(data: bytes) -> bool:
+    """Whether the content starts as a picture file's does; DICOM does not, having 128 free bytes and `DICM` first."""
+    return data.startswith(_STARTS) and data[128:132] != b"DICM"
+
+
+def render(data: bytes, size: int | None = None) -> Picture:
+    """Make an 8-bit grey picture of a picture file; see the module.
+
+    Args:
+        data: The whole file.
+        size: Longest side in pixels; larger pictures are downscaled as `convert.pictures.dicom.to_picture` does it.
+
+    Raises:
+        UnusablePicture: Truncated, broken, floating-point, of several frames, or too large.
+    """
+    suffix = passed_through(data, size)
+    if suffix:
+        return Picture(read_picture_header(data), data, suffix, "passed through")
+    pixels = _grey(data)
+    return store(_header(pixels.shape[1], pixels.shape[0]), pixels, size)
+
+
+def passed_through(data: bytes, size: int | None = None) -> Literal[".jpg", ".png"] | None:
+    """The suffix that the file keeps when it is stored as it is; None if it must be rendered.
+
+    Raises:
+        UnusablePicture: See `render`.
+    """
+    header = read_picture_header(data)
+    if size is not None and size < max(header.width, header.height):
+        return None
+    if data.startswith(_PNG):
+        return ".png" if _is_grey_png(data) else None
+    if data.startswith(b"\xff\xd8\xff"):
+        if not data.endswith(b"\xff\xd9"):
+            return None  # Ultralytics would take it for corrupt, and encode it anew in the data set's own folder
+        try:
+            return ".jpg" if check_frame(data, uid.JPEGBaseline8Bit, header) else None
+        except UnusableDicom:
+            return None  # colour, or something after its end; if it is broken, decoding will tell
+    return None
+
+
+def read_picture_header(data: bytes) -> Header:
+    """Width and height, upright; all else is unknown.
+
+    Raises:
+        UnusablePicture: See `render`.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            frames = getattr(image, "n_frames", 1)
+            width, height = image.size
+            lying = _exif(image, data).get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    except UnusablePicture:
+        raise
+    except _UNREADABLE as error:
+        raise UnusablePicture(f"not readable as a picture: {reason_of(error)}") from error
+    if frames > 1:
+        raise UnusablePicture(f"{frames} frames, expected one")
+    if width * height > MAX_PIXELS:
+        raise UnusablePicture(f"{height} x {width} pixels, expected at most {MAX_PIXELS:,} in all")
+    return _header(height, width) if lying else _header(width, height)
+
+
+def _exif(image: Image.Image, data: bytes) -> Image.Exif:
+    if not data.startswith(_PNG):
+        return image.getexif()
+    # Pillow would decode the whole picture to look for what may come after it.
+    exif = Image.Exif()
+    exif.load(next((content for kind, content in _chunks(data) if kind == b"eXIf"), b""))
+    return exif
+
+
+def _header(width: int, height: int) -> Header:
+    return Header(
+        width=width,
+        height=height,
+        view=None,
+        sex=None,
+        age_years=None,
+        pixel_spacing_mm=None,
+        patient_id="",
+        sop_instance_uid="",
+    )
+
+
+def _is_grey_png(data: bytes) -> bool:
+    """Whether a PNG holds 8-bit grey values and nothing that changes them; refuses one that is not whole."""
+    kinds: dict[bytes, bytes] = {}
+    for kind, content in _chunks(data):
+        kinds.setdefault(kind, content)
+    if b"IEND" not in kinds or len(kinds.get(b"IHDR", b"")) != 13 or b"IDAT" not in kinds:
+        raise UnusablePicture("truncated PNG: a chunk is missing, expected IHDR, IDAT and IEND")
+    depth, colour = kinds[b"IHDR"][8:10]
+    return (depth, colour) == (8, 0) and not kinds.keys() & {b"tRNS", b"eXIf", b"acTL"}
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = len(_PNG)
+    while at + 12 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        kind, content = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
+        checksum = data[at + 8 + length : at + 12 + length]
+        if len(checksum) < 4 or zlib.crc32(kind + content) != int.from_bytes(checksum, "big"):
+            raise UnusablePicture(f"truncated or damaged PNG: the checksum of its chunk at byte {at} is wrong")
+        yield kind, content
+        if kind == b"IEND":
+            return
+        at += 12 + length
+
+
+def _grey(data: bytes) -> NDArray[np.uint8]:
+    """Decode to grey values, shape (height, width), upright."""
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            image.load()  # OpenCV fills what is missing in a truncated file and says nothing; Pillow raises
+    except _UNREADABLE as error:
+        raise UnusablePicture(f"cannot be decoded: {reason_of(error)}") from error
+    raw = _decode(data, cv2.IMREAD_UNCHANGED)
+    if raw.dtype == np.uint8:
+        return _decode(data, cv2.IMREAD_GRAYSCALE).astype(np.uint8, copy=False)
+    if raw.dtype != np.uint16:
+        raise UnusablePicture(f"values of type {raw.dtype}, expected 8- or 16-bit integers")
+    if raw.ndim == 3 and raw.shape[2] > 1:
+        raw = cv2.cvtColor(raw, cv2.COLOR_BGRA2GRAY if raw.shape[2] == 4 else cv2.COLOR_BGR2GRAY)
+    return _STRETCHED.apply(raw.reshape(raw.shape[:2]))
+
+
+def _decode(data: bytes, flags: int) -> NDArray[Any]:
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise UnusablePicture(f"cannot be decoded: {reason_of(error)}") from error
+    if pixels is None:
+        raise UnusablePicture("cannot be decoded as a picture")
+    return pixels

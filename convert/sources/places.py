@@ -1,0 +1,34 @@
+"""Where raw data lie unless somebody says otherwise, and what the files of the challenge's two releases are called.
+
+Downloads put them there, converters look for them there, and drawn releases have the same files. Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from common.paths import PROJECT
+
+RAW = PROJECT / "datasets" / "raw"
+
+RSNA_FOLDER = RAW / "rsna"
+"""Kaggle's release, extracted."""
+RSNA_ZIP = RAW / "rsna-pneumonia-detection-challenge.zip"
+"""Kaggle's release as Kaggle's client leaves it."""
+RELEASE_FOLDER = RAW / "rsna-release"
+"""RSNA's own release."""
+
+LABELS = "stage_2_train_labels.csv"
+CLASSES = "stage_2_detailed_class_info.csv"
+SUBMISSION = "stage_2_sample_submission.csv"
+TRAIN_IMAGES = "stage_2_train_images"
+CHALLENGE_IMAGES = "stage_2_test_images"
+"""The pictures of Kaggle's release, in two folders."""
+
+MAPPING_NAME = "pneumonia-challenge-dataset-mappings_2018.json"
+"""RSNA's file: a list of `{subset_img_id, img_id, ...}`, image id and file name in NIH ChestX-ray14."""
+ANNOTATIONS = "pneumonia-challenge-annotations-adjudicated-kaggle_2018.json"
+PICTURES = "pneumonia-challenge-dataset-adjudicated-kaggle_2018.zip"
+PICTURES_FOLDER = "mdai_rsna_project_x9N20BZa_images_2018-07-20-153330"
+"""Of RSNA's own release; the folder is in the zip."""
+
+SAMPLE_MARKER = "sample.json"
+"""Lies in a synthetic release; scores on one are not comparable with published ones, and reports say so."""

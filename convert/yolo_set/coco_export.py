@@ -1,0 +1,136 @@
+"""A data set made here, and predictions for it, as COCO JSON for other programs: pycocotools, FiftyOne, ...
+
+Boxes and sizes are in pixels of the original image, also where the pictures were downscaled. File names are relative to
+the data set's folder. Image ids are numbers, as pycocotools wants them, over the whole data set; the id of the image
+itself, its patient, view, sex and age are further keys of its record. Category ids are class indices plus one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from common.data.names import POSITIVE_CLASS
+from common.errors import UserError
+from common.files import write_json
+from common.paths import shown
+from convert.sources.boxes import COORDINATES
+from convert.yolo_set.layout import SPLITS, is_finished
+
+_DETAILS = ("patient_id", "view", "sex", "age")
+
+
+def export(data: Path, output: Path, predictions: Path | None = None) -> list[Path]:
+    """Write `<split>.json` for each split with images, and `<split>_predictions.json` for each with predictions.
+
+    Args:
+        data: The data set's folder.
+        output: The folder to write to; made if need be.
+        predictions: A predictions CSV or a Kaggle submission.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: The data set is none of ours or not finished; a prediction is for an image that it has not, or it has
+            several classes and none that predictions are of.
+        WorkError: A file cannot be written.
+    """
+    if not is_finished(data):
+        raise UserError(f"{shown(data)}: no manifest.csv in it. Expected a finished data set made by a converter here.")
+    manifest = pd.read_csv(data / "manifest.csv", dtype=str, keep_default_na=False)
+    truth = pd.read_csv(data / "truth.csv", dtype={"image_id": str, "label": str}, keep_default_na=False)
+    truth[COORDINATES] = truth[COORDINATES].apply(pd.to_numeric)
+    names = [str(name) for _, name in sorted(yaml.safe_load((data / "data.yaml").read_text())["names"].items())]
+    manifest = manifest.sort_values("image_id", ignore_index=True)
+    number = {image_id: index for index, image_id in enumerate(manifest["image_id"], start=1)}
+    found = _predictions(predictions, number, names) if predictions is not None else None
+
+    output.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    for split in SPLITS:
+        images = manifest[manifest["split"] == split]
+        if images.empty:
+            continue
+        write_json(output / f"{split}.json", _truth(images, truth, names, number, split))
+        written.append(output / f"{split}.json")
+        if found is not None:
+            own = found[found["image_id"].isin(images["image_id"])]
+            if len(own):
+                category = names.index(_scored(names)) + 1
+                write_json(output / f"{split}_predictions.json", _results(own, number, category))
+                written.append(output / f"{split}_predictions.json")
+    return written
+
+
+def _truth(
+    images: pd.DataFrame, truth: pd.DataFrame, names: list[str], number: dict[str, int], split: str
+) -> dict[str, Any]:
+    boxed = truth[truth["image_id"].isin(images["image_id"]) & truth["x"].notna()]
+    return {
+        "info": {"description": f"split {split}; boxes in pixels of the original images"},
+        "images": [_image(record, number) for record in images.to_dict("records")],
+        "categories": [{"id": index, "name": name} for index, name in enumerate(names, start=1)],
+        "annotations": [
+            {
+                "id": index,
+                "image_id": number[image_id],
+                "category_id": names.index(label) + 1,
+                "bbox": [x, y, width, height],
+                "area": width * height,
+                "iscrowd": 0,
+            }
+            for index, (image_id, x, y, width, height, label) in enumerate(
+                boxed[["image_id", *COORDINATES, "label"]].itertuples(index=False, name=None), start=1
+            )
+        ],
+    }
+
+
+def _image(record: dict[Any, Any], number: dict[str, int]) -> dict[str, Any]:
+    details = {name: record[name] for name in _DETAILS if record[name] != ""}
+    if "age" in details:
+        details["age"] = int(details["age"])
+    return {
+        "id": number[record["image_id"]],
+        "file_name": record["picture"],
+        "width": int(record["width"]),
+        "height": int(record["height"]),
+        "name": record["image_id"],
+        **details,
+    }
+
+
+def _predictions(path: Path, number: dict[str, int], names: list[str]) -> pd.DataFrame:
+    from common.data.tables import read_predictions  # the one reader of that format
+
+    _scored(names)
+    table = read_predictions(path.expanduser()).predictions
+    unknown = sorted(set(table["image_id"]) - number.keys())
+    if unknown:
+        raise UserError(f"{path}: {len(unknown)} of its images are not in the data set, first {unknown[0]}.")
+    return table
+
+
+def _scored(names: list[str]) -> str:
+    if len(names) > 1 and POSITIVE_CLASS not in names:
+        raise UserError(
+            f"the data set has {len(names)} classes ({', '.join(names[:3])}, ...) and none named {POSITIVE_CLASS}: a "
+            "predictions file does not say which class it is of. Leave --predictions out."
+        )
+    return POSITIVE_CLASS if POSITIVE_CLASS in names else names[0]
+
+
+def _results(predictions: pd.DataFrame, number: dict[str, int], category: int) -> list[dict[str, Any]]:
+    boxes = predictions[COORDINATES].to_numpy(float)
+    scores = predictions["confidence"].to_numpy(float)
+    return [
+        {"image_id": number[image_id], "category_id": category, "bbox": box, "score": score}
+        for image_id, box, score in zip(
+            predictions["image_id"], np.asarray(boxes).tolist(), scores.tolist(), strict=True
+        )
+    ]

@@ -1,0 +1,122 @@
+"""Predictions kept beside the weights, and used again as long as nothing that decides them has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from common.cli import print_warning
+from common.data.data_set import Split
+from common.data.tables import read_predictions, write_predictions
+from common.errors import UserError, WorkError
+from common.files import write_json
+from common.paths import shown
+from evaluate.detector.inference import Picture, Settings, predict, warn_if_augment_is_idle
+from evaluate.detector.weights import Weights
+
+
+def predict_split(
+    weights: Weights,
+    split: Split,
+    settings: Settings,
+    folder: Path,
+    *,
+    batch: int = 16,
+    device: str | None = None,
+    again: bool = False,
+) -> tuple[Path, pd.DataFrame]:
+    """Predict a split into `predictions_<split>.csv`, or read that file if it is still right.
+
+    A JSON file beside it says what the predictions were made from: the weights' checksum, every picture's id, size
+    and time of change, the settings, and the version of Ultralytics. It is written last, so that predictions without it
+    are never trusted.
+
+    Args:
+        weights: The detector.
+        split: Its pictures and their original sizes.
+        settings: What decides the outcome.
+        folder: Where both files lie.
+        batch: Pictures at a time.
+        device: See `inference.predict`.
+        again: Predict even if the file is right.
+
+    Returns:
+        The file and its predictions table.
+
+    Raises:
+        UserError: A picture is missing.
+        WorkError: None of the pictures could be read.
+    """
+    path, name = folder / f"predictions_{split.name}.csv", split.name
+    sidecar = path.with_suffix(".json")
+    made_from = _fingerprint(weights, split, settings)
+    if not again and path.is_file() and _read(sidecar) == made_from:
+        print(f"{name}: using {shown(path)}, made from the same weights, images and settings (--again predicts anew)")
+        return path, read_predictions(path).predictions
+    sidecar.unlink(missing_ok=True)
+    items = _items(split)
+    predicted = predict(weights, items, settings, batch, device, f"predicting {name}")
+    warn_if_augment_is_idle(weights, settings)
+    if predicted.rejected:
+        _, name, reason = predicted.rejected[0]
+        message = f"{len(predicted.rejected)} of {len(items)} pictures of {name!r} are unusable, first {name}: {reason}"
+        if not predicted.image_ids:
+            raise WorkError(f"{message}. Convert the data again.")
+        print_warning(f"{message}. They are scored as images without a prediction.")
+    write_predictions(path, predicted.predictions)
+    if not predicted.rejected:
+        write_json(sidecar, made_from)
+    # From the file: what is scored now is exactly what anyone can score from it later.
+    return path, read_predictions(path).predictions
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _items(split: Split) -> list[Picture]:
+    table = split.manifest.set_index("image_id")[["width", "height"]].dropna()
+    sizes = dict(zip(table.index, table.itertuples(index=False, name=None), strict=True))
+    return [
+        Picture(image_id, shown(file), file.read_bytes, sizes.get(image_id))
+        for image_id, file in split.pictures.items()
+    ]
+
+
+def _fingerprint(weights: Weights, split: Split, settings: Settings) -> dict[str, Any]:
+    import ultralytics
+
+    digest = hashlib.sha256()
+    missing: list[Path] = []
+    digest.update(split.manifest[["width", "height"]].to_csv(index=False).encode())
+    for image_id, path in split.pictures.items():
+        try:
+            status = path.stat()
+            digest.update(f"{image_id}\t{status.st_size}\t{status.st_mtime_ns}\n".encode())
+        except OSError:
+            missing.append(path)
+    if missing:
+        raise UserError(
+            f"{shown(missing[0])}: no such picture, nor {len(missing) - 1} others of the "
+            f"{len(split.pictures)} in its list. Is the data set complete, and where it was converted to?"
+        )
+    return {
+        "weights_sha256": sha256(weights.path),
+        "pictures": len(split.pictures),
+        "pictures_sha256": digest.hexdigest(),
+        "settings": settings.as_dict(),
+        "ultralytics": ultralytics.__version__,
+    }
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,306 @@
+"""A detector over many pictures: files, or DICOM rendered as for training; predictions in original pixels.
+
+Every picture is padded to the same square (Ultralytics' letterbox with `rect=False`), so what is predicted on it does
+not depend on its neighbours in the batch. Pictures are read, decoded and padded by threads ahead of the model, which
+would else wait for it on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from common.cli import print_warning, progress
+from common.cores import available_cores
+from common.data.tables import make_predictions
+from common.errors import UserError
+from evaluate.detector.weights import Weights
+
+T = TypeVar("T")
+
+_DICOM_PREAMBLE = 128
+DICOM_SUFFIXES = (".dcm", ".dicom")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture to look at.
+
+    Attributes:
+        image_id: Its id.
+        name: Where it comes from, for messages; its suffix tells a DICOM file that lacks the `DICM` mark.
+        read: Gives the file's bytes.
+        size: Width and height of the original image in pixels, where the picture is stored at another size; predictions
+            are scaled to it. None: the picture's own.
+    """
+
+    image_id: str
+    name: str
+    read: Callable[[], bytes]
+    size: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides the predictions besides weights and pictures.
+
+    Attributes:
+        imgsz: Side of the square that pictures are fitted into, in pixels.
+        confidence: Predictions below are dropped.
+        nms_iou: Of two predictions with a larger IoU, the less confident one is dropped. Truth boxes of one image
+            hardly touch (the largest IoU among the challenge's 3,701 pairs is 0.055), hence a lower value than
+            Ultralytics' 0.7.
+        max_predictions: Most predictions per image, the most confident ones.
+        augment: Average over flipped and scaled copies (test-time augmentation).
+        half: Compute in 16 bits; on a GPU only.
+    """
+
+    imgsz: int
+    confidence: float = 0.001
+    nms_iou: float = 0.4
+    max_predictions: int = 100
+    augment: bool = False
+    half: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What came out.
+
+    Attributes:
+        predictions: The predictions table, in pixels of the original pictures, clipped to them.
+        image_ids: Every picture that was looked at, in the order given.
+        rejected: Image id, source and reason of every picture that could not be read.
+    """
+
+    predictions: pd.DataFrame
+    image_ids: list[str]
+    rejected: list[tuple[str, str, str]]
+
+
+def predict(
+    weights: Weights,
+    pictures: Iterable[Picture],
+    settings: Settings,
+    batch: int = 16,
+    device: str | None = None,
+    description: str = "predicting",
+) -> Predicted:
+    """Predict boxes on pictures, with a progress bar.
+
+    Args:
+        weights: The detector.
+        pictures: What to look at; read as the model gets to it.
+        settings: What decides the outcome.
+        batch: Pictures at a time.
+        device: As Ultralytics takes it: `cpu`, `0`, `cuda:1`, `mps`; None takes a GPU if there is one.
+        description: For the progress bar.
+
+    Returns:
+        The predictions and what could not be read. A picture that cannot be decoded is rejected, never fatal.
+
+    Raises:
+        UserError: The device does not exist, or 16 bits were asked for on a CPU.
+    """
+    import torch
+    from ultralytics.utils.torch_utils import select_device
+
+    pictures = list(pictures)
+    threads = torch.get_num_threads()
+    try:
+        chosen = select_device(device or "", verbose=False)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"--device {device}: not available ({reason}). Try --device cpu.") from error
+    if settings.half and chosen.type == "cpu":
+        raise UserError("--half: 16-bit arithmetic needs a GPU; found a CPU. Leave it out.")
+    ids: list[str] = []
+    counts: list[int] = []
+    values: list[np.ndarray] = []
+    rejected: list[tuple[str, str, str]] = []
+    loader = _Loader(weights)
+    for group in _batches(progress(_ahead(loader.load, pictures, 2 * batch), description, total=len(pictures)), batch):
+        rejected += [(one.picture.image_id, one.picture.name, str(one.error)) for one in group if one.error]
+        usable = [one for one in group if not one.error]
+        if not usable:
+            continue
+        found = _infer(weights, usable, settings, chosen, threads)
+        loader.predictor = weights.model.predictor
+        for one, boxes in zip(usable, found, strict=True):
+            picture, pixels = one.picture, one.pixels
+            ids.append(picture.image_id)
+            counts.append(len(boxes))
+            values.append(_to_xywh(boxes, pixels.shape[1], pixels.shape[0]) * _to_original(picture, pixels))
+    table = make_predictions(np.repeat(ids, counts).tolist(), np.concatenate([*values, np.empty((0, 5))]))
+    return Predicted(table, ids, rejected)
+
+
+def load_picture(picture: Picture, channels: int = 1) -> np.ndarray:
+    """Read and decode a picture as the training does.
+
+    Args:
+        picture: A picture file's, or a DICOM file's.
+        channels: 1 for grey, 3 for colour.
+
+    Returns:
+        uint8, (height, width) for grey, (height, width, 3) in the order blue, green, red for colour.
+
+    Raises:
+        ValueError: It cannot be read or decoded; the message says why in one line.
+    """
+    import cv2
+
+    from convert.pictures.dicom import to_picture
+
+    try:
+        data = picture.read()
+    except Exception as error:  # a broken zip member raises what its compression feels like
+        raise ValueError(f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:120]})") from error
+    if not data:
+        raise ValueError("the file is empty")
+    if is_dicom(picture.name, data):
+        data = to_picture(data).encoded
+    try:
+        pixels = cv2.imdecode(
+            np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
+        )
+    except cv2.error as error:
+        raise ValueError("cannot be decoded as a picture") from error
+    if pixels is None:
+        raise ValueError("cannot be decoded as a picture")
+    return pixels
+
+
+def is_dicom(name: str, head: bytes) -> bool:
+    """Whether a file is DICOM: by the mark after its preamble, or by its suffix."""
+    return head[_DICOM_PREAMBLE : _DICOM_PREAMBLE + 4] == b"DICM" or name.lower().endswith(DICOM_SUFFIXES)
+
+
+def warn_if_augment_is_idle(weights: Weights, settings: Settings) -> None:
+    """Say so when test-time augmentation does nothing for this head; call after `predict`."""
+    from ultralytics.nn.modules.head import Detect
+
+    predictor = weights.model.predictor
+    if not settings.augment or predictor is None:
+        return
+    network = predictor.model.model
+    head = network.model[-1]
+    if getattr(network, "end2end", False) or type(head) is not Detect:
+        print_warning(f"--augment does nothing for this model: Ultralytics has none for its {type(head).__name__} head")
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A picture as the model takes it: its pixels, and the same laid in the model's square where that is known."""
+
+    picture: Picture
+    pixels: np.ndarray
+    square: np.ndarray | None = None
+    error: ValueError | None = None
+
+
+class _Loader:
+    """Loads pictures; into the model's square, too, once there is a predictor that has seen the settings.
+
+    Attributes:
+        predictor: Ultralytics' predictor, from the first batch on.
+    """
+
+    predictor: Any = None
+
+    def __init__(self, weights: Weights) -> None:
+        self._channels = weights.channels
+
+    def load(self, picture: Picture) -> _Loaded:
+        """A picture, or why it cannot be used."""
+        try:
+            pixels = load_picture(picture, self._channels)
+        except ValueError as error:  # UnusableDicom is one
+            return _Loaded(picture, np.empty((0, 0), np.uint8), error=error)
+        if self.predictor is None:
+            return _Loaded(picture, pixels)
+        # The class's own way to do it: the object's is replaced in `_infer`.
+        stacked = pixels if pixels.ndim == 3 else pixels[..., None]
+        (square,) = type(self.predictor).pre_transform(self.predictor, [stacked])
+        return _Loaded(picture, pixels, square)
+
+
+def _infer(weights: Weights, loaded: list[_Loaded], settings: Settings, device: Any, threads: int) -> list[np.ndarray]:
+    """Boxes of one batch: for each picture confidence, x1, y1, x2, y2 in its own pixels, (N, 5) float64."""
+    import torch
+
+    predictor = weights.model.predictor
+    squares = [one.square for one in loaded]
+    if predictor is not None:
+        # On a CPU, Ultralytics' set-up leaves one core idle, which is half of a small machine.
+        torch.set_num_threads(threads)
+        if all(square is not None for square in squares):
+            predictor.pre_transform = lambda _: squares
+    try:
+        results = weights.model.predict(
+            [one.pixels for one in loaded],
+            imgsz=settings.imgsz,
+            batch=len(loaded),
+            conf=settings.confidence,
+            iou=settings.nms_iou,
+            max_det=settings.max_predictions,
+            classes=[weights.positive_class],
+            augment=settings.augment,
+            quantize=16 if settings.half else None,
+            device=device,
+            rect=False,
+            save=False,
+            verbose=False,
+        )
+    finally:
+        if predictor is not None:
+            vars(predictor).pop("pre_transform", None)
+    values = [result.boxes.data.cpu().numpy().astype(float) for result in results]  # x1, y1, x2, y2, confidence, class
+    return [boxes[:, [4, 0, 1, 2, 3]] for boxes in values]
+
+
+def _to_xywh(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Confidence, x1, y1, x2, y2 to confidence, x, y, width, height, clipped to the picture; no box without area."""
+    x1, x2 = boxes[:, 1].clip(0, width), boxes[:, 3].clip(0, width)
+    y1, y2 = boxes[:, 2].clip(0, height), boxes[:, 4].clip(0, height)
+    found = np.column_stack([boxes[:, 0], x1, y1, x2 - x1, y2 - y1])
+    return found[(found[:, 3] > 0) & (found[:, 4] > 0)]
+
+
+def _to_original(picture: Picture, pixels: np.ndarray) -> np.ndarray:
+    """Factors from the picture's pixels to the original's, for confidence, x, y, width, height."""
+    height, width = pixels.shape[:2]
+    across, down = picture.size or (width, height)
+    return np.array([1.0, across / width, down / height, across / width, down / height])
+
+
+def _ahead(work: Callable[[Picture], T], items: Sequence[Picture], depth: int) -> Iterator[T]:
+    """`map` in threads, in order, at most `depth` items ahead of the consumer."""
+    source = iter(items)
+    with ThreadPoolExecutor(max_workers=min(8, available_cores())) as pool:
+        waiting: deque[Future[T]] = deque(pool.submit(work, item) for item in islice(source, depth))
+        try:
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(pool.submit(work, item) for item in islice(source, 1))
+                yield result
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    source = iter(items)
+    while group := list(islice(source, size)):
+        yield group

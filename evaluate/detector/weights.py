@@ -1,0 +1,189 @@
+"""Finding weights, and loading them so that a wrong file gives one clear line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from common.data.data_yaml import class_names
+from common.data.names import positive_class
+from common.errors import UserError
+from common.paths import PROJECT, shown
+from common.quiet_ultralytics import import_ultralytics
+
+DEFAULT_WEIGHTS = Path("runs/best.pt")
+_ZIP, _OLD_PICKLE = b"PK\x03\x04", b"\x80"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A trained detector.
+
+    Attributes:
+        path: The `.pt` file.
+        model: The `ultralytics.YOLO` (or `RTDETR`) object.
+        imgsz: Side of the square that it was trained on, in pixels.
+        channels: 1 for grey, 3 for colour.
+        positive_class: Index of the class that counts.
+        train_args: The training's arguments, as far as the file keeps them.
+    """
+
+    path: Path
+    model: Any
+    imgsz: int
+    channels: int
+    positive_class: int
+    train_args: Mapping[str, Any] = field(default_factory=dict)
+
+
+def find_weights(asked: Path = DEFAULT_WEIGHTS) -> tuple[Path, str]:
+    """Find the weights that are meant.
+
+    Args:
+        asked: A `.pt` file; a run's folder, whose `weights/best.pt` is taken; or `runs/best.pt`, for which the newest
+            `runs/**/weights/best.pt` is taken where it does not exist, in the current folder or else the project.
+
+    Returns:
+        The file, and what to tell the user about the choice (empty if it is the file asked for).
+
+    Raises:
+        UserError: There are none.
+    """
+    if asked.is_file():
+        return asked, ""
+    if asked.is_dir():
+        for candidate in (asked / "weights" / "best.pt", asked / "best.pt"):
+            if candidate.is_file():
+                return candidate, f"using {shown(candidate)}"
+        raise UserError(f"{asked}: a folder without weights/best.pt. Name a .pt file or a training's folder.")
+    if (asked.parent.name, asked.name) == DEFAULT_WEIGHTS.parts[-2:]:
+        folders = [asked.parent] if asked.is_absolute() else [asked.parent, PROJECT / asked.parent]
+        for folder in folders:
+            if asked.name and (folder / asked.name).is_file():
+                return folder / asked.name, f"using {shown(folder / asked.name)}"
+            found = list(folder.glob("**/weights/best.pt"))
+            if found:
+                newest = max(found, key=lambda path: path.stat().st_mtime_ns)
+                of = f", the newest of {len(found)} trainings" if len(found) > 1 else ""
+                return newest, f"no {asked}; using {shown(newest)}{of}"
+        raise UserError(
+            f"{asked}: no such file, and no {asked.parent}/**/weights/best.pt either. "
+            "Train first (yolo train data=rsna.yaml model=yolov8m.pt), or name a .pt file."
+        )
+    raise UserError(f"{asked}: no such weights file. Check the path; a training writes <run>/weights/best.pt.")
+
+
+def run_folder(weights: Path) -> Path:
+    """The training's folder: the parent of `weights/`, or the file's own folder where it is not in such a one.
+
+    A link to a training's weights belongs to that training.
+    """
+    folder = weights.resolve().parent
+    return folder.parent if folder.name == "weights" else folder
+
+
+def load_weights(path: Path) -> Weights:
+    """Load a YOLO detection checkpoint, without running any code that it may carry.
+
+    Raises:
+        UserError: The file is missing or empty, no checkpoint of Ultralytics, not a detector, or of other classes.
+    """
+    _check_content(path)
+    ultralytics = import_ultralytics()
+    from torch.nn import Module
+    from ultralytics.nn.tasks import torch_safe_load
+
+    expected = "expected a checkpoint as Ultralytics' training writes it, such as <run>/weights/best.pt"
+    try:
+        checkpoint, _ = torch_safe_load(str(path), safe_only=True)
+    except AttributeError as error:  # it reaches for the model in whatever was stored
+        raise UserError(f"{path}: holds no checkpoint but a single object, without a model; {expected}.") from error
+    except Exception as error:  # a foreign file fails in ways beyond listing
+        raise UserError(f"{path}: cannot be loaded as weights ({_reason(error)}); {expected}.") from error
+    network = checkpoint.get("ema") or checkpoint.get("model")
+    if not isinstance(network, Module):
+        tensors = sum(hasattr(value, "shape") for value in checkpoint.values())
+        kind = f"a bare state dict of {tensors} tensors" if tensors else f"keys {', '.join(map(str, checkpoint))[:80]}"
+        raise UserError(f"{path}: holds no model but {kind}; {expected}.")
+    try:
+        model = ultralytics.YOLO(str(path))
+    except Exception as error:
+        raise UserError(f"{path}: cannot be loaded by Ultralytics ({_reason(error)}); {expected}.") from error
+    if model.task != "detect":
+        raise UserError(f"{path}: a model for the task {model.task!r}; expected a detector, task 'detect'.")
+    train_args = checkpoint.get("train_args") or {}
+    return Weights(
+        path=path,
+        model=model,
+        imgsz=_side(train_args.get("imgsz", 640)),
+        channels=int(getattr(model.model, "yaml", {}).get("channels", 3)),
+        positive_class=positive_class(class_names(model.names, None, str(path)), str(path)),
+        train_args=train_args,
+    )
+
+
+def find_training_data(weights: Weights) -> Path:
+    """The data YAML that the weights were trained on.
+
+    The path is the one typed at the training: if relative, it is looked for from the current folder, the training's
+    folder and the project's.
+
+    Raises:
+        UserError: The checkpoint does not say, or the file is no longer there.
+    """
+    named = weights.train_args.get("data") or _saved_arguments(weights.path).get("data")
+    if not named:
+        raise UserError(f"{weights.path}: does not say what it was trained on. Name the data YAML with --data.")
+    path = Path(str(named))
+    folders = [Path()] if path.is_absolute() else [Path(), run_folder(weights.path), PROJECT]
+    for folder in folders:
+        if (folder / path).exists():
+            return folder / path
+    raise UserError(
+        f"{weights.path}: was trained on {named}, which is not there (from the current folder, the "
+        "training's or the project's). Name the data YAML with --data."
+    )
+
+
+def _check_content(path: Path) -> None:
+    """Refuse what is no PyTorch file by its first bytes, before anything tries to make sense of it."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); expected a .pt weights file.") from error
+    if path.suffix.lower() != ".pt":
+        raise UserError(f"{path}: ends in {path.suffix or 'nothing'!r}; expected weights as trained, a .pt file.")
+    text = head.lstrip().lower()
+    if not head:
+        found = "an empty file"
+    elif text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        found = "a web page: the download went wrong"
+    elif text.startswith(b"version https://git-lfs"):
+        found = "a Git LFS pointer: fetch the file itself with `git lfs pull`"
+    elif not head.startswith((_ZIP, _OLD_PICKLE)):
+        found = "no PyTorch file by its first bytes"
+    else:
+        return
+    raise UserError(f"{path}: found {found}; expected a .pt weights file, such as <run>/weights/best.pt.")
+
+
+def _saved_arguments(weights: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load((run_folder(weights) / "args.yaml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _side(imgsz: Any) -> int:
+    return int(max(imgsz)) if isinstance(imgsz, list | tuple) else int(imgsz)
+
+
+def _reason(error: BaseException) -> str:
+    lines = str(error).replace("ERROR ❌️ ", "").strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:160]}".rstrip(": ")

@@ -1,0 +1,1 @@
+"""What is done to predictions after the model: box scale, gate, fusion. Knows no command and no model."""

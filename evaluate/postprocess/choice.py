@@ -1,0 +1,23 @@
+"""What was chosen for predictions: the confidence they need, and how their boxes are resized."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is done to predictions before they are submitted; a gate comes before it.
+
+    Attributes:
+        confidence: Predictions below are left out.
+        box_scale: Factors on each box's width and height, about its centre.
+        inference: The settings of the predictions that it was chosen on, as in `inference.Settings`; empty if unknown.
+        gated: Whether the score that it comes from was reached with a gate besides.
+    """
+
+    confidence: float
+    box_scale: tuple[float, float] = (1.0, 1.0)
+    inference: dict[str, Any] | None = None
+    gated: bool = False

@@ -1,0 +1,166 @@
+"""The gate in scoring: an image classifier's P(opacity), read, checked, and used on boxes as scores best."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from common.cli import print_warning, progress
+from common.data.data_set import DataSet, Split
+from common.data.tables import read_gate
+from common.errors import UserError
+from common.paths import shown
+from evaluate.metrics.rsna import best_confidence
+from evaluate.postprocess.boxes import gate, scale_boxes, weigh
+from evaluate.postprocess.choice import Choice
+
+THRESHOLDS = 500
+"""At most so many thresholds are tried: every distinct probability, or so many of them, evenly in their order."""
+
+_TRAINED_ON = "train"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a gate does to predictions.
+
+    Attributes:
+        mode: `weigh` multiplies confidences by P(opacity); `keep` keeps the boxes of images whose P exceeds the
+            threshold; `none` leaves everything.
+        threshold: Of `keep`.
+    """
+
+    mode: Literal["none", "weigh", "keep"]
+    threshold: float | None = None
+
+    def apply(self, predictions: pd.DataFrame, probabilities: pd.Series) -> pd.DataFrame:
+        """Give the predictions that are left, with the confidences they then have."""
+        if self.mode == "weigh":
+            return weigh(predictions, probabilities)
+        if self.mode == "keep" and self.threshold is not None:
+            return gate(predictions, probabilities, self.threshold)
+        return predictions
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What the gates' files say about the images that are scored.
+
+    Attributes:
+        files: The files.
+        probabilities: P(opacity) by image_id, of the images of all splits that are scored.
+        seen: Of each split, how many images the gates were trained on.
+    """
+
+    files: list[Path]
+    probabilities: pd.Series
+    seen: dict[str, int]
+
+
+def read_gates(paths: Sequence[Path], data: DataSet, splits: Mapping[str, Split]) -> Gate:
+    """Read one gate's file or several, for the images that are scored.
+
+    Of several, an image gets the mean of those that were not trained on it, as is the way with gates of different
+    folds; if all were, the mean of all.
+
+    Args:
+        paths: Files as `train/gate.py` writes them.
+        data: The data set that is scored.
+        splits: Its splits that are scored.
+
+    Raises:
+        UserError: A file is wrong, belongs to another data set, or all of them lack an image.
+    """
+    for path in paths:
+        _check_data_set(path, data, list(splits))
+    rows = pd.concat([read_gate(path) for path in paths], ignore_index=True)
+    rows["seen"] = rows["split"] == _TRAINED_ON
+    rows = rows[rows["seen"] == rows.groupby("image_id")["seen"].transform("all")]
+    images = rows.groupby("image_id").agg(p_opacity=("p_opacity", "mean"), seen=("seen", "all"))
+    names = ", ".join(shown(path) for path in paths)
+    parts, seen = [], {}
+    for name, split in splits.items():
+        missing = [image_id for image_id in split.pictures if image_id not in images.index]
+        if missing:
+            raise UserError(
+                f"{names}: {len(missing):,} of the {len(split.pictures):,} images of split {name!r} are not in it, "
+                f"first {missing[0]}. Is it the gate of another data set? Train one on this: python train/gate.py "
+                f"data={shown(data.yaml)} ..."
+            )
+        found = images.loc[list(split.pictures)]
+        parts.append(found["p_opacity"])
+        seen[name] = int(found["seen"].sum())
+        if seen[name]:
+            print_warning(
+                f"LEAKAGE: {seen[name]:,} images of split {name!r} were trained on by the gate ({names}), such as "
+                f"{found.index[found['seen']][0]}: its probabilities of them are too good to be true"
+            )
+    probabilities = pd.concat(parts)
+    return Gate(list(paths), probabilities[~probabilities.index.duplicated()], seen)
+
+
+def choose_gate(
+    truth: pd.DataFrame,
+    predictions: pd.DataFrame,
+    probabilities: pd.Series,
+    mode: str = "tune",
+    box_scale: tuple[float, float] = (1.0, 1.0),
+) -> tuple[Rule, Choice, float]:
+    """The gate, with its confidence, of highest score: exact in the confidence for each gate that is tried.
+
+    Args:
+        truth: The boxes table of the split to tune on.
+        predictions: Its predictions table, as the model made it.
+        probabilities: P(opacity) by image_id.
+        mode: `tune` tries no gate, `weigh`, and `keep` at its thresholds; `keep` no gate and these.
+        box_scale: Factors on width and height of the boxes.
+
+    Returns:
+        The rule, the choice that goes with it, and their score on this split, which flatters. Of equally good ones the
+        simplest: no gate, then weigh, then the lowest threshold.
+    """
+    scaled = scale_boxes(predictions, *box_scale)
+    weighs = [Rule("weigh")] if mode == "tune" else []
+    rules = [Rule("none"), *weighs, *(Rule("keep", value) for value in _thresholds(scaled, probabilities))]
+    best: tuple[Rule, Choice, float] | None = None
+    for rule in progress(rules, "tuning the gate", unit="gates"):
+        confidence, score = best_confidence(truth, rule.apply(scaled, probabilities))
+        if best is None or score > best[2]:
+            best = rule, Choice(confidence, box_scale), score
+    assert best is not None
+    return best
+
+
+def _thresholds(predictions: pd.DataFrame, probabilities: pd.Series) -> list[float]:
+    """The distinct probabilities of images with predictions, rising, but for the highest, which leaves nothing."""
+    values = np.unique(probabilities.reindex(predictions["image_id"].unique()).dropna().to_numpy())[:-1]
+    if len(values) > THRESHOLDS:
+        values = values[np.linspace(0, len(values) - 1, THRESHOLDS).round().astype(int)]
+    return [float(value) for value in values]
+
+
+def _check_data_set(path: Path, data: DataSet, splits: list[str]) -> None:
+    """Refuse a gate whose record says that it was trained on a data set with another manifest."""
+    record = path.with_suffix(".json")
+    try:
+        content: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+        trained_on = content["manifest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # probabilities of some other classifier: the images alone must tell
+    roots = {root for split in splits for root in data.roots(split)}
+    digests = {
+        hashlib.sha256((root / "manifest.csv").read_bytes()).hexdigest() if root is not None else "" for root in roots
+    }
+    if trained_on not in digests:
+        raise UserError(
+            f"{shown(path)}: {record.name} beside it says that it was trained on {content.get('data')}, whose manifest "
+            f"is not that of {shown(data.yaml)}: images or splits differ. Train a gate on this data: python "
+            f"train/gate.py data={shown(data.yaml)} ..."
+        )

@@ -1,0 +1,1 @@
+"""A score as a page, on the terminal, and in Weights & Biases."""

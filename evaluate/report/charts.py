@@ -1,0 +1,267 @@
+"""Figures of the report that show results: the score, its threshold, training, subgroups.
+
+Each has a sentence computed from its numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import MaxNLocator, MultipleLocator
+
+from common.pages.figures import BLUE, GREY, INK, MUTED, ORANGE, TEAL, Chart, legend, new_figure
+from common.pages.wording import count, interval_text, is_number, join, percent, score_text
+
+SPLIT_COLOURS = (BLUE, ORANGE)
+"""Colour of the split the score is reported on, then of the split it was tuned on."""
+
+_MOST_POINTS = 600
+
+
+def score_scale(score: float, interval_95: Sequence[float] | None, marks: Mapping[str, float]) -> Chart:
+    """Draw the score with its interval on a scale that begins at 0.
+
+    Args:
+        score: The RSNA score, 0 to 1.
+        interval_95: Its lower and upper bound; None draws none.
+        marks: Scores to compare with, by what they are. With marks the scale may end below 1 and says so.
+    """
+    highest = max([score, *(interval_95 or ()), *marks.values()])
+    end = 0.4 if marks and highest <= 0.38 else 1.0
+    rows = sorted(marks.items(), key=lambda mark: mark[1])
+    with new_figure("scale", 0.95 + 0.2 * len(rows)) as (figure, drawn):
+        axes = figure.subplots()
+        if interval_95:
+            axes.plot(interval_95, [0, 0], color=BLUE, linewidth=9, alpha=0.35, solid_capstyle="butt")
+        axes.plot([score], [0], "o", color=BLUE, markersize=10, clip_on=False)
+        axes.annotate(
+            f"this model {score_text(score)}", (score, 0), (0, 10), textcoords="offset points", weight="bold",
+            ha="center" if 0.15 * end < score < 0.85 * end else "left" if score < 0.5 * end else "right",
+        )  # fmt: skip
+        for level, (text, value) in enumerate(rows, 1):
+            axes.plot([value, value], [0, -level], color=GREY, linewidth=0.8)
+            axes.plot([value], [0], "|", color=MUTED, markersize=11)
+            # On the side where there is room.
+            right = value < 0.5 * end
+            axes.annotate(
+                f"{text} {score_text(value)}", (value, -level), (4 if right else -4, -3), textcoords="offset points",
+                ha="left" if right else "right", fontsize=9, color=MUTED,
+            )  # fmt: skip
+        axes.set(xlim=(0, end), ylim=(-len(rows) - 0.7, 1.6), yticks=[])
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.xaxis.set_major_locator(MultipleLocator(end / 4 if end < 1 else 0.2))
+        axes.grid(axis="y", visible=False)
+        axes.axhline(0, color=MUTED, linewidth=1, zorder=1)
+    band = f"; the band is its 95\N{NO-BREAK SPACE}% interval, {interval_text(interval_95)}" if interval_95 else ""
+    ending = f"The scale ends at {end:g}, a perfect score is 1." if end < 1 else "A perfect score is 1."
+    return drawn.chart("The score on its scale", f"The dot is the score, {score_text(score)}{band}. {ending}")
+
+
+def sweep_curves(sweeps: Mapping[str, pd.DataFrame], confidence: float, tuned_on: str | None) -> Chart:
+    """Draw the score against the confidence from which boxes are kept.
+
+    Args:
+        sweeps: For each split, the table of `evaluate.metrics.rsna.confidence_sweep`; the reported split first. Empty
+            tables are left out.
+        confidence: The threshold that was used.
+        tuned_on: The split it was chosen on, if it was.
+    """
+    used = {split: _ascending(table) for split, table in sweeps.items() if len(table)}
+    at: dict[str, float] = {}
+    with new_figure("sweep", 3.1) as (figure, drawn):
+        axes = figure.subplots()
+        for (split, table), colour in zip(used.items(), _colours(), strict=False):
+            at[split] = _score_at(table, confidence)
+            shown = _thin(table)
+            # The value at a confidence holds for all thresholds down to the next lower confidence.
+            axes.step(
+                [0.0, *shown["confidence"], shown["confidence"].iloc[-1], 1.0],
+                [shown["score"].iloc[0], *shown["score"], 0.0, 0.0],
+                where="pre", color=colour, label=split, linestyle="--" if split == tuned_on else "-",
+            )  # fmt: skip
+            axes.plot([confidence], [at[split]], "o", color=colour, markersize=6)
+        axes.axvline(confidence, color=MUTED, linewidth=1, linestyle=":")
+        axes.annotate(
+            f"{'chosen' if tuned_on else 'used'} {confidence:.2f}",
+            (confidence, 1), (5 if confidence < 0.6 else -5, -9), color=MUTED,
+            xycoords=("data", "axes fraction"), textcoords="offset points", ha="left" if confidence < 0.6 else "right",
+        )  # fmt: skip
+        axes.set(xlabel="boxes are kept from this confidence", ylabel="RSNA score", xlim=(0, 1))
+        axes.set_ylim(0, max(axes.get_ylim()[1], 0.02) * 1.08)
+        legend(axes)
+    parts, used_one = [], "chosen one" if tuned_on else "one used"
+    for split, table in used.items():
+        best = table.iloc[int(np.argmax(table["score"]))]
+        lost = best["score"] - at[split]
+        parts.append(
+            f"on {split} the best threshold would be {best['confidence']:.2f} with {score_text(best['score'])}, "
+            + (f"which is the {used_one}" if lost < 5e-4 else f"{score_text(lost)} more than the {used_one} gives")
+        )
+    chosen = f"Boxes are kept from confidence {confidence:.2f}" + (f", chosen on {tuned_on}" if tuned_on else "")
+    return drawn.chart("Score at every confidence threshold", f"{chosen}: {'; '.join(parts)}.")
+
+
+def training_curves(results: pd.DataFrame) -> list[Chart]:
+    """Draw the losses and the validation metrics of each epoch.
+
+    Args:
+        results: Ultralytics' `results.csv`: `epoch`, `train/*_loss`, `val/*_loss`, `metrics/*`. Columns' names may have
+            spaces around them; columns that are not there are left out.
+
+    Returns:
+        Up to two charts.
+    """
+    table = results.rename(columns=lambda name: str(name).strip()).apply(pd.to_numeric, errors="coerce")
+    table = table.replace([np.inf, -np.inf], np.nan)
+    if "epoch" not in table or not len(table):
+        return []
+    charts = []
+    losses = [name.removeprefix("train/") for name in table if name.startswith("train/") and name.endswith("_loss")]
+    if losses:
+        charts.append(_loss_curves(table, losses))
+    names = {"metrics/RSNA(B)": "RSNA score", "metrics/mAP50(B)": "mAP50", "metrics/mAP50-95(B)": "mAP50-95"}
+    metrics = {name: text for name, text in names.items() if name in table and table[name].notna().any()}
+    if metrics:
+        charts.append(_metric_curves(table, metrics))
+    return charts
+
+
+def _loss_curves(table: pd.DataFrame, losses: list[str]) -> Chart:
+    epoch = table["epoch"]
+    with new_figure("losses", 3.1) as (figure, drawn):
+        axes = figure.subplots()
+        for loss, colour in zip(losses, (BLUE, ORANGE, TEAL, GREY, INK), strict=False):
+            marker = "." if len(table) < 30 else None
+            axes.plot(epoch, table[f"train/{loss}"], color=colour, label=loss.removesuffix("_loss"), marker=marker)
+            if f"val/{loss}" in table:
+                axes.plot(epoch, table[f"val/{loss}"], color=colour, linestyle="--", marker=marker)
+        axes.set(xlabel="epoch", ylabel="loss (solid: train, dashed: val)")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set_ylim(bottom=0)
+        legend(axes)
+    total = table[[f"train/{loss}" for loss in losses]].sum(axis=1, min_count=len(losses))
+    sentence = f"{_epochs(table)}; the training loss went from {total.iloc[0]:.2f} to {total.iloc[-1]:.2f} in sum"
+    columns = [f"val/{loss}" for loss in losses if f"val/{loss}" in table]
+    val = table[columns].sum(axis=1, min_count=max(1, len(columns))) if columns else pd.Series(dtype=float)
+    if val.notna().any():
+        low = int(np.nanargmin(val))
+        rise = val.dropna().iloc[-1] / val.iloc[low] - 1 if val.iloc[low] > 0 else 0.0
+        sentence += f", the validation loss was lowest at epoch {epoch.iloc[low]:.0f}"
+        sentence += ", the last one: it might fall further" if low == len(table) - 1 and low > 0 else ""
+        sentence += f" and ended {percent(rise)} higher, a sign of overfitting" if rise > 0.02 else ""
+    return drawn.chart("Losses while training", sentence + ".")
+
+
+def _metric_curves(table: pd.DataFrame, metrics: dict[str, str]) -> Chart:
+    with new_figure("metrics", 3.1) as (figure, drawn):
+        axes = figure.subplots()
+        for (name, text), colour, style in zip(metrics.items(), (BLUE, ORANGE, TEAL), ("-", "--", "-."), strict=False):
+            marker = "." if len(table) < 30 else None
+            axes.plot(table["epoch"], table[name], color=colour, linestyle=style, label=text, marker=marker)
+        axes.set(xlabel="epoch", ylabel="on val (higher is better)")
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set_ylim(bottom=0)
+        legend(axes)
+    bests = []
+    for name, text in metrics.items():
+        best = table.iloc[int(np.nanargmax(table[name]))]
+        bests.append(f"{text} is highest at epoch {best['epoch']:.0f} ({score_text(best[name])})")
+    return drawn.chart("Validation while training", f"{_epochs(table)}; {join(bests)}.")
+
+
+def subgroup_dots(subgroups: Mapping[str, Mapping[str, Mapping[str, Any]]], overall: Mapping[str, Any]) -> Chart | None:
+    """Draw the score of each subgroup with its interval, and the overall score as a line.
+
+    Args:
+        subgroups: group (such as `view`) -> value (such as `AP`) -> score with `score`, `interval_95` and `images`.
+        overall: The same for all images.
+
+    Returns:
+        None when no subgroup has a score.
+    """
+    rows: list[tuple[str, Mapping[str, Any] | None]] = []
+    for group, levels in subgroups.items():
+        scored = {str(level): entry for level, entry in levels.items() if is_number(entry.get("score"))}
+        if scored:
+            rows += [(group, None), *scored.items()]
+    if not rows:
+        return None
+    with new_figure("subgroups", 0.75 + 0.27 * len(rows)) as (figure, drawn):
+        axes = figure.subplots()
+        for place, (_, entry) in enumerate(rows):
+            if entry is None:
+                continue
+            if (bounds := _bounds(entry)) is not None:
+                axes.plot(bounds, [place, place], color=BLUE, linewidth=3, alpha=0.45)
+            axes.plot([entry["score"]], [place], "o", color=BLUE, markersize=7)
+        if is_number(overall.get("score")):
+            axes.axvline(overall["score"], color=ORANGE, linewidth=1.2, linestyle="--", zorder=0.5)
+        names = [text if entry is None else f"{text}  ({count(entry.get('images'))})" for text, entry in rows]
+        axes.set_yticks(range(len(rows)), names)
+        for label, (_, entry) in zip(axes.get_yticklabels(), rows, strict=True):
+            label.set_fontweight("bold" if entry is None else "normal")
+        axes.set(xlabel="RSNA score, 95 % interval (dashed: all images)", ylim=(len(rows) - 0.4, -0.6))
+        axes.set_xlim(0, min(1.0, axes.get_xlim()[1] * 1.05) if axes.get_xlim()[1] > 0 else 1.0)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="y", visible=False)
+        axes.spines["left"].set_visible(False)
+    found = [contrast for group, levels in subgroups.items() if (contrast := _contrast(group, levels))]
+    apart = [group for _, group, overlap in found if overlap is False]
+    if apart:
+        chance = f"By {join(apart)} the intervals are apart, which is hardly chance."
+    else:
+        chance = "Their intervals overlap, so these differences may be chance." if found else ""
+    sentence = " ".join([*(text for text, _, _ in found), chance, "Numbers in brackets are images."])
+    return drawn.chart("Score by subgroup", sentence.replace("  ", " "))
+
+
+def _colours() -> Iterator[str]:
+    yield from (*SPLIT_COLOURS, TEAL, GREY)
+
+
+def _ascending(table: pd.DataFrame) -> pd.DataFrame:
+    return table.sort_values("confidence").reset_index(drop=True)
+
+
+def _score_at(ascending: pd.DataFrame, confidence: float) -> float:
+    """Score when boxes with at least this confidence are kept: that of the lowest confidence not below it."""
+    row = int(np.searchsorted(ascending["confidence"].to_numpy(), confidence, side="left"))
+    return float(ascending["score"].iloc[row]) if row < len(ascending) else 0.0
+
+
+def _thin(ascending: pd.DataFrame) -> pd.DataFrame:
+    """Keep at most about `_MOST_POINTS` rows, the best one among them: more cannot be seen, and a page has a size."""
+    if len(ascending) <= _MOST_POINTS:
+        return ascending
+    # Half of them even in confidence, half even in rank: the long tail of low confidences is crowded into one corner.
+    grid = np.searchsorted(ascending["confidence"].to_numpy(), np.linspace(0, 1, _MOST_POINTS // 2), side="left")
+    rank = np.linspace(0, len(ascending) - 1, _MOST_POINTS // 2).astype(int)
+    rows = {*grid.tolist(), *rank.tolist(), int(np.argmax(ascending["score"]))}
+    return ascending.iloc[sorted(row for row in rows if row < len(ascending))]
+
+
+def _epochs(table: pd.DataFrame) -> str:
+    return f"{len(table)} epoch{'s' if len(table) != 1 else ''} of training"
+
+
+def _bounds(entry: Mapping[str, Any]) -> tuple[float, float] | None:
+    bounds = entry.get("interval_95")
+    return (bounds[0], bounds[1]) if bounds and all(is_number(bound) for bound in bounds) else None
+
+
+def _contrast(group: str, levels: Mapping[str, Mapping[str, Any]]) -> tuple[str, str, bool | None] | None:
+    """Say how far the extremes of a group are apart: the sentence, the group, and whether their intervals overlap."""
+    scored = {str(level): entry for level, entry in levels.items() if is_number(entry.get("score"))}
+    if len(scored) < 2:
+        return None
+    low = min(scored, key=lambda level: scored[level]["score"])
+    high = max(scored, key=lambda level: scored[level]["score"])
+    bounds = _bounds(scored[low]), _bounds(scored[high])
+    text = (
+        f"By {group}, {high} scores highest ({score_text(scored[high]['score'])}) and {low} lowest "
+        f"({score_text(scored[low]['score'])})."
+    )
+    return text, group, None if bounds[0] is None or bounds[1] is None else bounds[0][1] >= bounds[1][0]

@@ -1,0 +1,85 @@
+"""Whether weights have seen the images, or the patients, that they are scored on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from common.cli import print_warning
+from common.data.data_set import DataSet
+from common.errors import UserError
+
+_EXAMPLES = 5
+
+
+def find_leakage(trained: DataSet | None, scored: DataSet, splits: list[str], reason: str = "") -> dict[str, Any]:
+    """Compare the training images of the weights with the scored splits.
+
+    Args:
+        trained: The data set that the weights were trained on; None where it is not known.
+        scored: The data set that is scored.
+        splits: Its splits that matter.
+        reason: Why `trained` is not known.
+
+    Returns:
+        `checked` (bool) and `trained_on` (the YAML as named) or `reason`; then for each split `images` (of the split,
+        also trained on), `patients` (shared), `images_of_these_patients` (of the split) and up to five `examples` of
+        image ids.
+    """
+    if trained is None:
+        return {"checked": False, "reason": reason}
+    try:
+        seen = _identify(trained, "train")
+    except UserError as error:
+        return {"checked": False, "reason": str(error)}
+    result: dict[str, Any] = {"checked": True, "trained_on": str(trained.yaml), "patients_known": True}
+    for split in splits:
+        here = _identify(scored, split)
+        result["patients_known"] &= bool(here["known"].all() and seen["known"].all())
+        images = here[here["key"].isin(seen["key"])]
+        shared = here[here["patient"].isin(seen["patient"])]
+        result[split] = {
+            "images": len(images),
+            "patients": int(shared["patient"].nunique()),
+            "images_of_these_patients": len(shared),
+            "examples": shared.index[:_EXAMPLES].tolist(),
+        }
+    return result
+
+
+def warn_of_leakage(leakage: dict[str, Any], reported_on: str) -> None:
+    """Print what the person must know before they believe the score."""
+    if not leakage["checked"]:
+        print_warning(f"what the weights were trained on is not known, so leakage was not checked: {leakage['reason']}")
+        return
+    for split, found in leakage.items():
+        if isinstance(found, dict) and (found["images"] or found["patients"]):
+            print_warning(
+                f"LEAKAGE: of split {split!r}, {found['images']} images were trained on, and "
+                f"{found['images_of_these_patients']} images belong to {found['patients']} patients that were trained "
+                f"on (such as {found['examples'][0]}). "
+                + (
+                    "The score is too high to be believed."
+                    if split == reported_on
+                    else "What was tuned on it is tuned on known images."
+                )
+            )
+
+
+def _identify(data: DataSet, split: str) -> pd.DataFrame:
+    """By image id: `key` and `patient`, which are the same in two data sets only for the same image and patient."""
+    pictures = data.pictures(split)
+    patients = data.patients(split)
+    known = pd.Series(False, index=patients.index)
+    for root, ids in data.roots(split).items():
+        # Ids of a conversion are the source's own. Elsewhere they are mere file names, which may repeat.
+        known[ids] = root is not None
+    paths = pd.Series({image_id: f"file {path.resolve()}" for image_id, path in pictures.items()})[patients.index]
+    return pd.DataFrame(
+        {
+            "key": patients.index.to_series().where(known, paths),
+            "patient": patients.where(known, paths),
+            "known": known,
+        }
+    )

@@ -1,0 +1,149 @@
+"""The predictions of several trainings, fused; who may say something about which image."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from common.data.data_set import DataSet, Split
+from common.data.tables import write_predictions
+from common.errors import UserError, WorkError
+from common.files import write_json
+from common.paths import shown
+from evaluate.detector.cache import predict_split
+from evaluate.detector.inference import Settings
+from evaluate.detector.weights import find_training_data, load_weights, run_folder
+from evaluate.postprocess.fusion import fuse
+
+PREDICTIONS_FILE, MEMBERS_FILE = "predictions.csv", "ensemble.json"
+_SPLITS = ("val", "test")
+
+
+@dataclass(frozen=True)
+class Fused:
+    """What came out.
+
+    Attributes:
+        predictions: The file with the predictions table of val and test.
+        data: The data YAML that it belongs to.
+        voters: By split, how many members have predicted each image: by image id.
+    """
+
+    predictions: Path
+    data: Path
+    voters: dict[str, pd.Series]
+
+
+def fuse_members(args: argparse.Namespace) -> Fused:
+    """Predict with every member and fuse; `args` as `ensemble.build_parser` makes them.
+
+    Raises:
+        UserError: There are no members, their data are missing, or an image has been trained on by all of them.
+        WorkError: Pictures cannot be read, or the output cannot be written.
+    """
+    paths = find_members(args.members)
+    output = args.output or (args.members[0] if args.members[0].is_dir() else args.members[0].parent)
+    if not 0 <= args.iou < 1:
+        raise UserError(f"--iou: found {args.iou}; expected 0 or more and below 1.")
+    first = load_weights(paths[0])
+    data = DataSet(args.data or find_training_data(first))
+    splits = {name: data.split(name) for name in _SPLITS}
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in _SPLITS}
+    seen: dict[str, list[set[str]]] = {name: [] for name in _SPLITS}
+    for path in paths:
+        weights = load_weights(path)
+        training = DataSet(find_training_data(weights))
+        trained_on = set(training.patients("train"))
+        settings = Settings(imgsz=weights.imgsz, augment=args.augment, half=args.half)
+        folder = run_folder(path) / "ensemble"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, split in splits.items():
+            part = unseen(split, data.patients(name), trained_on)
+            seen[name].append(set(part.pictures))
+            table = pd.DataFrame()
+            if part.pictures:
+                print(f"{shown(path)}: {len(part.pictures):,} of {len(split.pictures):,} images of {name}")
+                _, table = predict_split(
+                    weights, part, settings, folder, batch=args.batch, device=args.device, again=args.again
+                )
+            tables[name].append(table)
+    voters = {name: _count_voters(splits[name], seen[name]) for name in _SPLITS}
+    fused = []
+    for name, split in splits.items():
+        sizes = split.manifest.set_index("image_id")[["width", "height"]]
+        frames = {str(image_id): (float(width), float(height)) for image_id, width, height in sizes.itertuples()}
+        with_images = [(table, ids) for table, ids in zip(tables[name], seen[name], strict=True) if ids]
+        fused.append(fuse([one[0] for one in with_images], [one[1] for one in with_images], frames, args.iou))
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkError(f"{shown(output)}: cannot be made ({error.strerror}). Choose another --output.") from error
+    write_predictions(output / PREDICTIONS_FILE, pd.concat(fused, ignore_index=True))
+    write_json(
+        output / MEMBERS_FILE,
+        {
+            "members": [shown(path) for path in paths],
+            "data": shown(data.yaml),
+            "iou": args.iou,
+            "augment": args.augment,
+            "images_predicted": {name: [len(ids) for ids in seen[name]] for name in _SPLITS},
+        },
+    )
+    return Fused(output / PREDICTIONS_FILE, data.yaml, voters)
+
+
+def find_members(named: Sequence[Path]) -> list[Path]:
+    """The weights that are meant: files, trainings' folders, or folders of trainings.
+
+    Raises:
+        UserError: There are none, or the same twice.
+    """
+    found: list[Path] = []
+    for path in named:
+        if path.is_file():
+            found.append(path)
+            continue
+        here = path / "weights" / "best.pt"
+        inside = [here] if here.is_file() else sorted(path.glob("*/weights/best.pt"))
+        if not inside:
+            raise UserError(
+                f"{shown(path)}: no weights there; expected a .pt file, or <training>/weights/best.pt in it."
+            )
+        found += inside
+    if len({path.resolve() for path in found}) < len(found):
+        raise UserError("the same weights are named twice; each may have one vote only.")
+    return found
+
+
+def unseen(split: Split, patients: pd.Series, trained_on: set[str]) -> Split:
+    """The part of a split whose patients were not trained on.
+
+    Args:
+        split: Such as val.
+        patients: Patient by image id.
+        trained_on: Patients of the training's images.
+    """
+    pictures = {image_id: path for image_id, path in split.pictures.items() if patients[image_id] not in trained_on}
+    return replace(
+        split,
+        pictures=pictures,
+        truth=split.truth[split.truth["image_id"].isin(pictures)].reset_index(drop=True),
+        manifest=split.manifest[split.manifest["image_id"].isin(pictures)].reset_index(drop=True),
+    )
+
+
+def _count_voters(split: Split, seen: Sequence[set[str]]) -> pd.Series:
+    ids = list(split.pictures)
+    voters = pd.Series([sum(image_id in images for images in seen) for image_id in ids], index=ids)
+    without = voters.index[voters == 0]
+    if len(without):
+        raise UserError(
+            f"{len(without)} of {len(ids)} images of {split.name!r}, first {without[0]}, were trained on, or others of "
+            "their patients were, by every member; an ensemble cannot be tuned or judged on them. Add the members of "
+            "the missing folds, or name data that none has seen with --data."
+        )
+    return voters

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.data import tables
+from common.errors import UserError
+
+PREDICTIONS = "image_id,confidence,x,y,width,height\n"
+SUBMISSION = "patientId,PredictionString\n"
+
+
+def file(folder: Path, text: str | bytes) -> Path:
+    path = folder / "given.csv"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def random_predictions(seed: int, images: int = 20) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    ids = [f"image-{number}" for number in random.integers(0, images, 100)]
+    values = np.column_stack([random.random(100), random.uniform(0.01, 1024, (100, 4))])
+    return tables.make_predictions(ids, values)
+
+
+def test_predictions_come_back_bit_for_bit(tmp_path):
+    table = random_predictions(1)
+    tables.write_predictions(tmp_path / "p.csv", table.sample(frac=1, random_state=0))
+    read = tables.read_predictions(tmp_path / "p.csv")
+    pd.testing.assert_frame_equal(read.predictions, table, check_exact=True)
+    assert not read.is_submission
+    assert read.image_ids == sorted(set(table["image_id"]))
+
+
+def test_even_unrounded_numbers_come_back_bit_for_bit(tmp_path):
+    table = random_predictions(2)
+    table["x"] += 1 / 3
+    tables.write_predictions(tmp_path / "p.csv", table)
+    assert (tables.read_predictions(tmp_path / "p.csv").predictions["x"] == table["x"]).all()
+
+
+def test_submission_comes_back_bit_for_bit_and_names_every_image(tmp_path):
+    table = random_predictions(3)
+    ids = [*set(table["image_id"]), "nothing-here"]
+    tables.write_submission(tmp_path / "s.csv", table, ids)
+    read = tables.read_predictions(tmp_path / "s.csv")
+    pd.testing.assert_frame_equal(read.predictions, table, check_exact=True)
+    assert read.is_submission
+    assert read.image_ids == sorted(ids)
+
+
+def test_submission_text_is_kaggles(tmp_path):
+    table = tables.make_predictions(["b", "b"], np.array([[0.25, 5, 6, 7, 8], [0.5, 1.005, 2, 3, 4]]))
+    tables.write_submission(tmp_path / "s.csv", table, ["b", "a"])
+    assert (tmp_path / "s.csv").read_text() == SUBMISSION + "a,\nb,0.5 1.0 2.0 3.0 4.0 0.25 5.0 6.0 7.0 8.0\n"
+
+
+def test_submission_refuses_a_prediction_of_another_image(tmp_path):
+    with pytest.raises(ValueError, match="'b'"):
+        tables.write_submission(tmp_path / "s.csv", tables.make_predictions(["b"], np.ones((1, 5))), ["a"])
+    assert not (tmp_path / "s.csv").exists()
+
+
+def test_sorted_by_image_then_falling_confidence():
+    table = tables.make_predictions(
+        ["b", "a", "b"], np.array([[0.1, 1, 1, 1, 1], [0.2, 1, 1, 1, 1], [0.3, 1, 1, 1, 1]])
+    )
+    assert table[["image_id", "confidence"]].to_numpy().tolist() == [["a", 0.2], ["b", 0.3], ["b", 0.1]]
+
+
+def test_made_predictions_are_rounded_and_have_area():
+    table = tables.make_predictions(
+        ["a", "a"], np.array([[0.12345678, 1.234, 2.345678, 3.111, 4.999], [0.5, 1, 1, 0.004, 9]])
+    )
+    assert table.iloc[:, 1:].to_numpy().tolist() == [[0.123457, 1.23, 2.35, 3.11, 5.0]]
+
+
+def test_no_predictions_at_all(tmp_path):
+    tables.write_predictions(tmp_path / "p.csv", tables.empty_predictions())
+    read = tables.read_predictions(tmp_path / "p.csv")
+    assert read.predictions.empty
+    assert list(read.predictions.columns) == tables.PREDICTION_COLUMNS
+    tables.write_submission(tmp_path / "s.csv", tables.empty_predictions(), ["a"])
+    assert tables.read_predictions(tmp_path / "s.csv").image_ids == ["a"]
+
+
+def test_reads_what_spreadsheets_leave(tmp_path):
+    text = "\ufeffpatientId, PredictionString\r\na, 0.5 1 2 3 4 \r\n\r\nb,\r\n"
+    read = tables.read_predictions(file(tmp_path, text))
+    assert read.image_ids == ["a", "b"]
+    assert read.predictions.iloc[0, 1:].tolist() == [0.5, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ["is empty"]),
+        (" \n \n", ["is empty"]),
+        ("id,score\na,1\n", ["line 1", "id,score", "image_id,confidence", "patientId"]),
+        (SUBMISSION + "a,0.5 1 2 3\n", ["line 2", "a", "4 values", "groups of 5"]),
+        (SUBMISSION + "a,\n\nb,0.5 1 2 x 4\n", ["line 4", "b", "'x'"]),
+        (SUBMISSION + "a,\nb,\na,0.5 1 2 3 4\n", ["line 4", "image a", "line 2"]),
+        (SUBMISSION + "a,0.5 1 2 -3 4\n", ["line 2", "-3 4", "above 0"]),
+        (SUBMISSION + "a,1.5 1 2 3 4\n", ["line 2", "confidence 1.5", "0 to 1"]),
+        (SUBMISSION + "a,0.5 nan 2 3 4\n", ["line 2", "not finite"]),
+        (SUBMISSION + "a,0.5 1 2 3 4,7\n", ["not a readable CSV", "expected the columns"]),
+        (SUBMISSION + "a,\nb,0.5 1 2 3 4,7\n", ["not a readable CSV", "line 3"]),
+        (SUBMISSION + ",0.5 1 2 3 4\n", ["line 2", "no image id"]),
+        (PREDICTIONS + "a,0.5,1,2,3,4\nb,high,1,2,3,4\n", ["line 3", "confidence", "'high'"]),
+        (PREDICTIONS + "a,0.5,1,2,3\n", ["line 2", "height", "''"]),
+        (PREDICTIONS + "a,0.5,1,2,0,4\n", ["line 2", "0 4", "above 0"]),
+        (PREDICTIONS + "a,inf,1,2,3,4\n", ["line 2", "not finite"]),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", ["not a readable CSV", "image_id"]),
+    ],
+)
+def test_bad_predictions_name_the_line(tmp_path, text, words):
+    with pytest.raises(UserError) as caught:
+        tables.read_predictions(file(tmp_path, text))
+    message = str(caught.value)
+    assert message.startswith(str(tmp_path / "given.csv"))
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_missing_file_and_folder(tmp_path):
+    for path in (tmp_path / "none.csv", tmp_path):
+        with pytest.raises(UserError, match=str(path)):
+            tables.read_predictions(path)
+
+
+def test_truth_has_nan_for_images_without_boxes(tmp_path):
+    text = "image_id,x,y,width,height,label\na,1,2,3,4.5,Lung Opacity\nb,,,,,Normal\n"
+    truth = tables.read_truth(file(tmp_path, text))
+    assert list(truth.columns) == tables.TRUTH_COLUMNS
+    assert truth.iloc[0].tolist() == ["a", 1, 2, 3, 4.5, "Lung Opacity"]
+    assert truth.loc[1, tables.COORDINATES].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("a,1,2,3,,x\n", ["line 2", "image a", "empty coordinates"]),
+        ("b,1,2,3,4,x\na,,,,,x\na,1,2,3,4,x\n", ["line 3", "image a", "without box"]),
+        ("a,1,2,0,4,x\n", ["line 2", "without area"]),
+        ("a,1,2,3,four,x\n", ["line 2", "height", "'four'"]),
+    ],
+)
+def test_bad_truth_names_the_line(tmp_path, rows, words):
+    with pytest.raises(UserError) as caught:
+        tables.read_truth(file(tmp_path, "image_id,x,y,width,height,label\n" + rows))
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_manifest_types_and_errors(tmp_path, data_set):
+    manifest = tables.read_manifest(data_set / "manifest.csv")
+    row = manifest.set_index("image_id").loc["val-02"]
+    assert row["patient_id"] == "val-patient-1"
+    assert (row["age"], row["boxes"], row["width"]) == (30.0, 1.0, 128.0)
+    assert np.isnan(manifest.set_index("image_id").loc["val-00", "age"])
+    lines = (data_set / "manifest.csv").read_text().splitlines()
+    with pytest.raises(UserError, match=r"line 4: image train-00 again, after line 2"):
+        tables.read_manifest(file(tmp_path, "\n".join([*lines[:3], lines[1]])))
+
+
+def test_interrupted_writing_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("common.files.os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(UserError, match="disk is full"):
+        tables.write_predictions(tmp_path / "p.csv", random_predictions(4))
+    assert list(tmp_path.iterdir()) == []

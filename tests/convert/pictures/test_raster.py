@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from convert.pictures.raster import UnusablePicture, is_picture_file, passed_through, read_picture_header, render
+from convert.synthetic.dicom_writer import write_dicom
+
+ROOT = Path(__file__).resolve().parents[3]
+GREY = np.random.default_rng(0).integers(0, 256, (48, 64), dtype=np.uint8)
+COLOUR = np.random.default_rng(1).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+SMOOTH = np.linspace(0, 255, 48 * 64).reshape(48, 64).astype(np.uint8)
+
+
+def saved(pixels: np.ndarray | Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    """A picture file, written by Pillow."""
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def deep(values: np.ndarray) -> bytes:
+    """A PNG of 16 bits."""
+    return cv2.imencode(".png", values)[1].tobytes()
+
+
+def decoded(data: bytes) -> np.ndarray:
+    """Read back with Pillow, which the module does not use for pixels."""
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.mode == "L"
+        return np.asarray(image)
+
+
+@pytest.mark.parametrize(
+    ("data", "suffix"),
+    [
+        (saved(GREY), ".png"),
+        (saved(GREY, "PNG", compress_level=9), ".png"),
+        (saved(GREY, "JPEG", quality=90), ".jpg"),
+        (saved(GREY, "JPEG", quality=30, optimize=True), ".jpg"),
+    ],
+    ids=["png", "png 9", "jpeg", "jpeg 30"],
+)
+def test_grey_pictures_are_passed_through(data, suffix):
+    picture = render(data)
+    assert picture.encoded == data
+    assert (picture.suffix, picture.stored) == (suffix, "passed through")
+    assert (picture.header.width, picture.header.height, picture.header.view) == (64, 48, None)
+    assert passed_through(data) == suffix
+    assert passed_through(data, 64) == suffix
+    assert passed_through(data, 63) is None
+
+
+def luma(rgb: np.ndarray) -> np.ndarray:
+    return rgb[..., :3].astype(float) @ (0.299, 0.587, 0.114)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (saved(COLOUR), luma(COLOUR)),
+        (saved(np.dstack([COLOUR, GREY])), luma(COLOUR)),
+        (saved(np.dstack([GREY] * 3)), GREY),
+        (saved(np.dstack([GREY, GREY, GREY, np.full_like(GREY, 255)])), GREY),  # as some of NIH's files are
+        (saved(Image.fromarray(np.dstack([GREY, COLOUR[..., 0]]), "LA")), GREY),
+        (saved(GREY > 100), np.where(GREY > 100, 255, 0)),
+        (saved(Image.fromarray(SMOOTH).convert("P")), SMOOTH),
+        (saved(GREY, "BMP"), GREY),
+        (saved(GREY, "TIFF"), GREY),
+        (saved(COLOUR, "TIFF", compression="tiff_lzw"), luma(COLOUR)),
+        (saved(np.dstack([GREY] * 3), "WEBP", lossless=True), GREY),
+    ],
+    ids=["rgb", "rgba", "equal", "nih", "la", "1 bit", "palette", "bmp", "tiff", "tiff rgb", "webp"],
+)
+def test_other_pictures_become_grey(data, expected):
+    picture = render(data)
+    assert (picture.suffix, picture.stored) == (".png", "decoded")
+    tolerance = 0 if np.asarray(expected).dtype != float else 1.01  # libpng rounds down
+    assert np.abs(decoded(picture.encoded).astype(float) - expected).max() <= tolerance
+    # What prediction sees of the original is what training sees of the copy.
+    assert (decoded(picture.encoded) == cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)).all()
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 4095), (100, 65535), (700, 900)])
+def test_16_bits_are_stretched(low, high):
+    values = np.linspace(low, high, 48 * 64).round().astype(np.uint16).reshape(48, 64)
+    expected = np.floor((values - low) * 255.0 / (high - low) + 0.5)
+    assert (decoded(render(deep(values)).encoded) == expected).all()
+    assert (decoded(render(deep(np.dstack([values] * 3))).encoded) == expected).all()
+
+
+def test_an_even_16_bit_picture_is_black():
+    assert not decoded(render(deep(np.full((8, 8), 500, np.uint16))).encoded).any()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_lying_picture_is_put_upright(kind):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    data = saved(SMOOTH, kind, exif=exif)
+    assert passed_through(data) is None
+    header = read_picture_header(data)
+    assert (header.width, header.height) == (48, 64)
+    picture = render(data)
+    assert (picture.header.width, picture.header.height) == (48, 64)
+    found = decoded(picture.encoded).astype(float)
+    assert found.shape == (64, 48)
+    assert np.abs(found - np.rot90(SMOOTH, -1)).max() <= 8
+
+
+def test_progressive_and_trailing_bytes_are_decoded():
+    for data in (saved(SMOOTH, "JPEG", progressive=True), saved(SMOOTH, "JPEG") + b"more"):
+        picture = render(data)
+        assert picture.stored == "decoded"
+        assert (decoded(picture.encoded) == np.asarray(Image.open(io.BytesIO(data)))).all()
+
+
+def test_size_scales_down():
+    picture = render(saved(GREY), 32)
+    assert decoded(picture.encoded).shape == (24, 32)
+    assert (picture.header.width, picture.header.height) == (64, 48)
+
+
+def spoilt(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 0xFF]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (saved(GREY)[:-300], "PNG"),
+        (spoilt(saved(GREY)), "checksum"),
+        (saved(GREY)[:-12], "a chunk is missing"),
+        (saved(COLOUR)[:-300], "truncated or damaged PNG"),
+        (saved(GREY, "JPEG")[:-300], "truncated"),
+        (saved(COLOUR, "JPEG")[:-300], "truncated"),
+        (saved(GREY, "TIFF")[:-300], "cannot be decoded"),
+        (b"\x89PNG\r\n\x1a\n", "not readable as a picture"),
+        (saved(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"), "values of type float32"),
+        (
+            saved(Image.fromarray(GREY), "TIFF", save_all=True, append_images=[Image.fromarray(GREY)]),
+            "2 frames, expected one",
+        ),
+    ],
+)
+def test_broken_pictures_are_refused_in_one_line(data, message):
+    with pytest.raises(UnusablePicture, match=message) as error:
+        render(data)
+    assert "\n" not in str(error.value)
+
+
+def test_too_many_pixels_are_refused_unread():
+    data = saved(Image.new("1", (20_000, 10_000)))
+    with pytest.raises(UnusablePicture, match=r"pixels, expected at most|exceeds limit"):
+        render(data)
+
+
+def test_dicom_is_no_picture_file():
+    assert not is_picture_file(write_dicom(GREY, "jpeg-baseline", image_id="a"))
+    assert is_picture_file(saved(GREY))
+
+
+def test_a_broken_picture_is_refused_where_ultralytics_is_loaded():
+    """It puts a function of its own in the place of Pillow's `open`, which raises other errors."""
+    code = (
+        "from common.quiet_ultralytics import import_ultralytics; import_ultralytics()\n"
+        "from convert.pictures.raster import UnusablePicture, render\n"
+        "try:\n"
+        "    render(b'\\x89PNG\\r\\n\\x1a\\n')\n"
+        "except UnusablePicture as error:\n"
+        "    print('REFUSED', error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert "REFUSED not readable as a picture" in done.stdout, done.stderr

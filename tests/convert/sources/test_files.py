@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import gzip
+import io
+import pickle
+import zipfile
+
+import pytest
+
+from common.errors import UserError
+from convert.sources.files import open_source
+
+
+@pytest.fixture(params=["folder", "zip"])
+def source(request, tmp_path):
+    """The same three files in a folder and in a zip."""
+    files = {"top.csv": b"a,b\n1,2\n", "deep/images/x.dcm": b"pixels", "deep/images/y.DCM": b"more", "other/x.dcm": b""}
+    folder = tmp_path / "data"
+    if request.param == "folder":
+        for name, content in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        return open_source(folder)
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.mkdir("deep")
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return open_source(path)
+
+
+def test_lists_and_reads_files(source):
+    assert source.names == ["deep/images/x.dcm", "deep/images/y.DCM", "other/x.dcm", "top.csv"]
+    assert source.read("deep/images/x.dcm") == b"pixels"
+    assert source.find("x.dcm") == ["deep/images/x.dcm", "other/x.dcm"]
+    assert source.below("images", ".dcm") == {"x": "deep/images/x.dcm", "y": "deep/images/y.DCM"}
+
+
+def test_travels_to_another_process(source):
+    assert pickle.loads(pickle.dumps(source)).read("deep/images/y.DCM") == b"more"
+
+
+def test_table_counts_lines_as_an_editor_does(source):
+    table = source.table("top.csv", ["a"], "")
+    assert table.to_dict("records") == [{"a": "1", "b": "2", "row": 2}]
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        "naïve,b\r\n1,\r\n".encode("utf-8-sig"),
+        "naïve,b\n1,\n".encode("latin-1"),
+        "naïve,b\n1,\n".encode("utf-16"),
+        " naïve , b\n1,\n".encode(),
+        '"naïve","b"\n"1",""\n'.encode(),
+        "naïve,b\n\n1,\n\n".encode(),
+    ],
+    ids=["utf-8 with mark and crlf", "latin-1", "utf-16", "spaces in the header", "quotes", "blank lines"],
+)
+def test_table_takes_the_encodings_that_spreadsheets_write(tmp_path, encoded):
+    (tmp_path / "t.csv").write_bytes(encoded)
+    table = open_source(tmp_path).table("t.csv", ["naïve", "b"], "")
+    assert table[["naïve", "b"]].to_dict("records") == [{"naïve": "1", "b": ""}]
+
+
+def test_blank_lines_do_not_shift_the_line_numbers(tmp_path):
+    (tmp_path / "t.csv").write_text("a\n1\n\n3\n")
+    assert open_source(tmp_path).table("t.csv", ["a"], "")["row"].tolist() == [2, 4]
+
+
+def test_table_may_be_packed_as_download_tools_leave_it(tmp_path):
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("t.csv", "a\n1\n")
+    (tmp_path / "t.csv.zip").write_bytes(inner.getvalue())
+    (tmp_path / "u.csv.gz").write_bytes(gzip.compress(b"a\n2\n"))
+    source = open_source(tmp_path)
+    assert source.table("t.csv", ["a"], "")["a"].tolist() == ["1"]
+    assert source.table("u.csv", ["a"], "")["a"].tolist() == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"no t\.csv in it \(it is empty\)\. Get it\."),
+        (b"", r"not a readable CSV"),
+        (b"x,y\n1,2\n", r"no column a; found x, y; expected a"),
+        (b"a,b\n1,2,3,4\n1,2,3,4,5\n", r"not a readable CSV"),
+    ],
+    ids=["missing", "empty", "other columns", "ragged"],
+)
+def test_table_errors_name_file_and_remedy(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        open_source(tmp_path).table("t.csv", ["a"], "Get it.")
+
+
+def test_table_that_is_there_twice(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "t.csv").write_text("a\n1\n")
+    with pytest.raises(UserError, match=r"there 2 times: one/t\.csv, two/t\.csv"):
+        open_source(tmp_path).table("t.csv", ["a"], "")
+
+
+def test_what_is_no_source(tmp_path):
+    with pytest.raises(UserError, match="no such folder or zip"):
+        open_source(tmp_path / "nothing")
+    half = tmp_path / "half.zip"
+    half.write_bytes(b"PK\x03\x04 and then the connection broke")
+    with pytest.raises(UserError, match=r"not a readable zip.*download it again"):
+        open_source(half)
+
+
+def test_zip_member_with_a_wrong_checksum_is_an_error(tmp_path):
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.dcm", b"0123456789")
+    path.write_bytes(path.read_bytes().replace(b"0123456789", b"0123x56789"))
+    with pytest.raises(zipfile.BadZipFile):
+        open_source(path).read("x.dcm")

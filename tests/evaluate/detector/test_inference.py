@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.data.data_set import DataSet
+from common.data.tables import make_predictions
+from common.errors import UserError
+from convert.pictures.dicom import to_picture
+from convert.synthetic.dicom_writer import write_dicom
+from evaluate.detector.inference import Picture, Settings, _Loader, load_picture, predict, warn_if_augment_is_idle
+from evaluate.detector.weights import load_weights
+from evaluate.metrics.coco import average_precision
+
+MODELS = Path(__file__).resolve().parents[3] / "train" / "models"
+
+
+@pytest.fixture(scope="module")
+def detector(trained):
+    return load_weights(trained)
+
+
+def pictures_of(data_set: Path, split: str = "val") -> list[Picture]:
+    paths = DataSet(data_set).pictures(split)
+    return [Picture(image_id, str(path), path.read_bytes) for image_id, path in paths.items()]
+
+
+def as_dicom(pixels: np.ndarray, name: str, encoding: str) -> bytes:
+    return write_dicom(pixels, encoding, image_id=name)
+
+
+def by_ultralytics(model, path: Path, settings: Settings) -> pd.DataFrame:
+    """The same through Ultralytics' own reading of the file."""
+    result = model.predict(
+        str(path), imgsz=settings.imgsz, conf=settings.confidence, iou=settings.nms_iou, max_det=100, rect=False,
+        verbose=False,
+    )[0]  # fmt: skip
+    xyxy, confidence = result.boxes.xyxy.numpy().astype(float), result.boxes.conf.numpy().astype(float)
+    xyxy = xyxy.clip(0, [result.orig_shape[1], result.orig_shape[0]] * 2)
+    values = np.column_stack([confidence, xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]])
+    return make_predictions([path.stem] * len(values), values)
+
+
+@pytest.mark.parametrize("kind", ["grey", "colour", "rtdetr"])
+def test_same_boxes_as_ultralytics_reading_the_files(kind, data_set, untrained, detector, tmp_path, monkeypatch):
+    if kind == "grey":
+        weights = detector
+    else:  # RT-DETR's pictures are stretched, not padded
+        name = str(MODELS / "rtdetr-tiny.yaml") if kind == "rtdetr" else "yolov8n.yaml"
+        weights = load_weights(untrained(name, channels=3 if kind == "colour" else 1))
+    squares, load = [], _Loader.load
+
+    def watched(self, picture):
+        loaded = load(self, picture)
+        squares.append(loaded.square)
+        return loaded
+
+    monkeypatch.setattr(_Loader, "load", watched)
+    settings = Settings(imgsz=128)
+    random = np.random.default_rng(1)
+    paths = list(DataSet(data_set).pictures("val").values())[:3]
+    for number, shape in enumerate([(128, 128), (90, 140), (200, 70)]):
+        paths.append(tmp_path / f"{number}.png")
+        cv2.imwrite(str(paths[-1]), cv2.GaussianBlur(random.integers(0, 255, shape, dtype=np.uint8), (0, 0), 7))
+    # One at a time, so that not even the order of additions differs.
+    ours = predict(weights, [Picture(p.stem, p.name, p.read_bytes) for p in paths], settings, batch=1).predictions
+    theirs = pd.concat([by_ultralytics(weights.model, path, settings) for path in paths])
+    assert len(ours) > 5
+    assert squares[0] is None  # read before there was a predictor
+    assert squares[-1].shape[:2] == (128, 128)  # read ahead, and laid in the square there
+    pd.testing.assert_frame_equal(
+        ours, theirs.sort_values("image_id", kind="stable", ignore_index=True), check_exact=True
+    )
+
+
+def test_dicom_gives_the_predictions_of_its_converted_picture(detector, data_set):
+    settings, expected, given = Settings(imgsz=128), [], []
+    for number, path in enumerate(list(DataSet(data_set).pictures("val").values())[:6]):
+        pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        data = as_dicom(pixels, path.stem, ("jpeg-baseline", "explicit-vr")[number % 2])
+        stored = to_picture(data)
+        expected.append(Picture(path.stem, f"{path.stem}{stored.suffix}", lambda encoded=stored.encoded: encoded))
+        given.append(Picture(path.stem, f"{path.stem}.dcm", lambda data=data: data))
+    converted, direct = (predict(detector, some, settings).predictions for some in (expected, given))
+    assert len(direct) > 6
+    pd.testing.assert_frame_equal(direct, converted, check_exact=True)
+
+
+def test_neighbours_in_the_batch_do_not_matter(detector, data_set, tmp_path):
+    """One of another shape would change the padding of the whole batch in Ultralytics' `rect` mode."""
+    odd = tmp_path / "odd.png"
+    cv2.imwrite(str(odd), np.full((40, 128), 90, np.uint8))
+    pictures = [*pictures_of(data_set), Picture("odd", "odd.png", odd.read_bytes)]
+    together = predict(detector, pictures, Settings(imgsz=128), batch=16).predictions
+    alone = predict(detector, pictures, Settings(imgsz=128), batch=1).predictions
+    assert together["image_id"].tolist() == alone["image_id"].tolist()
+    np.testing.assert_allclose(together.iloc[:, 1:], alone.iloc[:, 1:], atol=0.05)
+
+
+def test_order_of_pictures_does_not_matter(detector, data_set):
+    pictures = pictures_of(data_set)
+    forwards, backwards = (predict(detector, some, Settings(128), batch=1) for some in (pictures, pictures[::-1]))
+    pd.testing.assert_frame_equal(forwards.predictions, backwards.predictions, check_exact=True)
+
+
+def test_boxes_are_in_original_pixels_and_inside(detector, data_set):
+    pictures = pictures_of(data_set)
+    plain = predict(detector, pictures, Settings(imgsz=128)).predictions
+    original = [Picture(one.image_id, one.name, one.read, size=(256.0, 384.0)) for one in pictures]
+    scaled = predict(detector, original, Settings(imgsz=128)).predictions
+    np.testing.assert_allclose(scaled["x"], plain["x"] * 2, atol=0.011)
+    np.testing.assert_allclose(scaled["height"], plain["height"] * 3, atol=0.016)
+    assert (plain["x"] >= 0).all()
+    assert (plain["x"] + plain["width"] <= 128.011).all()
+    assert (plain[["width", "height"]] > 0).all().all()
+    assert (plain["confidence"] >= 0.001).all()
+
+
+def test_average_precision_is_that_of_ultralytics_validation(detector, data_set):
+    """Ultralytics interpolates precision and recall in its own way, and pads with other pixels: hence the 0.03."""
+    from common.quiet_ultralytics import import_ultralytics
+
+    import_ultralytics()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ultralytics.data.utils.check_font", lambda *_: None)
+        theirs = load_weights(detector.path).model.val(
+            data=str(data_set / "data.yaml"), split="test", imgsz=128, batch=4, workers=0, device="cpu", plots=False,
+            conf=0.001, iou=0.4, max_det=100, verbose=False, project=str(detector.path.parent / "val"),
+        ).box  # fmt: skip
+    split = DataSet(data_set).split("test")
+    ours = average_precision(split.truth, predict(detector, pictures_of(data_set, "test"), Settings(128)).predictions)
+    assert ours["map50"] > 0.5
+    assert ours["map50"] == pytest.approx(theirs.map50, abs=0.03)
+    assert ours["map50_95"] == pytest.approx(theirs.map, abs=0.03)
+
+
+def test_unreadable_pictures_are_rejected_with_their_reason(detector, data_set):
+    def vanished() -> bytes:
+        raise FileNotFoundError(2, "No such file")
+
+    good = pictures_of(data_set)[:2]
+    bad = [
+        Picture("text", "text.jpg", lambda: b"hello"),
+        Picture("empty", "empty.png", lambda: b""),
+        Picture("gone", "gone.png", vanished),
+        Picture("broken", "broken.dcm", lambda: as_dicom(np.zeros((8, 8), np.uint8), "broken", "explicit-vr")[:200]),
+    ]
+    result = predict(detector, [bad[0], good[0], *bad[1:], good[1]], Settings(imgsz=128), batch=2)
+    assert result.image_ids == [one.image_id for one in good]
+    assert [row[0] for row in result.rejected] == ["text", "empty", "gone", "broken"]
+    reasons = dict(row[::2] for row in result.rejected)
+    assert reasons["text"] == "cannot be decoded as a picture"
+    assert reasons["empty"] == "the file is empty"
+    assert "FileNotFoundError" in reasons["gone"]
+    assert all("\n" not in reason for reason in reasons.values())
+    assert predict(detector, bad, Settings(imgsz=128)).predictions.empty
+
+
+def test_picture_is_decoded_as_for_training(tmp_path):
+    colour = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    path = tmp_path / "colour.png"
+    cv2.imwrite(str(path), colour)
+    one = Picture("colour", path.name, path.read_bytes)
+    np.testing.assert_array_equal(load_picture(one, 3), colour)
+    np.testing.assert_array_equal(load_picture(one, 1), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
+
+
+def test_augmentation_changes_boxes_or_warns(detector, untrained, data_set, capsys):
+    pictures = pictures_of(data_set)[:2]
+    plain, augmented = (predict(detector, pictures, Settings(128, augment=flag)).predictions for flag in (False, True))
+    warn_if_augment_is_idle(detector, Settings(128, augment=True))
+    assert not plain.equals(augmented)
+    assert "--augment" not in capsys.readouterr().err
+    idle = load_weights(untrained("yolov10n.yaml"))
+    predict(idle, pictures, Settings(64, augment=True))
+    warn_if_augment_is_idle(idle, Settings(64, augment=True))
+    assert "--augment does nothing for this model" in capsys.readouterr().err
+
+
+def test_device_and_half_that_do_not_exist(detector, data_set):
+    pictures = pictures_of(data_set)[:1]
+    with pytest.raises(UserError, match=r"^--device 97: not available.*--device cpu") as caught:
+        predict(detector, pictures, Settings(128), device="97")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="needs a GPU"):
+        predict(detector, pictures, Settings(128, half=True), device="cpu")

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from common.errors import UserError
+from evaluate.detector import weights
+
+
+def touch(path: Path, content: bytes = b"x", time: int | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    if time is not None:
+        os.utime(path, (time, time))
+    return path
+
+
+def test_newest_training_stands_in_for_runs_best(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    touch(Path("runs/detect/train2/weights/best.pt"), time=100)
+    newest = touch(Path("runs/detect/train/weights/best.pt"), time=200)
+    touch(Path("runs/detect/train/weights/last.pt"), time=300)
+    path, note = weights.find_weights(Path("runs/best.pt"))
+    assert path == newest
+    assert "no runs/best.pt; using runs/detect/train/weights/best.pt, the newest of 2 trainings" in note
+    asked = touch(Path("runs/best.pt"), time=1)
+    assert weights.find_weights(Path("runs/best.pt")) == (asked, "")
+
+
+def test_folder_of_a_training(tmp_path):
+    best = touch(tmp_path / "train" / "weights" / "best.pt")
+    assert weights.find_weights(tmp_path / "train")[0] == best
+    assert weights.find_weights(tmp_path / "train" / "weights")[0] == best
+    assert weights.run_folder(best) == tmp_path / "train"
+
+
+def test_no_other_weights_stand_in_for_a_named_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    touch(Path("runs/train/weights/best.pt"))
+    with pytest.raises(UserError, match=r"^runs/train3/weights/best.pt: no such weights file"):
+        weights.find_weights(Path("runs/train3/weights/best.pt"))
+
+
+def test_nothing_trained_yet(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(weights, "PROJECT", tmp_path)
+    with pytest.raises(UserError, match="Train first"):
+        weights.find_weights(Path("runs/best.pt"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"without weights/best.pt"):
+        weights.find_weights(tmp_path / "empty")
+
+
+def test_run_of_linked_weights_is_the_training(tmp_path):
+    best = touch(tmp_path / "train" / "weights" / "best.pt")
+    (tmp_path / "best.pt").symlink_to(best)
+    assert weights.run_folder(tmp_path / "best.pt") == tmp_path / "train"
+    assert weights.run_folder(touch(tmp_path / "copied.pt")) == tmp_path
+
+
+def test_loads_trained_weights(trained, data_set):
+    loaded = weights.load_weights(trained)
+    assert (loaded.imgsz, loaded.channels, loaded.positive_class) == (128, 1, 0)
+    assert weights.find_training_data(loaded) == data_set / "data.yaml"
+
+
+def test_channels_and_class_come_from_the_checkpoint(untrained):
+    loaded = weights.load_weights(untrained(channels=3, names=("Mass", "Lung Opacity"), imgsz=[96, 64]))
+    assert (loaded.imgsz, loaded.channels, loaded.positive_class) == (96, 3, 1)
+
+
+class Payload:
+    """Runs code when unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
+def not_weights(kind: str, folder: Path) -> Path:
+    import torch
+
+    path = folder / "bad.pt"
+    if kind == "state dict":
+        torch.save(torch.nn.Linear(2, 2).state_dict(), path)
+    elif kind == "tensor":
+        torch.save(torch.ones(3), path)
+    elif kind == "other dictionary":
+        torch.save({"epoch": 3, "note": "hello"}, path)
+    elif kind == "payload":
+        torch.save({"model": Payload(folder / "ran")}, path)
+    elif kind == "foreign module":
+        path.write_bytes(b"\x80\x02cno_such_package.models\nNet\n)\x81.")
+    elif kind == "truncated":
+        torch.save({"model": torch.ones(1000)}, path)
+        path.write_bytes(path.read_bytes()[:500])
+    else:
+        path.write_bytes(
+            {
+                "empty": b"",
+                "random bytes": bytes(range(7, 250)) * 9,
+                "web page": b"\n<!DOCTYPE html><html><body>Sign in</body></html>",
+                "lfs pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            }[kind]
+        )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("empty", "an empty file"),
+        ("random bytes", "no PyTorch file"),
+        ("web page", "a web page"),
+        ("lfs pointer", "git lfs pull"),
+        ("state dict", "a bare state dict of 2 tensors"),
+        ("tensor", "a single object"),
+        ("other dictionary", "keys epoch, note"),
+        ("payload", "cannot be loaded as weights"),
+        ("foreign module", "cannot be loaded as weights"),
+        ("truncated", "cannot be loaded as weights"),
+    ],
+)
+def test_what_is_no_checkpoint_gives_one_line(kind, words, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("tried to install a package")
+
+    monkeypatch.setattr("ultralytics.nn.tasks.check_requirements", refuse)
+    path = not_weights(kind, tmp_path)
+    with pytest.raises(UserError) as caught:
+        weights.load_weights(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert words in message
+    assert "expected a" in message
+    assert "\n" not in message
+    assert not (tmp_path / "ran").exists()
+
+
+def test_missing_file_and_other_suffix(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        weights.load_weights(tmp_path / "none.pt")
+    with pytest.raises(UserError, match=r"ends in '.onnx'"):
+        weights.load_weights(touch(tmp_path / "best.onnx"))
+
+
+def test_classifier_and_foreign_classes(tmp_path, untrained):
+    import torch
+    from ultralytics.nn.tasks import ClassificationModel
+
+    model = ClassificationModel("yolov8n-cls.yaml", ch=1, nc=2, verbose=False)
+    model.names, model.task, model.args = {0: "a", 1: "b"}, "classify", {}
+    torch.save({"model": model, "train_args": {"task": "classify"}}, tmp_path / "classifier.pt")
+    with pytest.raises(UserError, match="task 'classify'; expected a detector"):
+        weights.load_weights(tmp_path / "classifier.pt")
+    with pytest.raises(UserError, match=r"found 2 classes \(person, bicycle, ...\)"):
+        weights.load_weights(untrained(names=("person", "bicycle")))
+
+
+def test_training_data_is_looked_for_where_the_training_was(untrained, tmp_path, monkeypatch):
+    loaded = weights.load_weights(untrained(data="sub/data.yaml"))
+    with pytest.raises(UserError, match=r"was trained on sub/data.yaml, which is not there.*--data"):
+        weights.find_training_data(loaded)
+    monkeypatch.setattr(weights, "PROJECT", tmp_path)
+    found = touch(tmp_path / "sub" / "data.yaml")
+    assert weights.find_training_data(loaded) == found
+    here = touch(loaded.path.parent / "sub" / "data.yaml")
+    assert weights.find_training_data(loaded) == here
+    monkeypatch.chdir(tmp_path)
+    assert weights.find_training_data(loaded).resolve() == found
+
+
+def test_training_data_from_the_saved_arguments(untrained, data_set):
+    loaded = weights.load_weights(untrained())
+    with pytest.raises(UserError, match="does not say what it was trained on"):
+        weights.find_training_data(loaded)
+    (loaded.path.parent / "args.yaml").write_text(f"data: {data_set}/data.yaml\n")
+    assert weights.find_training_data(loaded) == data_set / "data.yaml"
+
+
+def test_users_settings_stay_untouched(trained):
+    """In this very process Ultralytics has been imported, and its settings changed, by now."""
+    from ultralytics.utils import AUTOINSTALL, ONLINE, SETTINGS
+    from ultralytics.utils.events import events
+
+    from common.quiet_ultralytics import import_ultralytics
+
+    import_ultralytics()
+    before = Path(SETTINGS.file).read_bytes()
+    SETTINGS.update(sync=False, wandb=False)
+    assert Path(SETTINGS.file).read_bytes() == before
+    assert (AUTOINSTALL, ONLINE, SETTINGS["sync"], events.enabled) == (False, False, False, False)

@@ -1,0 +1,185 @@
+"""Intervals against resampling written out patient by patient, against formulas, and by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.errors import UserError
+from evaluate.metrics.uncertainty import age_groups, paired_difference, score_interval, subgroup_scores, subgroups
+from evaluate.metrics.uncertainty import resampled_scores as together
+
+
+def series(values):
+    return pd.Series(np.asarray(values, dtype=float), index=[f"img{number}" for number in range(len(values))])
+
+
+def random_scores(count, seed, uncounted=0.4):
+    random = np.random.default_rng(seed)
+    values = random.random(count)
+    values[random.random(count) < uncounted] = math.nan
+    return series(values)
+
+
+def random_patients(scores, count, seed):
+    return pd.Series(np.random.default_rng(seed).integers(0, count, len(scores)).astype(str), index=scores.index)
+
+
+def resampled_scores(scores, patients, resamples, seed):
+    """Lay out each resample's images in a list and take the mean: the definition, with the same draws."""
+    names = list(dict.fromkeys(patients[scores.index]))
+    images = {name: [scores[image] for image in scores.index if patients[image] == name] for name in names}
+    random = np.random.default_rng(seed)
+    means = []
+    for _ in range(resamples):
+        drawn = [names[k] for k in random.integers(0, len(names), len(names), dtype=np.int32)]
+        counted = [score for name in drawn for score in images[name] if not math.isnan(score)]
+        means.append(math.fsum(counted) / len(counted) if counted else 0.0)
+    return np.array(means)
+
+
+def test_interval_equals_resampling_written_out():
+    scores = random_scores(80, seed=1)
+    patients = random_patients(scores, 25, seed=2)
+    expected = np.quantile(resampled_scores(scores, patients, 300, seed=5), [0.025, 0.975])
+    found = score_interval(scores, patients, resamples=300, seed=5)
+    assert found == pytest.approx(tuple(expected), abs=1e-12)
+    assert score_interval(scores, patients, resamples=300, seed=5) == found
+    assert score_interval(scores, patients, resamples=300, seed=6) != found
+
+
+def test_interval_of_independent_images_is_the_textbook_one():
+    scores = random_scores(4_000, seed=3, uncounted=0)
+    error = scores.std() / math.sqrt(len(scores))
+    low, high = score_interval(scores)
+    assert (low, high) == pytest.approx((scores.mean() - 1.96 * error, scores.mean() + 1.96 * error), abs=0.1 * error)
+    low, high = score_interval(scores, level=0.8)
+    assert high - low == pytest.approx(2 * 1.2816 * error, rel=0.07)
+
+
+def test_images_that_do_not_count_make_the_interval_that_of_a_ratio():
+    """With half of the images not counting, the standard error is that of the images that do."""
+    scores = random_scores(4_000, seed=4, uncounted=0.5)
+    error = scores.std() / math.sqrt(scores.count())
+    low, high = score_interval(scores)
+    assert high - low == pytest.approx(2 * 1.96 * error, rel=0.07)
+
+
+def test_copies_of_a_patients_images_add_no_certainty():
+    scores = random_scores(500, seed=5)
+    copies = pd.concat([scores.rename(lambda name, k=k: f"{name}-{k}") for k in range(9)])
+    patients = pd.Series([name.split("-")[0] for name in copies.index], index=copies.index)
+    alone = score_interval(scores)
+    assert score_interval(copies, patients) == pytest.approx(alone, abs=1e-12)
+    low, high = score_interval(copies)
+    assert (alone[1] - alone[0]) / (high - low) == pytest.approx(3, rel=0.1)
+
+
+def test_tiny_cases_by_hand():
+    # Of two patients, one of whom does not count: both, either or neither is drawn; scores 1, 1 and (nothing counts) 0.
+    assert score_interval(series([1.0, math.nan])) == (0.0, 1.0)
+    assert score_interval(series([0.25])) == (0.25, 0.25)
+    assert score_interval(series([math.nan, math.nan])) == (0.0, 0.0)
+    assert score_interval(series([])) == (0.0, 0.0)
+
+
+def test_patients_may_hold_other_images_in_any_order():
+    scores = random_scores(60, seed=6)
+    patients = random_patients(scores, 20, seed=7)
+    more = pd.concat([patients, pd.Series(["p", "q"], index=["other1", "other2"])]).sample(frac=1, random_state=1)
+    assert score_interval(scores, more) == score_interval(scores, patients)
+
+
+def test_difference_equals_resampling_written_out():
+    first, second = random_scores(70, seed=8), random_scores(70, seed=9)
+    patients = random_patients(first, 20, seed=10)
+    found = paired_difference(first, second, patients, resamples=250, seed=3)
+    drawn = resampled_scores(first, patients, 250, seed=3) - resampled_scores(second, patients, 250, seed=3)
+    assert found.difference == pytest.approx(first.mean() - second.mean(), abs=1e-12)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=1e-12)
+    assert found.first_better == pytest.approx((drawn > 0).mean(), abs=1e-12)
+
+
+def test_difference_finds_what_separate_intervals_cannot():
+    random = np.random.default_rng(11)
+    second = random_scores(400, seed=12) * 0.9
+    first = second + random.normal(0.01, 0.02, len(second))
+    found = paired_difference(first, second)
+    assert found.low > 0
+    assert found.first_better > 0.99
+    assert score_interval(first)[0] < score_interval(second)[1]
+
+
+def test_difference_of_a_model_to_itself():
+    scores = random_scores(50, seed=13)
+    same = paired_difference(scores, scores.sample(frac=1, random_state=1))
+    assert (same.difference, same.low, same.high, same.first_better) == (0, 0, 0, 0.5)
+
+
+def test_age_groups_at_their_edges():
+    ages = series([0, 17, 17.9, 18, 39, 40, 59, 60, 79, 80, 120, 121, 148, 155, -1, math.nan])
+    assert age_groups(ages).tolist() == (
+        ["0-17"] * 3 + ["18-39"] * 2 + ["40-59"] * 2 + ["60-79"] * 2 + ["80+"] * 2 + ["unknown"] * 5
+    )
+    assert age_groups(pd.Series(["34", "", None], index=list("abc"))).tolist() == ["18-39", "unknown", "unknown"]
+    assert age_groups(pd.Series([34, None], dtype="Int64")).tolist() == ["18-39", "unknown"]
+
+
+def test_subgroups_of_a_manifest():
+    manifest = pd.DataFrame(
+        {"image_id": ["a", "b", "c"], "view": ["AP", None, ""], "sex": ["F", "M", "F"], "age": [34, 150, None]}
+    )
+    assert subgroups(manifest, "view").to_dict() == {"a": "AP", "b": "unknown", "c": "unknown"}
+    assert subgroups(manifest, "sex").to_dict() == {"a": "F", "b": "M", "c": "F"}
+    assert subgroups(manifest, "age").to_dict() == {"a": "18-39", "b": "unknown", "c": "unknown"}
+    with pytest.raises(UserError, match="manifest: no column device; found image_id, view, sex, age"):
+        subgroups(manifest, "device")
+
+
+def test_subgroup_scores():
+    scores = series([1.0, 0.5, math.nan, 0.25, math.nan, math.nan])
+    groups = pd.Series(["PA", "AP", "AP", "AP", "unknown", "zoom"], index=scores.index)
+    table = subgroup_scores(scores, groups)
+    assert table.index.tolist() == ["AP", "PA", "zoom", "unknown"]
+    assert table["score"].tolist() == [0.375, 1.0, 0.0, 0.0]
+    assert table["images"].tolist() == [3, 1, 1, 1]
+    assert table["counted_images"].tolist() == [2, 1, 0, 0]
+    assert (table.loc["PA", "low"], table.loc["PA", "high"]) == (1.0, 1.0)
+    assert (table.loc["AP", "low"], table.loc["AP", "high"]) == score_interval(scores.iloc[[1, 2, 3]])
+
+    everyone = pd.Series("p", index=scores.index)
+    assert subgroup_scores(scores, groups, everyone).loc["AP", "low"] == 0.375
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"patients": pd.Series(["p"], index=["img0"])}, "none for 2 images, such as img1; expected a patient"),
+        ({"patients": pd.Series(["p", None, "q"], index=["img0", "img1", "img2"])}, "none for 1 images, such as img1"),
+        ({"patients": pd.Series(["p"] * 4, index=["img0", "img0", "img1", "img2"])}, "image img0 is there twice"),
+        ({"resamples": 0}, "resamples: found 0"),
+        ({"level": 95}, "level: found 95"),
+    ],
+)
+def test_wrong_use_is_named(arguments, says):
+    with pytest.raises(UserError, match=says):
+        score_interval(series([0.1, 0.2, 0.3]), **arguments)
+
+
+def test_models_scored_on_different_images_are_not_compared():
+    with pytest.raises(UserError, match="1 images, such as img2, are in one of the two only"):
+        paired_difference(series([0.1, 0.2]), series([0.1, 0.2, 0.3]))
+
+
+def test_resampled_scores_are_what_paired_comparisons_are_made_of():
+    first, second = random_scores(60, seed=1), random_scores(60, seed=2)
+    patients = random_patients(first, 20, seed=3)
+    drawn = together(pd.DataFrame({"first": first, "second": second}), patients, resamples=300, seed=5)
+    assert drawn.shape == (300, 2)
+    assert drawn[:, 0] == pytest.approx(resampled_scores(first, patients, 300, seed=5), abs=1e-12)
+    assert drawn[:, 1] == pytest.approx(resampled_scores(second, patients, 300, seed=5), abs=1e-12)
+    pair = paired_difference(first, second, patients, resamples=300, seed=5)
+    assert (pair.low, pair.high) == pytest.approx(tuple(np.quantile(drawn[:, 0] - drawn[:, 1], [0.025, 0.975])))

@@ -1,0 +1,453 @@
+"""The page: what it says, that it stands alone, and how a browser shows it."""
+
+from __future__ import annotations
+
+import copy
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.errors import UserError
+from common.pages.pictures import TRUTH_COLOUR
+from evaluate.report.page import write_report
+
+NAN = float("nan")
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """A page's elements, attributes and text; refuses elements that are not closed in order."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.elements, self.open, self.words = [], [], []
+        self.text_of = {}
+        self.feed(text)
+        assert self.open == []
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.words.append(data)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def values(self):
+        return [attributes["value"] for attributes in self.all("data")]
+
+
+def split_score(score, **counts):
+    return {
+        "score": score, "interval_95": [score - 0.0123, score + 0.0234], "images": 1205, "positive_images": 301,
+        "counted_images": 417, "truth_boxes": 480, "predictions": 500, "true_positives_at_0.5": 240,
+        "false_positives_at_0.5": 260, "false_negatives_at_0.5": 240, "score_without_predictions": 0.0,
+        "map50": 0.3217, "map50_95": 0.1618, **counts,
+    }  # fmt: skip
+
+
+SCORE = {
+    "score": 0.2345678, "interval_95": [0.2222678, 0.2579678], "weights": "runs/first/weights/best.pt",
+    "predictions": {"val": "val.csv", "test": "test.csv"}, "data": "rsna.yaml", "synthetic": False, "tuned_on": "val",
+    "reported_on": "test", "confidence": 0.5, "postprocess": {"box_scale": [0.87, 0.8]},
+    "splits": {"val": split_score(0.2445678), "test": split_score(0.2345678)},
+    "subgroups": {"view": {"AP": split_score(0.2, images=700), "PA": split_score(0.26, images=505)}},
+    "leakage": {"checked": True, "trained_on": "rsna.yaml", "test": {"images": 0, "patients": 0}},
+    "versions": {"python": "3.11.4", "torch": "2.7.1"}, "command": "python evaluate/score.py best.pt --data 'a b.yaml'",
+    "commit": "0123abc", "created": "2025-03-04T05:06:07+00:00",
+}  # fmt: skip
+TRUTH = pd.DataFrame(
+    [
+        ("exact", 10, 10, 40, 40, "Lung Opacity"),
+        ("beside", 10, 10, 40, 40, "Lung Opacity"),
+        ("unseen", 10, 10, 40, 40, "Lung Opacity"),
+        ("alarm", NAN, NAN, NAN, NAN, "Normal"),
+        ("quiet", NAN, NAN, NAN, NAN, "No Lung Opacity / Not Normal"),
+    ],
+    columns=["image_id", "x", "y", "width", "height", "label"],
+)
+PREDICTIONS = pd.DataFrame(
+    [
+        ("alarm", 0.7, 0, 0, 20, 20),
+        ("beside", 0.8, 60, 60, 30, 30),
+        ("exact", 0.9, 10, 10, 40, 40),
+        ("quiet", 0.2, 0, 0, 20, 20),
+    ],
+    columns=["image_id", "confidence", "x", "y", "width", "height"],
+)
+
+
+def make_manifest():
+    ids = list(dict.fromkeys(TRUTH["image_id"]))
+    return pd.DataFrame(
+        {
+            "image_id": ids, "split": "test", "patient_id": [f"p{name}" for name in ids],
+            "label": TRUTH.groupby("image_id")["label"].first()[ids].tolist(), "boxes": [1.0, 1.0, 1.0, 0.0, 0.0],
+            "width": 100.0, "height": 100.0, "view": ["AP", "PA", "AP", "PA", ""], "sex": "F",
+            "age": [30.0, 40.0, 50.0, 60.0, NAN], "source": [f"stage_2_train_images/{name}.dcm" for name in ids],
+        }
+    )  # fmt: skip
+
+
+def draw(image_id):
+    return np.full((400, 400), 120, np.uint8)
+
+
+def write(folder, score=SCORE, truth=TRUTH, predictions=PREDICTIONS, manifest="made", pictures=draw, run=None):
+    manifest = make_manifest() if isinstance(manifest, str) else manifest
+    path = folder / "page" / "report.html"
+    splits = {"val": (truth, predictions), "test": (truth, predictions)}
+    given = (
+        {name: table for name, (_, table) in splits.items() if table is not None},
+        {name: table for name, (table, _) in splits.items()},
+    )
+    assert write_report(path, score, Path("datasets/rsna.yaml"), *given, manifest, pictures, run) == path
+    return path
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    epochs = np.arange(1, 6)
+    table = {"epoch": epochs, "train/box_loss": 2 - 0.1 * epochs, "val/box_loss": 2.5 - 0.1 * epochs}
+    pd.DataFrame({**table, "metrics/mAP50(B)": 0.1 * epochs}).to_csv(folder / "results.csv", index=False)
+    return write(folder, run=folder)
+
+
+@pytest.fixture(scope="module")
+def page(path):
+    return Page(path.read_text())
+
+
+def changed(**values):
+    return {**copy.deepcopy(SCORE), **values}
+
+
+GATE = {
+    "asked": "tune", "tuned_on": "val", "seen_images": {"val": 3, "test": 0},
+    "without": {"confidence": 0.4, "splits": {"test": {
+        "score": 0.2145678, "gain": 0.02, "gain_interval_95": [-0.001, 0.041],
+    }}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({"mode": "keep", "threshold": 0.31}, "only in images whose probability of an opacity is above 0.310."),
+        ({"mode": "weigh", "threshold": None}, "each box's confidence multiplied by its image's probability"),
+    ],
+)
+def test_a_gate_and_what_it_is_worth(tmp_path, rule, words):
+    used = {"box_scale": [1, 1], "gate": {"files": ["runs/gate/gate.csv"], **rule}}
+    text = Page(write(tmp_path, changed(postprocess=used, gate=GATE)).read_text()).text
+    assert words in text
+    assert "This is what scores highest on split val." in text
+    assert "Without it the score on test is 0.215; the gate changes it by +0.020 (95 % interval" in text
+    assert "which may be chance" in text
+    assert "The boxes are used as they came, without post-processing." not in text
+    assert "runs/gate/gate.csv" in text
+    assert "Leakage: the gate was trained on 3 images of split val." in text
+
+
+def test_a_gate_that_did_not_help(tmp_path):
+    used = {"box_scale": [1, 1], "gate": {"files": ["gate.csv"], "mode": "none", "threshold": None}}
+    text = Page(write(tmp_path, changed(postprocess=used, gate={**GATE, "seen_images": {}})).read_text()).text
+    assert "The gate: none, because boxes as they came score as high as with any." in text
+    assert "the gate changes it" not in text
+    assert "Leakage: the gate" not in text
+
+
+def test_the_page_stands_alone(path, page):
+    loads = [
+        (tag, name, value)
+        for tag, attributes in page.elements
+        for name, value in attributes.items()
+        if name in ("src", "href", "srcset", "data", "poster", "action", "xlink:href")
+    ]
+    assert loads
+    assert [load for load in loads if not load[2].startswith(("data:", "#"))] == []
+    text = path.read_text()
+    assert re.findall(r"https?://|@import|<script|url\((?!#)", text) == []
+    assert re.findall(r"\son\w+=", text) == []
+    assert path.stat().st_size < 5e6
+
+
+def test_the_page_is_well_formed(page):
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = [attributes["href"][1:] for attributes in page.all("a")]
+    assert len(targets) == 6
+    assert set(targets) <= set(ids)
+    assert len(page.all("h1")) == 1
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert all(later - earlier <= 1 for earlier, later in pairwise(levels))
+    assert page.all("html")[0]["lang"] == "en"
+
+
+def test_pictures_and_figures_have_words_for_those_who_cannot_see_them(page):
+    images = page.all("img")
+    assert len(images) == 5
+    assert all(len(image["alt"]) > 20 for image in images)
+    figures = [attributes for attributes in page.all("svg") if attributes.get("role") == "img"]
+    assert len(figures) == len(page.all("svg")) == 9
+    assert all(len(figure["aria-label"]) > 30 for figure in figures)
+
+
+def test_numbers_are_those_of_the_score(page):
+    assert page.values()[0] == "0.2345678"
+    for split in SCORE["splits"].values():
+        for key in (
+            "score",
+            "images",
+            "counted_images",
+            "truth_boxes",
+            "map50",
+            "map50_95",
+            "score_without_predictions",
+        ):
+            assert str(split[key]) in page.values()
+    for shown in ("0.235", "0.222 to 0.258", "1,205", "0.322", "0.162", "confidence threshold was chosen"):
+        assert shown in page.text
+    assert "50 % of the true boxes are met, and 48 % of the predicted boxes meet one" in page.text
+    assert "The score on val, where the threshold was chosen, is 0.010 higher." in page.text
+    assert "boxes resized to 87 % of their width and 80 % of their height" in page.text
+
+
+def test_outcomes_and_gallery(path, page):
+    for words in ("1 found", "1 in the wrong place", "1 missed", "1 false alarms", "1 rightly left empty"):
+        assert words in page.text
+    assert "33 % of those with opacity" in page.text
+    assert "50 % of those without" in page.text
+    groups = dict(re.findall(r'<ul class="strip"[^>]*data-group="(\w+)">(.*?)</ul>', path.read_text(), re.DOTALL))
+    shown = {group: re.findall(r"<code>(.*?)</code>", content) for group, content in groups.items()}
+    assert shown == {
+        "best": ["exact"], "worst": ["beside"], "missed": ["unseen"], "false_alarms": ["alarm"], "empty": ["quiet"],
+    }  # fmt: skip
+    assert "score 1.000" in groups["best"]
+    assert "Lung Opacity · AP" in groups["best"]
+    assert "does not count" in groups["empty"]
+    assert "the strongest rejected one had 0.20" in groups["empty"]
+
+
+def test_details(page):
+    for words in (SCORE["command"], "0123abc", "2.7.1", "runs/first/weights/best.pt", "datasets/rsna.yaml", "val.csv"):
+        assert words in page.text
+    assert "first, best.pt on datasets/rsna.yaml" in page.text
+    assert "This is no medical device" in page.text
+
+
+def test_every_figure_has_its_sentence(page):
+    for words in (
+        "The dot is the score, 0.235; the band is its",
+        "Boxes are kept from confidence 0.50, chosen on val",
+        "By view, PA scores highest (0.260) and AP lowest (0.200)",
+        "5 epochs of training; the training loss went from 1.90 to 1.50",
+        "mAP50 is highest at epoch 5 (0.500)",
+        "Lung Opacity: 60 % of test",
+        "The median box is 40 wide and 40 high",
+        "in 100 % of 3 images with boxes",
+        "The median age is 45 years",
+    ):
+        assert words in page.text
+
+
+def test_comparison_is_made_only_with_the_challenges_own_images(tmp_path, page):
+    published = "highest score published for the challenge is 0.255"
+    assert published in page.text
+    other = make_manifest().assign(source="images/1.png")
+    assert published not in Page(write(tmp_path, manifest=other).read_text()).text
+    assert published not in Page(write(tmp_path, score=changed(synthetic=None)).read_text()).text
+    synthetic = Page(write(tmp_path, score=changed(synthetic=True)).read_text()).text
+    assert published not in synthetic
+    assert "not comparable with published scores" in synthetic
+
+
+def test_doubts_are_named(tmp_path, page):
+    assert "Mind:" not in page.text
+    leaking = {"checked": True, "test": {"images": 3, "patients": 2, "examples": ["exact"]}}
+    text = Page(write(tmp_path, score=changed(leakage=leaking)).read_text()).text
+    assert "3 images were trained on, and 2 patients have images that were." in text
+    unknown = {"checked": False, "reason": "the weights do not say."}
+    text = Page(write(tmp_path, score=changed(leakage=unknown)).read_text()).text
+    assert "Whether the weights have seen these images is not known: the weights do not say. " in text
+    text = Page(write(tmp_path, score=changed(tuned_on="test")).read_text()).text
+    assert "the very split that is reported" in text
+    shared = make_manifest().assign(patient_id="one", split=["train", "test", "val", "test", "test"])
+    assert "1 patients have images in more than one split" in Page(write(tmp_path, manifest=shared).read_text()).text
+
+
+def test_a_given_threshold_is_not_called_tuned(tmp_path):
+    text = Page(write(tmp_path, score=changed(tuned_on=None)).read_text()).text
+    assert "0.500, was given, not tuned" in text
+    assert "had no part in that choice" not in text
+    text = Page(write(tmp_path, score=changed(tuned_on=None, confidence=0.0, postprocess={})).read_text()).text
+    assert "every box counts" in text
+    assert "without post-processing" in text
+
+
+def test_special_characters_are_shown_and_not_obeyed(tmp_path):
+    nasty = '<script>alert("1")</script>&amp;'
+    truth = TRUTH.assign(label=TRUTH["label"].replace("Lung Opacity", nasty))
+    truth["image_id"] = truth["image_id"].replace("exact", "<b>$x$</b>")
+    predictions = PREDICTIONS.assign(image_id=PREDICTIONS["image_id"].replace("exact", "<b>$x$</b>"))
+    manifest = make_manifest().assign(label=nasty, view='"><i>')
+    manifest["image_id"] = manifest["image_id"].replace("exact", "<b>$x$</b>")
+    score = changed(
+        weights=f"runs/{nasty}", command=nasty, versions={nasty: nasty}, subgroups={nasty: {nasty: split_score(0.2)}}
+    )
+    page = Page(write(tmp_path, score, truth, predictions, manifest).read_text())
+    assert page.all("script") == []
+    assert page.all("b")
+    for words in (f'{nasty} · "><i>', "<b>$x$</b>", f"{nasty} (1,205)"):
+        assert words in page.text
+    assert page.text.count(nasty) > 8
+    assert any("<b>$x$</b>" in image["alt"] for image in page.all("img"))
+
+
+def test_what_is_missing_is_left_out_or_said(tmp_path):
+    page = Page(write(tmp_path, manifest=None, pictures={}, run=tmp_path / "absent").read_text())
+    assert page.text.count("The picture could not be read.") == 5
+    assert page.all("img") == []
+    assert "there are no training curves" in page.text
+    assert "its splits are not shown" in page.text
+    assert "No comparison with published scores" in page.text
+
+
+@pytest.mark.parametrize("columns", [["image_id"], ["split", "age"], ["image_id", "age", "patient_id", "width"]])
+def test_a_manifest_may_lack_columns(tmp_path, columns):
+    page = Page(write(tmp_path, manifest=make_manifest()[columns]).read_text())
+    assert "its splits are not shown" in page.text
+    assert len(page.all("img")) == 5
+    assert ("The median age" in page.text) == (columns[0] == "image_id" and "age" in columns)
+
+
+def test_a_bare_score_makes_a_page(tmp_path):
+    score = {"score": 0.5, "interval_95": None, "reported_on": "test", "confidence": 0.5}
+    page = Page(write(tmp_path, score=score, manifest=None).read_text())
+    assert page.values() == ["0.5"]
+    keys = list(SCORE)
+    for dropped in (keys[::2], keys[1::2], ["score"], ["reported_on"]):
+        Page(write(tmp_path, score={key: value for key, value in SCORE.items() if key not in dropped}).read_text())
+    holes = changed(splits={"test": split_score(0.2, map50=None, map50_95=None, interval_95=None)})
+    assert "mAP50" not in re.sub(r"<svg.*?</svg>", "", write(tmp_path, score=holes).read_text(), flags=re.DOTALL)
+
+
+def test_without_predictions(tmp_path):
+    page = Page(write(tmp_path, predictions=None).read_text())
+    assert "There are no predictions to draw a curve from." in page.text
+    assert "What the model does" not in page.text
+    empty = PREDICTIONS.iloc[:0]
+    page = Page(write(tmp_path, predictions=empty).read_text())
+    assert "3 missed" in page.text
+    assert "Images without opacity on which the model is surest of one. Each scores 0. There is none." in page.text
+
+
+def test_without_truth_boxes(tmp_path):
+    page = Page(write(tmp_path, truth=TRUTH[TRUTH["x"].isna()], predictions=PREDICTIONS.iloc[:1]).read_text())
+    assert "No image of split test has a true box" in page.text
+
+
+@pytest.mark.parametrize("content", ["", "epoch\n", "\x00\xff", "no,table\n1,2,3\n4", "epoch,train/box_loss\n1,nan\n"])
+def test_bad_training_tables_do_no_harm(tmp_path, content):
+    (tmp_path / "results.csv").write_text(content)
+    page = Page(write(tmp_path, run=tmp_path).read_text())
+    assert "This is no medical device" in page.text
+
+
+def test_tables_that_do_not_belong_together_are_refused(tmp_path):
+    with pytest.raises(UserError, match="stranger"):
+        write(tmp_path, predictions=PREDICTIONS.assign(image_id="stranger"))
+    assert not (tmp_path / "page").exists()
+
+
+def test_the_same_input_gives_the_same_page(tmp_path, path):
+    assert write(tmp_path / "a").read_text() == write(tmp_path / "b").read_text()
+
+
+# ---- in a browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    names = ("chromium", "chromium-browser", "google-chrome", "/usr/bin/chromium")
+    found = next((command for name in names if (command := shutil.which(name))), None)
+    if found is None and os.environ.get("CI") == "true":
+        pytest.fail("no Chromium on PATH: the continuous integration must look at the page")
+    if found is None:
+        pytest.skip("no Chromium on PATH: install it to look at the page in a browser")
+    return found
+
+
+def open_page(browser, path, folder, *options):
+    flags = [
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+        "--enable-logging=stderr", f"--user-data-dir={folder / 'profile'}",
+    ]  # fmt: skip
+    command = [browser, *flags, *options, path.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+
+
+@pytest.mark.browser
+def test_nothing_overflows_and_nothing_fails(browser, path, tmp_path):
+    # Chromium's own window is never narrower than 500 pixels, a frame may be. `srcdoc` lets the outer page measure.
+    frames = "".join(
+        f'<iframe width="{width}" height="900" srcdoc="{html.escape(path.read_text())}"></iframe>'
+        for width in (320, 390, 800, 1280)
+    )
+    measure = """addEventListener("load", () => {
+        const found = [...document.querySelectorAll("iframe")].map(frame => {
+            const page = frame.contentDocument.documentElement, view = frame.contentWindow;
+            const images = [...page.querySelectorAll("img")];
+            return {width: view.innerWidth, scroll: page.scrollWidth, height: page.scrollHeight,
+                    broken: images.filter(image => !image.naturalWidth).length, images: images.length};
+        });
+        document.body.replaceChildren("MEASURED" + JSON.stringify(found) + "END");
+    });"""
+    outer = tmp_path / "outer.html"
+    outer.write_text(f'<!DOCTYPE html><meta charset="utf-8"><body>{frames}<script>{measure}</script></body>')
+    done = open_page(browser, outer, tmp_path, "--dump-dom", "--virtual-time-budget=10000")
+    found = json.loads(re.search("MEASURED(.*)END", done.stdout).group(1))
+    assert [frame["width"] for frame in found] == [320, 390, 800, 1280]
+    for frame in found:
+        assert frame["scroll"] <= frame["width"], frame
+        assert frame["height"] > 2000
+        assert (frame["images"], frame["broken"]) == (5, 0)
+    assert [line for line in done.stderr.splitlines() if ":CONSOLE" in line] == []
+
+
+@pytest.mark.browser
+def test_the_page_is_not_blank(browser, path, tmp_path):
+    target = tmp_path / "page.png"
+    open_page(browser, path, tmp_path, f"--screenshot={target}", "--window-size=1280,3200")
+    picture = cv2.imread(str(target))[:, :, ::-1].astype(int)
+    assert picture.shape == (3200, 1280, 3)
+    paper = (picture == picture[2, 2]).all(axis=2)
+    assert 0.3 < paper.mean() < 0.95
+    ink = (picture.sum(axis=2) < 200)[:600]
+    assert ink.mean() > 0.005  # the number and its words
+    truth = np.abs(picture - np.array(TRUTH_COLOUR)).max(axis=2) < 25
+    assert truth.sum() > 500  # boxes on the pictures of the gallery

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from common.pages.wording import MISSING, count, interval_text, is_number, join, percent, score_text
+from evaluate.report.wording import gain_text, gate_text
+
+
+@pytest.mark.parametrize("value", [None, "0.5", float("nan"), float("inf"), True, [0.5]])
+def test_what_is_no_number_is_written_as_missing(value):
+    assert not is_number(value)
+    assert score_text(value) == count(value) == percent(value) == MISSING
+
+
+def test_numbers():
+    assert score_text(0.25475) == "0.255"
+    assert score_text(np.float64(0)) == "0.000"
+    assert count(26684) == "26,684"
+    assert count(np.int64(7)) == "7"
+    assert [percent(share) for share in (0, 0.012, 0.0994, 0.0996, 0.5, 1)] == [
+        "0\xa0%", "1.2\xa0%", "9.9\xa0%", "10\xa0%", "50\xa0%", "100\xa0%",
+    ]  # fmt: skip
+
+
+def test_intervals():
+    assert interval_text([0.2014, 0.23]) == "0.201 to 0.230"
+    for bounds in (None, [], [0.1], [0.1, None], [float("nan"), 1]):
+        assert interval_text(bounds) == MISSING
+
+
+def test_join():
+    assert [join(list(text)) for text in ("", "a", "ab", "abc")] == ["", "a", "a and b", "a, b and c"]
+
+
+def test_gate():
+    assert gate_text({"mode": "weigh", "threshold": None}).startswith("each box's confidence multiplied")
+    assert gate_text({"mode": "keep", "threshold": 0.31234}).endswith("is above 0.312")
+    assert gate_text({"mode": "none"}).startswith("none")
+
+
+@pytest.mark.parametrize(
+    ("gain", "bounds", "text"),
+    [
+        (0.0123, [-0.004, 0.03], "+0.012 (95 % interval −0.004 to +0.030, which may be chance)"),
+        (0.02, [0.01, 0.03], "+0.020 (95 % interval +0.010 to +0.030, beyond chance)"),
+        (-0.02, [-0.03, -0.01], "−0.020 (95 % interval −0.030 to −0.010, beyond chance)"),
+        (0.0, [0.0, 0.0], "nothing"),
+        (None, [0, 1], MISSING),
+        (0.1, None, MISSING),
+    ],
+)
+def test_gain(gain, bounds, text):
+    assert gain_text({"gain": gain, "gain_interval_95": bounds}) == text

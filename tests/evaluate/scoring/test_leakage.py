@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pandas as pd
+import yaml
+
+from common.data.data_set import DataSet
+from evaluate.scoring.leakage import find_leakage, warn_of_leakage
+
+
+def yaml_of(folder, name, **splits):
+    path = folder / name
+    path.write_text(yaml.safe_dump({"names": ["Lung Opacity"], **splits}))
+    return DataSet(path)
+
+
+def test_clean_splits(data_set, capsys):
+    data = DataSet(data_set)
+    found = find_leakage(data, data, ["val", "test"])
+    nothing = {"images": 0, "patients": 0, "images_of_these_patients": 0, "examples": []}
+    assert (found["val"], found["test"], found["patients_known"]) == (nothing, nothing, True)
+    warn_of_leakage(found, "test")
+    assert capsys.readouterr().err == ""
+
+
+def test_images_that_were_trained_on(own_data_set, capsys):
+    trained = yaml_of(own_data_set, "both.yaml", train=["train.txt", "test.txt"], val="val.txt")
+    found = find_leakage(trained, DataSet(own_data_set), ["val", "test"])
+    assert found["val"]["images"] == 0
+    assert (found["test"]["images"], found["test"]["patients"]) == (12, 6)
+    warn_of_leakage(found, "test")
+    assert "LEAKAGE: of split 'test', 12 images were trained on" in capsys.readouterr().err
+
+
+def test_patient_on_both_sides(own_data_set):
+    manifest = pd.read_csv(own_data_set / "manifest.csv", dtype=str)
+    manifest.loc[manifest["image_id"].isin(["test-03", "test-04", "test-05"]), "patient_id"] = "train-patient-2"
+    manifest.to_csv(own_data_set / "manifest.csv", index=False)
+    data = DataSet(own_data_set)
+    found = find_leakage(data, data, ["test"])["test"]
+    assert found == {
+        "images": 0,
+        "patients": 1,
+        "images_of_these_patients": 3,
+        "examples": ["test-03", "test-04", "test-05"],
+    }
+
+
+def test_equal_file_names_of_foreign_data_sets_are_no_leakage(own_data_set, tmp_path):
+    import shutil
+
+    for name in ("manifest.csv", "conversion.json"):
+        (own_data_set / name).unlink()
+    copy = shutil.copytree(own_data_set, tmp_path / "copy")
+    other = yaml_of(copy, "other.yaml", train="test.txt", val="val.txt")
+    found = find_leakage(other, DataSet(own_data_set / "data.yaml"), ["test"])
+    assert found["test"]["images"] == 0
+    assert found["patients_known"] is False
+    same = yaml_of(own_data_set, "same.yaml", train="test.txt", val="val.txt")
+    assert find_leakage(same, DataSet(own_data_set / "data.yaml"), ["test"])["test"]["images"] == 12
+
+
+def test_unknown_training_data(data_set, capsys):
+    found = find_leakage(None, DataSet(data_set), ["test"], "it is gone")
+    assert found == {"checked": False, "reason": "it is gone"}
+    warn_of_leakage(found, "test")
+    assert "leakage was not checked: it is gone" in capsys.readouterr().err

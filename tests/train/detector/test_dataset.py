@@ -1,0 +1,80 @@
+"""What a training sees of a picture, held against what the predictor of its weights sees."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from evaluate.detector.inference import Settings, predict
+from evaluate.detector.pictures import find_pictures
+from evaluate.detector.weights import load_weights
+from evaluate.metrics.rsna import confidence_sweep
+from tests.train.conftest import QUICK
+from train.detector.results import SCORE
+
+
+@pytest.fixture(scope="module")
+def oblong(tmp_path_factory):
+    """Two pictures that are no squares, on train and val; their sides divide evenly, as ours are rounded up."""
+    root = tmp_path_factory.mktemp("oblong")
+    random = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (root / kind / split).mkdir(parents=True)
+        for name, shape in (("tall", (200, 100)), ("wide", (50, 200))):
+            pixels = cv2.GaussianBlur(random.integers(0, 255, shape, dtype=np.uint8), (9, 9), 0)
+            cv2.imwrite(str(root / "images" / split / f"{name}.png"), pixels)
+            (root / "labels" / split / f"{name}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (root / "data.yaml").write_text(
+        yaml.safe_dump(
+            {"path": str(root), "train": "images/train", "val": "images/val", "names": ["Lung Opacity"], "channels": 1}
+        )
+    )
+    return root
+
+
+@pytest.mark.parametrize(
+    ("trainer", "model"),
+    [("RSNATrainer", "train/models/basic-cnn.yaml"), ("RSNARTDETRTrainer", "train/models/rtdetr-tiny.yaml")],
+)
+def test_validation_sees_what_the_predictor_sees(oblong, tmp_path, trainer, model):
+    from ultralytics import RTDETR, YOLO
+
+    import train.detector.trainer
+
+    given = {**QUICK, "model": model, "data": str(oblong / "data.yaml"), "project": str(tmp_path), "batch": 2}
+    made = getattr(train.detector.trainer, trainer)(overrides=given)
+    made._setup_train()
+    validated = next(iter(made.test_loader))
+    torch.save({"model": made.model, "train_args": vars(made.args)}, tmp_path / "weights.pt")
+
+    seen = []
+    detector = (RTDETR if "DETR" in trainer else YOLO)(str(tmp_path / "weights.pt"))
+    detector.add_callback("on_predict_start", lambda predictor: _note(predictor, seen))
+    files = [str(file) for file in validated["im_file"]]
+    detector.predict(
+        [cv2.imread(file, cv2.IMREAD_GRAYSCALE) for file in files], imgsz=64, rect=False, verbose=False, save=False,
+        project=str(tmp_path),
+    )  # fmt: skip
+    assert len(seen) == 1
+    torch.testing.assert_close(validated["img"].float() / 255, seen[0].float().cpu(), atol=1e-6, rtol=0)
+
+
+def _note(predictor, seen):
+    preprocess = predictor.preprocess
+    predictor.preprocess = lambda pictures: (seen.append(found := preprocess(pictures)), found)[1]
+
+
+def test_the_score_in_training_is_that_of_evaluation(train, data_set, tmp_path):
+    trainer = train(tmp_path, iou=0.4)
+    weights = load_weights(trainer.save_dir / "weights" / "best.pt")
+    predicted = predict(weights, find_pictures([data_set / "images" / "val"], ""), Settings(imgsz=64))
+    truth = pd.read_csv(data_set / "truth.csv")
+    sweep = confidence_sweep(truth[truth["image_id"].isin(predicted.image_ids)], predicted.predictions)
+    assert trainer.metrics[SCORE] > 0.1
+    # best.pt is in half precision, so a box on a threshold may fall to the other side.
+    assert sweep["score"].max() == pytest.approx(trainer.metrics[SCORE], abs=0.02)

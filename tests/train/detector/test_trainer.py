@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from common.quiet_ultralytics import import_ultralytics
+
+import_ultralytics()
+from ultralytics.utils import SETTINGS, torch_utils  # noqa: E402
+
+from common.errors import UserError  # noqa: E402
+from train import ultralytics_setup  # noqa: E402
+from train.detector import trainer as ours  # noqa: E402
+from train.detector.results import CONFIDENCE, FIXED_SCORE, SCORE  # noqa: E402
+from train.settings.options import DEFAULTS  # noqa: E402
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+def rows(run: Path) -> list[dict[str, float]]:
+    with open(run / "results.csv", newline="") as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def force_scores(monkeypatch, scores):
+    """Let the validations of a training give these RSNA scores; the rest of the metrics stay what they are."""
+    coming = iter(scores)
+    monkeypatch.setattr("train.detector.validation.score_images", lambda results: (next(coming), 0.5, 0.0))
+
+
+def saved_epochs(monkeypatch, make):
+    """Train with `make`; give the epochs (from 1) at which best.pt was written."""
+    written = []
+    save = ours.RSNATrainer.save_model
+
+    def watched(self):
+        before = self.best.stat().st_mtime_ns if self.best.exists() else None
+        done = save(self)
+        if self.best.exists() and self.best.stat().st_mtime_ns != before:
+            written.append(self.epoch + 1)
+        return done
+
+    monkeypatch.setattr(ours.RSNATrainer, "save_model", watched)
+    return make(), written
+
+
+def test_results_have_the_rsna_score_beside_map_and_best_is_its_highest_epoch(trained):
+    found = rows(trained.save_dir)
+    assert [row["epoch"] for row in found] == [1, 2, 3]
+    assert {SCORE, CONFIDENCE, FIXED_SCORE, "metrics/mAP50-95(B)"} <= found[0].keys()
+    assert all(0 <= row[SCORE] <= 1 and row[FIXED_SCORE] <= row[SCORE] for row in found)
+    assert trained.best_fitness == max(row[SCORE] for row in found)
+    assert trained.metrics[SCORE] == pytest.approx(trained.best_fitness, abs=2e-2)  # best.pt in half precision
+    assert sorted(file.name for file in trained.wdir.iterdir()) == ["best.pt", "last.pt", "state-2.pt"]
+    best, last = (torch.load(file, weights_only=False) for file in (trained.best, trained.last))
+    assert best["optimizer"] is None
+    assert best["train_results"][SCORE] == last["train_results"][SCORE]
+    assert last["epoch"] == 2
+
+
+@pytest.mark.parametrize(
+    ("scores", "written", "epochs"),
+    [
+        ([0.2, 0.5, 0.3, 0.4, 0.1], [1, 2], 4),  # stops two epochs after the best one
+        ([0.2, 0.5, 0.5, 0.5, 0.5], [1, 2], 4),  # equals do not count
+        ([0.0, 0.0, 0.1, 0.0, 0.0], [1, 2, 3], 5),  # while there is nothing to lose, the latest
+    ],
+)
+def test_best_and_early_stopping_follow_the_rsna_score(train, tmp_path, monkeypatch, scores, written, epochs):
+    # mAP says something else: it rises all the time.
+    rising = itertools.count(1)
+    monkeypatch.setattr("ultralytics.utils.metrics.Metric.mean_results", lambda self: [0, 0, 0, next(rising) / 100])
+    monkeypatch.setattr("ultralytics.utils.metrics.Metric.fitness", lambda self: next(rising) / 100)
+    force_scores(monkeypatch, [*scores[:epochs], 0.9])
+    monkeypatch.setattr(ours.RSNATrainer, "final_eval", lambda self: None)
+    _, found = saved_epochs(monkeypatch, lambda: train(tmp_path, epochs=5, patience=2))
+    assert found == written
+    kept = torch.load(tmp_path / "train" / "weights" / "best.pt", weights_only=False)
+    assert kept["epoch"] + 1 == written[-1]
+    found = rows(tmp_path / "train")
+    assert [row[SCORE] for row in found] == scores[:epochs]
+    assert max(found, key=lambda row: row["metrics/mAP50-95(B)"])["epoch"] == epochs  # mAP would have chosen the last
+
+
+def test_own_arguments_reach_the_run_and_unknown_ones_are_refused(train, tmp_path):
+    trainer = train(tmp_path, epochs=1, iou_loss="siou", cls_loss="focal")
+    written = yaml.safe_load((trainer.save_dir / "args.yaml").read_text())
+    assert written["iou_loss"] == "siou"
+    assert written.keys() >= DEFAULTS.keys()
+    assert type(trainer.model.criterion).__module__ == "train.detector.criterion"
+    with pytest.raises(SyntaxError, match="iou_los"):
+        train(tmp_path, iou_los="siou")
+
+
+def test_the_loss_changes_the_training(train, trained, tmp_path):
+    trainer = train(tmp_path, epochs=1, iou_loss="giou")
+    ciou, giou = rows(trained.save_dir)[0], rows(trainer.save_dir)[0]
+    assert ciou["train/box_loss"] != giou["train/box_loss"]
+    assert ciou["train/dfl_loss"] == pytest.approx(giou["train/dfl_loss"], rel=0.3)
+
+
+def test_quiet_with_all_cores_and_without_a_download(monkeypatch):
+    assert not any(SETTINGS[name] for name in ("sync", "clearml", "comet", "dvc", "mlflow", "wandb", "tensorboard"))
+    assert torch_utils.NUM_THREADS >= 1
+    monkeypatch.setattr(torch_utils, "NUM_THREADS", 0)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    ultralytics_setup.use_all_cores()
+    assert torch_utils.NUM_THREADS == 3
+
+    monkeypatch.setattr("ultralytics.utils.downloads.is_url", lambda *_, **__: pytest.fail("asks the network"))
+    from ultralytics.utils.checks import check_font
+
+    assert Path(check_font("Arial.ttf")).is_file()
+
+
+def kill_on_call(patch, owner, name, number, when=lambda *args: True):
+    """Let the `number`-th call (from 1) that `when` is true for end like a kill, before it does anything."""
+    original, calls = getattr(owner, name), [0]
+
+    def call(*args, **kwargs):
+        calls[0] += when(*args)
+        if calls[0] == number:
+            calls[0] += 1
+            raise Killed
+        return original(*args, **kwargs)
+
+    patch.setattr(owner, name, call)
+
+
+KILLS = {
+    "in an epoch": (ours.RSNATrainer, "optimizer_step", 6),
+    "between the row and the checkpoint": (ours.RSNATrainer, "save_model", 2),
+    "before last.pt is replaced": (ours.os, "replace", 2, lambda source, target: Path(target).name == "last.pt"),
+}
+
+
+@pytest.mark.parametrize("point", KILLS)
+def test_a_killed_and_resumed_training_is_the_undisturbed_one(train, trained, tmp_path, monkeypatch, point):
+    assert_resumes_exactly(train, trained, tmp_path, monkeypatch, KILLS[point])
+
+
+def test_wious_running_mean_is_resumed_too(train, tmp_path, monkeypatch):
+    loss = {"iou_loss": "wiou", "wiou_updates": 5}
+    whole = train(tmp_path / "whole", **loss)
+    assert_resumes_exactly(train, whole, tmp_path, monkeypatch, KILLS["in an epoch"], **loss)
+
+
+def assert_resumes_exactly(train, whole, tmp_path, monkeypatch, kill, **loss):
+    with monkeypatch.context() as patch:
+        kill_on_call(patch, *kill)
+        with pytest.raises(Killed):
+            train(tmp_path / "cut", **loss)
+    last = tmp_path / "cut" / "train" / "weights" / "last.pt"
+    resumed = train(tmp_path / "cut", resume=str(last), **loss)
+    assert resumed.save_dir == last.parents[1]
+    assert [row["epoch"] for row in rows(whole.save_dir)] == [1, 2, 3]
+    assert_same_curve(resumed.save_dir, whole.save_dir)
+    for name, weights in torch.load(whole.best, weights_only=False)["model"].state_dict().items():
+        again = torch.load(resumed.best, weights_only=False)["model"].state_dict()[name]
+        assert torch.allclose(weights.float(), again.float(), atol=1e-3), name
+    assert sorted(file.name for file in resumed.wdir.iterdir()) == ["best.pt", "last.pt", "state-2.pt"]
+
+
+def assert_same_curve(found: Path, expected: Path):
+    assert [row["epoch"] for row in rows(found)] == [row["epoch"] for row in rows(expected)]
+    for column in rows(expected)[0].keys() - {"time"}:
+        values = [row[column] for row in rows(expected)]
+        assert [row[column] for row in rows(found)] == pytest.approx(values, rel=1e-4, abs=2e-5), column
+
+
+def test_more_epochs_after_a_finished_training_are_those_of_a_longer_one(train, tmp_path):
+    # With a learning rate that does not depend on the number of epochs, there must be no seam.
+    constant = {"lrf": 1.0, "close_mosaic": 0}
+    longer = train(tmp_path / "longer", epochs=3, **constant)
+    shorter = train(tmp_path / "shorter", epochs=2, **constant)
+    resumed = train(tmp_path / "shorter", epochs=3, resume=str(shorter.last), **constant)
+    assert resumed.save_dir == shorter.save_dir
+    assert_same_curve(resumed.save_dir, longer.save_dir)
+
+
+def test_nothing_but_the_weights_is_left_if_the_state_is_not_to_be_kept(train, tmp_path):
+    trainer = train(tmp_path, epochs=1, keep_state=False)
+    assert sorted(file.name for file in trainer.wdir.iterdir()) == ["best.pt", "last.pt"]
+    assert torch.load(trainer.last, weights_only=False)["optimizer"] is None
+
+
+def test_checkpoints_every_n_epochs_are_weights_to_start_from(train, tmp_path):
+    trainer = train(tmp_path / "first", save_period=2, lr0=0.0)
+    assert {file.name for file in trainer.wdir.glob("epoch*.pt")} == {"epoch0.pt", "epoch2.pt"}
+    started = train(tmp_path / "second", model=str(trainer.wdir / "epoch2.pt"), epochs=1, lr0=0.0)
+    before, after = (torch.load(one.best, weights_only=False)["model"].state_dict() for one in (trainer, started))
+    for name in before:
+        if "running" not in name and "num_batches" not in name:
+            assert torch.equal(before[name], after[name]), name
+
+
+def test_more_epochs_on_resume(train, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        kill_on_call(patch, *KILLS["in an epoch"])
+        with pytest.raises(Killed):
+            train(tmp_path)
+    resumed = train(tmp_path, epochs=4, resume=str(tmp_path / "train" / "weights" / "last.pt"))
+    assert [row["epoch"] for row in rows(resumed.save_dir)] == [1, 2, 3, 4]
+
+
+# The smallest of each kind of head; end-to-end heads are resumed too, with either loss.
+@pytest.mark.parametrize("model", ["yolov8n.yaml", "yolo11n.yaml", "yolo26n.yaml"])
+def test_architectures(train, tmp_path, monkeypatch, model):
+    trainer = train(tmp_path, model=model, epochs=2, imgsz=32, batch=16, nbs=16)
+    assert len(rows(trainer.save_dir)) == 2
+    assert SCORE in rows(trainer.save_dir)[0]
+
+
+@pytest.mark.parametrize("loss", [{}, {"iou_loss": "siou", "cls_loss": "varifocal"}], ids=["stock", "ours"])
+def test_an_end_to_end_head_is_resumed_with_its_loss(train, tmp_path, monkeypatch, loss):
+    seen = []
+    update = import_e2e().update
+    monkeypatch.setattr(import_e2e(), "update", lambda self: (update(self), seen.append((self.updates, self.o2m)))[0])
+    arguments = {"model": "yolo26n.yaml", "imgsz": 32, "epochs": 3, "batch": 16, "nbs": 16, **loss}
+    with monkeypatch.context() as patch:
+        kill_on_call(patch, ours.RSNATrainer, "optimizer_step", 2)
+        with pytest.raises(Killed):
+            train(tmp_path, **arguments)
+    resumed = train(tmp_path, resume=str(tmp_path / "train" / "weights" / "last.pt"), **arguments)
+    kinds = {type(part).__module__ for part in (resumed.model.criterion.one2many, resumed.model.criterion.one2one)}
+    assert kinds == {"train.detector.criterion" if loss else "ultralytics.utils.loss"}
+    assert resumed.model.criterion.updates == 3
+    weights = dict(seen)
+    assert [weights[n] for n in (1, 2, 3)] == pytest.approx([0.45, 0.1, 0.1])
+
+
+def import_e2e():
+    from ultralytics.utils.loss import E2ELoss
+
+    return E2ELoss
+
+
+def test_rt_detr(train, data_set, tmp_path):
+    trainer = train(
+        tmp_path, "RSNARTDETRTrainer", model="rtdetr-resnet50.yaml", data=str(data_set / "rgb.yaml"), epochs=2,
+        imgsz=32, batch=16, nbs=16, mosaic=0.0,
+    )  # fmt: skip
+    assert [row["epoch"] for row in rows(trainer.save_dir)] == [1, 2]
+    assert all(math.isfinite(row["train/giou_loss"]) and 0 <= row[SCORE] <= 1 for row in rows(trainer.save_dir))
+
+
+def test_a_model_for_another_task_is_refused(train, tmp_path):
+    with pytest.raises(UserError, match="its last layer is Segment"):
+        train(tmp_path, model="yolov8n-seg.yaml")

@@ -1,0 +1,127 @@
+"""Ultralytics' classification trainer, judged by what a gate is for: the probability of an opacity.
+
+Ultralytics takes accuracy over all classes for best.pt and early stopping. Here an epoch is as good as its calibrated
+probability of the opacity fits val: the log-loss after temperature scaling, which is what is written out in the end.
+Accuracy stands beside it, and so does the area under the ROC curve. The hooks are internals of the pinned version;
+tests/train/test_gate.py is their contract.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from train.classifier.calibration import assess, fit_temperature, softmax
+from train.classifier.class_view import read_positive
+from train.ultralytics_setup import set_up
+
+set_up()
+import torch
+from ultralytics.models.yolo.classify import ClassificationTrainer, ClassificationValidator
+from ultralytics.utils import LOGGER
+from ultralytics.utils.metrics import ClassifyMetrics
+
+AUC, LOG_LOSS = "metrics/AUC", "metrics/log_loss"
+"""Columns of results.csv: of the probability of an opacity, calibrated on the images it is judged on."""
+
+
+class GateMetrics(ClassifyMetrics):
+    """Ultralytics' metrics, with the fit of the opacity's probability as fitness.
+
+    Attributes:
+        auc: Area under the ROC curve.
+        log_loss: Of the calibrated probability.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.auc, self.log_loss = 0.5, math.inf
+
+    @property
+    def fitness(self) -> float:
+        """The likelihood that falls to an image on average, above 0 as early stopping needs it; higher is better."""
+        return math.exp(-self.log_loss)
+
+    @property
+    def keys(self) -> list[str]:
+        """Names of the results; columns of results.csv."""
+        return [*super().keys, AUC, LOG_LOSS]
+
+    @property
+    def results_dict(self) -> dict[str, float]:
+        """Values by name, with the fitness."""
+        return dict(zip([*self.keys, "fitness"], [*self.values(), self.fitness], strict=True))
+
+    def values(self) -> list[float]:
+        """Values of `keys`."""
+        return [self.top1, self.top5, self.auc, self.log_loss]
+
+
+class GateValidator(ClassificationValidator):
+    """Validates an image classifier by the probability of one class."""
+
+    metrics: Any
+    names: Any
+    pred: Any
+    targets: Any
+
+    def __init__(self, *args: Any, positive: int, **kwargs: Any) -> None:
+        """Take Ultralytics' arguments, and the index of the class that is the opacity."""
+        super().__init__(*args, **kwargs)
+        self.metrics = GateMetrics()
+        self._positive = positive
+        self._logits: Any = None
+
+    def postprocess(self, preds: Any) -> Any:
+        """Probabilities, as the parent gives them; the logits are kept, whose tails are not rounded to 0."""
+        shares = super().postprocess(preds)
+        self._logits = preds[1] if isinstance(preds, list | tuple) else shares.clamp_min(1e-30).log()
+        return shares
+
+    def update_metrics(self, preds: Any, batch: dict[str, Any]) -> None:
+        """Keep the logits of a batch in `pred`, which is gathered over all GPUs."""
+        self.pred.append(self._logits.float().cpu())
+        self.targets.append(batch["cls"].type(torch.int32).cpu())
+
+    def get_stats(self) -> dict[str, float]:
+        """Judge the logits, and leave in `pred` what the parent expects there: classes in falling probability."""
+        logits = torch.cat(self.pred).double().numpy()
+        classes = torch.cat(self.targets).long().numpy()
+        if np.isfinite(logits).all():
+            quality = assess(softmax(logits, fit_temperature(logits, classes)), classes, self._positive)
+            self.metrics.auc, self.metrics.log_loss = quality.auc, quality.log_loss
+        else:  # a training that has come apart
+            self.metrics.auc, self.metrics.log_loss = 0.5, math.inf
+        most = min(len(self.names), 5)
+        self.pred = [batch.argsort(1, descending=True)[:, :most].type(torch.int32) for batch in self.pred]
+        return super().get_stats()
+
+    def get_desc(self) -> str:
+        """The head of the table that is printed."""
+        return super().get_desc() + f"{'AUC':>11}{'log_loss':>11}"
+
+    def print_results(self) -> None:
+        """Print a row of it."""
+        LOGGER.info(f"{'all':>22}" + "".join(f"{value:>11.3g}" for value in self.metrics.values()))
+
+
+class GateTrainer(ClassificationTrainer):
+    """Trains an image classifier on a view of the data set by class."""
+
+    def get_validator(self) -> GateValidator:
+        """The validator that judges the probability of an opacity."""
+        positive = positive_index(self.data["names"], Path(self.data["train"]).parent)
+        return GateValidator(
+            self.test_loader, self.save_dir, args=copy(self.args), _callbacks=self.callbacks, positive=positive
+        )
+
+
+def positive_index(names: Mapping[int, str], view: Path) -> int:
+    """Index of the class that is the opacity, by the view's folders."""
+    folder = read_positive(view)
+    return next(index for index, name in names.items() if name == folder)

@@ -1,0 +1,160 @@
+"""The pictures and boxes that a training sees: Ultralytics' data set with what this project adds to it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import random
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from common.quiet_ultralytics import import_ultralytics
+
+import_ultralytics(verbose=True)
+from ultralytics.data import YOLODataset
+from ultralytics.data.augment import BaseMixTransform, Compose
+from ultralytics.data.utils import get_split_fraction
+from ultralytics.utils import colorstr
+
+from train.detector.augmentation import grey_transforms
+from train.detector.sampling import Draw
+
+_ENOUGH = 16
+"""Once so many of an epoch's pictures are in memory, mosaics are made of those, as Ultralytics does; before, of any."""
+
+
+class RSNADataset(YOLODataset):
+    """Ultralytics' data set with a label cache for every list, epochs of a choice of them, our augmentation.
+
+    Ultralytics names the cache after the labels' folder. Two lists of pictures of one folder, such as the folds of a
+    data set, would overwrite each other's and scan all labels anew in every run.
+
+    Once it follows a draw, images are asked for by `epoch * images + image`, and the other pictures of a mosaic, MixUp
+    or CutMix are of the same epoch's draw.
+    """
+
+    stretched = False
+    _draw: Draw | None = None
+    _epoch: int | None = None
+    _drawn: list[int]
+
+    def load_image(self, i: int, rect_mode: bool = True, resize_short: bool = False) -> tuple[Any, Any, Any]:
+        """A picture in the model's size: its longer side, or both if the data set's pictures are stretched."""
+        loaded: tuple[Any, Any, Any] = super().load_image(i, rect_mode and not self.stretched, resize_short)
+        return loaded
+
+    def _load_or_scan_cache(self, cache_path: Path, cache_hash: str) -> tuple[dict[str, Any], bool]:
+        """Load the labels of exactly these pictures from their cache, or scan them."""
+        listed = hashlib.sha256("\n".join(self.im_files).encode()).hexdigest()[:12]
+        return super()._load_or_scan_cache(cache_path.with_name(f"{cache_path.stem}-{listed}.cache"), cache_hash)
+
+    def cache_labels(self, path: Path = Path("./labels.cache")) -> dict[str, Any]:
+        """Scan the labels and write their cache, whole or not at all: another training may do so at the same time."""
+        part = path.with_name(f"{path.stem}.{os.getpid()}{path.suffix}")
+        labels = super().cache_labels(part)
+        with contextlib.suppress(OSError):  # a read-only folder: then there is no cache
+            os.replace(part, path)
+        return labels
+
+    def follow(self, draw: Draw) -> None:
+        """From now on give the images of a draw; see `train.detector.sampling`."""
+        self._draw, self._epoch = draw, None
+        self._mix_what_is_drawn(self.transforms)
+
+    def build_transforms(self, hyp: Any = None) -> Any:
+        """Ultralytics' transforms, mixing only what is drawn, and before the one that makes tensors, ours.
+
+        They are built anew when mosaic is closed.
+        """
+        transforms = super().build_transforms(hyp)
+        if self.augment:
+            for transform in grey_transforms(hyp):
+                transforms.insert(-1, transform)
+        if self._draw is not None:
+            self._mix_what_is_drawn(transforms)
+        return transforms
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """An augmented image, of the epoch that its number says."""
+        if self._draw is None:
+            return super().__getitem__(index)
+        epoch, image = divmod(index, self.ni)
+        if epoch != self._epoch:
+            self._epoch, self._drawn = epoch, self._draw.images(epoch).tolist()
+            for loaded in self.buffer:  # of the epoch before: more with boxes than without would be in this one, too
+                self.ims[loaded], self.im_hw0[loaded], self.im_hw[loaded] = None, None, None
+            self.buffer.clear()
+        return super().__getitem__(image)
+
+    def _mix_what_is_drawn(self, transforms: Any) -> None:
+        for step in _mixing_steps(transforms):
+            step.get_indexes = partial(self._others, getattr(step, "n", 2) - 1, getattr(step, "buffer_enabled", False))
+
+    def _others(self, count: int, loaded: bool) -> list[int]:
+        """Images to mix into another; of those that are still in memory, if `loaded` and there are enough."""
+        enough = loaded and len(self.buffer) + 1 >= min(self.max_buffer_length, _ENOUGH)
+        return random.choices(self.buffer if enough else self._drawn, k=count)
+
+
+def _mixing_steps(transform: Any) -> Iterator[Any]:
+    """The steps of an augmentation that take other pictures."""
+    if isinstance(transform, Compose):
+        for step in transform.transforms:
+            yield from _mixing_steps(step)
+    elif isinstance(transform, BaseMixTransform):
+        yield transform
+        yield from _mixing_steps(transform.pre_transform)
+
+
+class StretchedDataset(RSNADataset):
+    """The same with pictures stretched to squares instead of padded, as RT-DETR's predictor does."""
+
+    stretched = True
+
+
+def build_dataset(
+    args: Any,
+    pictures: str | list[str],
+    batch: int | None,
+    data: dict[str, Any],
+    mode: str,
+    *,
+    stride: int,
+    rect: bool = False,
+    stretched: bool = False,
+) -> RSNADataset:
+    """Make the data set of a training or of its validation, as Ultralytics' `build_yolo_dataset` does.
+
+    Args:
+        args: The training's arguments.
+        pictures: A folder or a list file, or several.
+        batch: Images per batch.
+        data: The data YAML's content.
+        mode: `train`, which augments, or `val`.
+        stride: The model's greatest stride.
+        rect: Whether the pictures of a batch keep their shape instead of being padded to a square.
+        stretched: Whether pictures are stretched to a square.
+    """
+    kind = StretchedDataset if stretched else RSNADataset
+    return kind(
+        img_path=pictures,
+        imgsz=args.imgsz,
+        batch_size=batch,
+        augment=mode == "train",
+        hyp=args,
+        rect=rect,
+        cache=args.cache or None,
+        single_cls=args.single_cls or False,
+        stride=stride,
+        pad=0.0 if mode == "train" else 0.5,
+        prefix=colorstr(f"{mode}: "),
+        task="detect",
+        classes=args.classes,
+        data=data,
+        fraction=1.0
+        if data.get("complete")
+        else get_split_fraction(args.fraction, "train" if mode == "train" else args.split),
+    )

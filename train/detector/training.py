@@ -1,0 +1,267 @@
+"""One training from its arguments to `runs/best.pt`: what the command `train/train.py` does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.cli import print_warning
+from common.errors import UserError, WorkError
+from common.paths import shown
+from common.quiet_ultralytics import import_ultralytics
+from common.tracking.runs import logged_at
+from train.detector.best_run import Outcome, data_fingerprint, offer
+from train.detector.locating import check_data, download_weights, find_data, find_last, find_model
+from train.detector.results import best_epoch
+from train.settings.arguments import COMMAND_DEFAULTS, ultralytics_defaults
+from train.settings.options import DEFAULTS, LOSS
+
+_MAY_CHANGE = {
+    *("epochs", "imgsz", "batch", "device", "close_mosaic", "save_period", "workers", "cache", "patience", "time"),
+    *("freeze", "val", "plots", "channels_last", "save_dir", "exist_ok", "resume", "model", "data", "project", "name"),
+    *("verbose", "keep_state", "wandb"),
+}
+"""What a resumed training may be told anew."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training: its best weights, epoch (from 1), RSNA score and confidence on val, and best.pt's fate.
+
+    `logged_at` is where its W&B run can be seen, or how to upload it; empty where it was not logged.
+    """
+
+    weights: Path
+    epoch: int
+    score: float
+    confidence: float
+    fixed_score: float
+    outcome: Outcome | None
+    logged_at: str = ""
+
+
+def run(
+    given: Mapping[str, Any], *, update_best: bool = True, after_epoch: Callable[[Any], None] | None = None
+) -> Trained:
+    """Train as `train.settings.arguments.parse` has read it.
+
+    Args:
+        given: Arguments by name.
+        update_best: Take the run into account in best.pt; otherwise `outcome` is None.
+        after_epoch: Called with the trainer when an epoch's checkpoint is written.
+
+    Raises:
+        UserError: Data, weights or an argument's value are not usable, or there is nothing to resume.
+        WorkError: Weights cannot be downloaded, or the training ended without a checkpoint.
+    """
+    wanted = {**COMMAND_DEFAULTS, **{name: value for name, value in given.items() if value is not None}}
+    project = Path(str(wanted["project"])).expanduser().absolute()
+    wanted["project"] = os.fspath(project)
+    resume = wanted.pop("resume", False)
+    if resume:
+        last = find_last(resume, wanted.get("model"), project, given.get("name"))
+        return _resume(last, given, project if given.get("project") else None, update_best, after_epoch)
+    model, data = _prepare(wanted)
+    trainer = _trainer_class(model)(overrides=wanted)
+    _train(trainer, after_epoch)
+    return _finish(trainer.save_dir, wanted["data"], data, project if update_best else None)
+
+
+def check(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuse what `run` would refuse before it trains; fetch the weights and convert the data if they are not here.
+
+    Returns:
+        The data YAML's content as Ultralytics sees it.
+
+    Raises:
+        UserError: See `run`.
+        WorkError: See `run`.
+    """
+    wanted = {**COMMAND_DEFAULTS, **{name: value for name, value in given.items() if value is not None}}
+    return _prepare(wanted)[1]
+
+
+def _prepare(wanted: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """Find model and data, whose full paths are put into the arguments, and check these."""
+    wanted["data"] = os.fspath(find_data(Path(str(wanted["data"]))))
+    model, download = find_model(wanted.get("model"))
+    import_ultralytics(offline=not download, verbose=True)
+    check_arguments(wanted)
+    if download:
+        download_weights(model)
+    data = check_data(wanted["data"])
+    _check_sampling(wanted, data)
+    _warn_of_idle_colour(wanted, data)
+    wanted["model"] = os.fspath(model)
+    return model, data
+
+
+def _train(trainer: Any, after_epoch: Callable[[Any], None] | None) -> None:
+    if after_epoch is not None:
+        trainer.add_callback("on_model_save", after_epoch)
+    trainer.train()
+
+
+def _resume(
+    last: Path,
+    given: Mapping[str, Any],
+    project: Path | None,
+    update_best: bool,
+    after_epoch: Callable[[Any], None] | None,
+) -> Trained:
+    """Go on with a training; its best.pt is that of `project`, or else of the folder it was started in."""
+    import_ultralytics(verbose=True)
+    from ultralytics.nn.tasks import load_checkpoint
+    from ultralytics.utils.torch_utils import strip_optimizer
+
+    model, checkpoint = load_checkpoint(last)
+    arguments = checkpoint["train_args"]
+    run_dir = last.resolve().parent.parent
+    project = project or _project_of(run_dir, arguments)
+    if checkpoint.get("optimizer") is None or checkpoint.get("epoch", -1) < 0:
+        raise UserError(
+            f"resume: {shown(last)} is finished, and what training on would need was not kept. To train on from "
+            f"its weights, start a new training: python train/train.py model={shown(last)} epochs=N"
+        )
+    changed = [
+        f"{name}={value}"
+        for name, value in given.items()
+        if name not in _MAY_CHANGE and value != {**ultralytics_defaults(), **DEFAULTS, **arguments}.get(name)
+    ]
+    if changed:
+        raise UserError(
+            f"resume: {', '.join(changed)} cannot change in the middle of a training ({shown(last)}). Leave it out, or "
+            "start a new training without resume."
+        )
+    data_yaml = find_data(Path(str(given.get("data") or arguments["data"])))
+    data = check_data(os.fspath(data_yaml))
+    epochs = given.get("epochs") or arguments["epochs"]
+    done = checkpoint["epoch"] + 1
+    stopper = checkpoint.get("stopper") or {}
+    waited = done - stopper.get("best_epoch", done)
+    patience = given.get("patience", arguments.get("patience")) or float("inf")
+    if done >= epochs or waited >= patience:
+        _warn_finished(last, done, waited if done < epochs else None)
+        # It may have been killed during the last validation, before all was brought to its end.
+        from train.detector import resuming
+        from train.detector.tracking import complete
+
+        best = last.with_name("best.pt")
+        if best.is_file() and load_checkpoint(best)[1].get("optimizer") is not None:
+            strip_optimizer(best)
+        if not given.get("keep_state", arguments.get("keep_state", True)):
+            strip_optimizer(last)
+            resuming.remove_states(last.parent)
+        if given.get("wandb", arguments.get("wandb")):
+            complete(run_dir, done, arguments.get("group"))
+        return _finish(run_dir, os.fspath(data_yaml), data, project if update_best else None)
+    again = {name: given[name] for name in given.keys() & (_MAY_CHANGE - {"model", "project", "name", "exist_ok"})}
+    again |= {"resume": os.fspath(last), "data": os.fspath(data_yaml), "save_dir": os.fspath(run_dir)}
+    _train(_class_for_head(model)(overrides=again), after_epoch)
+    return _finish(run_dir, os.fspath(data_yaml), data, project if update_best else None)
+
+
+def _project_of(run_dir: Path, arguments: Mapping[str, Any]) -> Path:
+    """The folder of the runs that a run is one of; its parent, where the run was moved since."""
+    project = Path(str(arguments.get("project") or run_dir.parent)).absolute()
+    return project if project.resolve() in run_dir.parents else run_dir.parent
+
+
+def _warn_finished(last: Path, done: int, waited: int | None) -> None:
+    if waited is None:
+        what, remedy = f"finished after {done} epochs", f"epochs=N, more than {done}"
+    else:
+        what = f"stopped early after {done} epochs, {waited} of them without a better one"
+        remedy = f"patience=N, more than {waited}; 0 never stops"
+    print_warning(f"resume: the training of {shown(last)} is {what}. To train on: resume={shown(last)} {remedy}")
+
+
+def check_arguments(wanted: Mapping[str, Any]) -> None:
+    """Refuse wrong values before the data are converted or a folder is made."""
+    from ultralytics.cfg import get_cfg
+
+    from train.detector import sampling
+    from train.detector.criterion import LossSettings
+
+    try:
+        get_cfg({**ultralytics_defaults(), **DEFAULTS}, dict(wanted))
+    except (TypeError, ValueError, SyntaxError) as error:
+        raise UserError(" ".join(str(error).split())[:300]) from error
+    LossSettings(**{name: wanted[name] for name in LOSS if name in wanted})
+    sampling.check_arguments(wanted.get("negatives"), wanted.get("hard_negatives"))
+
+
+def _check_sampling(wanted: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """Refuse to draw from data that do not allow it, before a run's folder is made or other processes are started."""
+    if wanted.get("negatives") is None:
+        return
+    from ultralytics.cfg import get_cfg
+
+    from train.detector import sampling
+    from train.detector.dataset import build_dataset
+
+    args = get_cfg({**ultralytics_defaults(), **DEFAULTS}, {**wanted, "cache": False})
+    found = build_dataset(args, data["train"], 1, dict(data), "train", stride=32)
+    sampling.make_draw(found.im_files, found.labels, args.negatives, args.hard_negatives)
+
+
+def _finish(run_dir: Path, data_yaml: str, data: Mapping[str, Any], best_folder: Path | None) -> Trained:
+    import yaml
+
+    weights = run_dir / "weights" / "best.pt"
+    epoch, score, confidence, fixed_score = best_epoch(run_dir / "results.csv")
+    if not weights.is_file():
+        raise WorkError(f"{shown(weights)}: the training left no weights. Its own messages above say why.")
+    arguments = yaml.safe_load((run_dir / "args.yaml").read_text(encoding="utf-8"))
+    outcome = offer(best_folder, weights, score, data_fingerprint(data), data_yaml, arguments) if best_folder else None
+    logged = logged_at(run_dir) if arguments.get("wandb") else ""
+    return Trained(weights, epoch, score, confidence, fixed_score, outcome, logged)
+
+
+def _warn_of_idle_colour(given: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """Say so when colour augmentation is asked for on grey pictures, where Ultralytics leaves it out."""
+    idle = [
+        f"{name}={given[name]}"
+        for name in ("hsv_h", "hsv_s", "hsv_v")
+        if given.get(name) and given[name] != ultralytics_defaults()[name]
+    ]
+    if idle and data["channels"] == 1:
+        print_warning(f"{', '.join(idle)}: no effect on pictures of one channel; use gamma= and contrast= instead.")
+
+
+def _trainer_class(model: Path) -> Any:
+    """RT-DETR has a trainer of its own; which one is needed shows in the model's last layer."""
+    from train.detector.trainer import RSNARTDETRTrainer, RSNATrainer
+
+    if model.suffix == ".pt":
+        from ultralytics.nn.tasks import load_checkpoint
+
+        try:
+            return _class_for_head(load_checkpoint(model)[0])
+        except UserError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(
+                f"model: {shown(model)}: cannot be loaded as weights ({reason}); expected a checkpoint as Ultralytics "
+                "writes it."
+            ) from error
+    from ultralytics.nn.tasks import yaml_model_load
+
+    try:
+        head = yaml_model_load(model)["head"][-1][2]
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        raise UserError(f"model: {shown(model)}: no YAML of a model ({reason}); see train/models/.") from error
+    return RSNARTDETRTrainer if head == "RTDETRDecoder" else RSNATrainer
+
+
+def _class_for_head(model: Any) -> Any:
+    from ultralytics.nn.modules import RTDETRDecoder
+
+    from train.detector.trainer import RSNARTDETRTrainer, RSNATrainer
+
+    return RSNARTDETRTrainer if isinstance(model.model[-1], RTDETRDecoder) else RSNATrainer

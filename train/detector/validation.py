@@ -1,0 +1,199 @@
+"""The RSNA score as what a training is judged by: metrics and validators for Ultralytics.
+
+Ultralytics validates after every epoch and takes `fitness` of the metrics for best.pt and for early stopping. Here that
+is the RSNA score at its best confidence, computed by `evaluate.metrics.rsna` and nothing else, beside Ultralytics' own
+mAP. The hooks are internals of the pinned version: `DetMetrics.stats`, whose extra key is gathered over all GPUs like
+the others, and `DetectionValidator._process_batch`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from common.data import names as names_of
+from common.quiet_ultralytics import import_ultralytics
+from evaluate.metrics.rsna import BOX_COLUMNS, confidence_sweep
+from train.detector.results import CONFIDENCE, FIXED_CONFIDENCE, FIXED_SCORE, SCORE
+from train.settings.options import DEFAULTS
+
+import_ultralytics(verbose=True)
+import torch
+from ultralytics.models.rtdetr.val import RTDETRValidator
+from ultralytics.models.yolo.detect import DetectionValidator
+from ultralytics.utils.metrics import DetMetrics
+
+MAX_BOXES = 100
+"""Boxes of an image that are scored, the most confident first. No useful confidence lets so many through."""
+
+
+class ImageResult(NamedTuple):
+    """What was there and what was found in one image, in pixels of the original image, origin upper-left."""
+
+    file: str
+    truth: NDArray[np.float64]  # (T, 4): x, y, width, height
+    predictions: NDArray[np.float64]  # (P, 5): confidence, x, y, width, height
+
+
+class RSNAMetrics(DetMetrics):
+    """Ultralytics' metrics, with the RSNA score as fitness.
+
+    Attributes:
+        score: The RSNA score at `confidence`, the best of all.
+        confidence: The confidence of highest score; 1 where there are no predictions.
+        fixed_score: The RSNA score at `FIXED_CONFIDENCE`.
+        results: The images of the last validation, of all GPUs.
+    """
+
+    def __init__(self, names: dict[int, str] | None = None) -> None:
+        super().__init__(names)
+        self.stats["rsna"] = []
+        self.results: list[ImageResult] = []
+        self.score, self.confidence, self.fixed_score = 0.0, 1.0, 0.0
+
+    def process(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute everything from what was gathered."""
+        results = self.stats.pop("rsna")  # the parent joins the arrays of every key
+        try:
+            processed = super().process(*args, **kwargs)
+        finally:
+            self.stats["rsna"] = results
+        self.score, self.confidence, self.fixed_score = score_images(results)
+        self.results = list(results)  # the parent empties its own
+        return processed
+
+    @property
+    def fitness(self) -> float:
+        """What best.pt and early stopping follow."""
+        return self.score
+
+    @property
+    def keys(self) -> list[str]:
+        """Names of `mean_results`; the columns of results.csv."""
+        return [*super().keys, SCORE, CONFIDENCE, FIXED_SCORE]
+
+    def mean_results(self) -> list[float]:
+        """Values of `keys`."""
+        return [*super().mean_results(), self.score, self.confidence, self.fixed_score]
+
+    def class_result(self, i: int) -> Any:
+        """As `mean_results` for one class; the RSNA score is not one of a class."""
+        return (*super().class_result(i), *[float("nan")] * 3)
+
+
+if TYPE_CHECKING:  # the classes that the two below are put before are Ultralytics', and have no types
+    from typing import Any as _Mixin
+else:
+    _Mixin = object
+
+
+class _RSNAScoring(_Mixin):
+    """What makes a validator one with the RSNA score; put before the Ultralytics class that does the rest."""
+
+    metrics: Any
+
+    def __init__(self, dataloader: Any = None, save_dir: Any = None, args: Any = None, _callbacks: Any = None) -> None:
+        super().__init__(dataloader, save_dir, without_own_arguments(args), _callbacks)
+        self.metrics = RSNAMetrics()
+
+    def _process_batch(self, preds: dict[str, Any], batch: dict[str, Any]) -> dict[str, Any]:
+        """One image: the parent's matches, and its boxes for the RSNA score."""
+        found = super()._process_batch(preds, batch)
+        return {**found, "rsna": self._image_result(preds, batch)}
+
+    def _image_result(self, preds: dict[str, Any], batch: dict[str, Any]) -> ImageResult:
+        positive = positive_class(self.metrics.names)
+        chosen = preds["cls"] == positive
+        truth = batch["bboxes"][batch["cls"] == positive].reshape(-1, 4).float()
+        # To the original image, clipped to it: a prediction that reaches into the padding is no worse for it.
+        corners = torch.cat([truth, preds["bboxes"][chosen].float()])
+        scaled = _xywh(self.scale_preds({"bboxes": corners}, batch)["bboxes"].cpu().numpy())
+        truth_boxes, boxes = scaled[: len(truth)], scaled[len(truth) :]
+        confidence = preds["conf"][chosen].float().cpu().numpy()
+        usable = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1) & np.isfinite(confidence)
+        kept = np.flatnonzero(usable)
+        kept = kept[np.argsort(-confidence[kept], kind="stable")][:MAX_BOXES]
+        return ImageResult(
+            file=str(batch["im_file"]),
+            truth=truth_boxes[(truth_boxes[:, 2:] > 0).all(axis=1)],
+            predictions=np.column_stack([confidence[kept].astype(np.float64), boxes[kept]]),
+        )
+
+    def get_desc(self) -> str:
+        """The head of the table that is printed."""
+        return super().get_desc() + f"{'RSNA':>11}{'at conf':>11}{f'RSNA@{FIXED_CONFIDENCE}':>11}"
+
+
+class RSNAValidator(_RSNAScoring, DetectionValidator):
+    """Validates YOLO models and convolutional networks."""
+
+
+class RSNARTDETRValidator(_RSNAScoring, RTDETRValidator):
+    """Validates RT-DETR."""
+
+
+def score_images(results: Sequence[ImageResult]) -> tuple[float, float, float]:
+    """The RSNA score of a validation.
+
+    Returns:
+        The score at its best confidence, that confidence, and the score at `FIXED_CONFIDENCE`. Without predictions
+        (0, 1, 0).
+    """
+    truth, predictions = to_tables(results)
+    sweep = confidence_sweep(truth, predictions)
+    if sweep.empty:
+        return 0.0, 1.0, 0.0
+    confidence, scores = sweep["confidence"].to_numpy(), sweep["score"].to_numpy()
+    best = int(scores.argmax())  # of equals the first, which has the highest confidence
+    admitted = int(np.count_nonzero(confidence >= FIXED_CONFIDENCE))
+    return float(scores[best]), float(confidence[best]), float(scores[admitted - 1]) if admitted else 0.0
+
+
+def to_tables(results: Sequence[ImageResult]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The project's truth and predictions tables of a validation; the image_id is the file's name without suffix.
+
+    Of files of the same name, as in foreign data sets, the second and further ones get a number.
+    """
+    ids, seen = [], Counter[str]()
+    for result in results:
+        stem = Path(result.file).stem
+        seen[stem] += 1
+        ids.append(stem if seen[stem] == 1 else f"{stem}/{seen[stem]}")
+    nothing = np.full((1, 4), np.nan)
+    truth_rows = [result.truth if len(result.truth) else nothing for result in results]
+    truth = pd.DataFrame(np.concatenate([*truth_rows, np.empty((0, 4))]), columns=BOX_COLUMNS)
+    truth.insert(0, "image_id", np.repeat(np.array(ids, dtype=object), [len(rows) for rows in truth_rows]))
+    rows = [result.predictions for result in results]
+    predictions = pd.DataFrame(np.concatenate([*rows, np.empty((0, 5))]), columns=["confidence", *BOX_COLUMNS])
+    predictions.insert(0, "image_id", np.repeat(np.array(ids, dtype=object), [len(row) for row in rows]))
+    return truth, predictions
+
+
+def positive_class(names: Mapping[int, str]) -> int:
+    """Index of the class that is scored: the only one, or the one named `Lung Opacity`.
+
+    Raises:
+        UserError: There are several and none has that name.
+    """
+    return names_of.positive_class(names, "names", "Rename it in the data YAML, or train with single_cls=True.")
+
+
+def without_own_arguments(args: Any) -> Any:
+    """Training arguments without those that only this project knows; Ultralytics' validator would refuse them."""
+    if args is None:
+        return None
+    given = vars(args) if isinstance(args, SimpleNamespace) else dict(args)
+    return {name: value for name, value in given.items() if name not in DEFAULTS}
+
+
+def _xywh(corners: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(N, 4) x1, y1, x2, y2 to x, y, width, height."""
+    corners = corners.astype(np.float64)
+    return np.column_stack([corners[:, :2], corners[:, 2:] - corners[:, :2]])

@@ -1,0 +1,140 @@
+"""All that the report of a study computes, gathered once: comparisons, importance, costs, early stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from evaluate.metrics.uncertainty import RESAMPLES
+from train.study.analysis.effects import SIGNIFICANT, Comparison, Effect, conditional_comparisons, find_effects
+from train.study.analysis.importance import Dependence, Importance, find_dependence, find_importance
+from train.study.analysis.interactions import Interaction, find_interactions
+from train.study.analysis.noise import Estimate, Measured, estimate, holm, measure, setting_keys
+from train.study.analysis.reading import Study
+from train.study.analysis.tradeoffs import Patience, complete_curves, model_costs, patience_costs
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All trainings of one setting: they differ in seed or fold only.
+
+    Attributes:
+        trials: Their ids.
+        val: Mean score on val.
+        score: Mean score on the split that is compared.
+        behind: Score of the best setting less this one's, over seeds (folds) that both have; None for the best itself.
+        p_holm: Of `behind`, corrected for the number of settings.
+    """
+
+    trials: tuple[str, ...]
+    val: float
+    score: Estimate
+    behind: Estimate | None = None
+    p_holm: float = 1.0
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether it is worse than the best setting beyond the noise that is known."""
+        return self.behind is not None and self.behind.value > 0 and self.p_holm < SIGNIFICANT
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What was computed of a study; everything is empty where no trial has finished.
+
+    Attributes:
+        study: The study.
+        measured: Scores and their noise.
+        settings: All settings, the best on val first.
+        effects: Of each listed parameter of each block.
+        conditional: By block, what one parameter does at each value of another.
+        interactions: By block.
+        importance: By block; None where it cannot be told.
+        dependence: By block, of drawn settings.
+        costs: By block that varies the model, costs and score of each model.
+        patience: What early stopping would have saved and cost.
+        curves: Score on val by epoch, by trial.
+    """
+
+    study: Study
+    measured: Measured | None
+    settings: tuple[Setting, ...]
+    effects: tuple[Effect, ...]
+    conditional: Mapping[str, list[Comparison]]
+    interactions: Mapping[str, list[Interaction]]
+    importance: Mapping[str, Importance | None]
+    dependence: Mapping[str, list[Dependence]]
+    costs: Mapping[str, pd.DataFrame]
+    patience: tuple[Patience, ...]
+    curves: Mapping[str, pd.Series]
+
+    def effects_of(self, block: str) -> list[Effect]:
+        """The effects of a block's parameters."""
+        return [effect for effect in self.effects if effect.block == block]
+
+
+def analyse(study: Study, resamples: int = RESAMPLES) -> Analysis:
+    """Compute all that the report says.
+
+    Raises:
+        UserError: The scores of a finished trial are missing or wrong.
+    """
+    curves = {str(name): curve for name in study.trials.index if len(curve := study.curve(str(name)))}
+    measured = measure(study, resamples)
+    if measured is None:
+        return Analysis(study, None, (), (), {}, {}, {}, {}, {}, (), curves)
+    effects = find_effects(study, measured)
+    blocks = {block.name: block for block in study.blocks}
+    importance = {name: find_importance(study, measured, block) for name, block in blocks.items()}
+    return Analysis(
+        study,
+        measured,
+        rank_settings(measured),
+        tuple(effects),
+        {name: conditional_comparisons(study, measured, block) for name, block in blocks.items()},
+        {name: find_interactions(study, measured, block) for name, block in blocks.items()},
+        importance,
+        {
+            name: find_dependence(study, measured, block)
+            for name, block in blocks.items()
+            if (found := importance[name]) and found.predicted is not None
+        },
+        {one.block: model_costs(study, one) for one in effects if one.parameter == "model" and one.scores},
+        tuple(patience_costs(list(complete_curves(study).values()))),
+        curves,
+    )
+
+
+def rank_settings(measured: Measured) -> tuple[Setting, ...]:
+    """All settings with a finished trial, by falling mean score on val, each compared with the first of them."""
+    trials = measured.trials
+    groups = trials.groupby(setting_keys(trials), sort=False).groups
+    settings = [
+        Setting(tuple(map(str, names)), float(trials.loc[names, "val"].mean()), _mean(measured, list(map(str, names))))
+        for names in groups.values()
+    ]
+    settings.sort(key=lambda setting: -setting.val)
+    best, *others = settings
+    compared = [replace(setting, behind=_difference(measured, best, setting)) for setting in others]
+    known = [setting.behind.p if setting.behind else 1.0 for setting in compared]
+    # Where the best was chosen on the scores that are compared, any pair of settings might have been.
+    pairs = 1 if measured.chosen_apart else max(1.0, len(settings) / 2)
+    corrected = [min(1.0, p * pairs) for p in holm(known)]
+    return best, *(replace(setting, p_holm=p) for setting, p in zip(compared, corrected, strict=True))
+
+
+def _mean(measured: Measured, names: list[str]) -> Estimate:
+    return estimate(measured, dict.fromkeys(names, 1 / len(names)))
+
+
+def _difference(measured: Measured, best: Setting, other: Setting) -> Estimate | None:
+    """Mean difference over the seeds and folds that both were trained with."""
+    seeds = measured.trials[["seed", "fold"]].map(lambda value: None if pd.isna(value) else int(value))
+    keys = [{tuple(seeds.loc[name]): name for name in names} for names in (best.trials, other.trials)]
+    shared = [key for key in keys[0] if key in keys[1]]
+    if not shared:
+        return None
+    weights = {side[key]: sign / len(shared) for key in shared for side, sign in zip(keys, (1, -1), strict=True)}
+    return estimate(measured, weights)

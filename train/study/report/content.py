@@ -1,0 +1,212 @@
+"""What the report of a study says before its parts: how it was done, what limits it, what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from common.pages.wording import count
+from train.study.analysis.noise import Measured
+from train.study.analysis.reading import FAILED, FINISHED, STOPPED
+from train.study.analysis.summary import Analysis
+from train.study.report.observations import Observation, observe
+from train.study.report.sections import (
+    Section,
+    appendix,
+    block_key,
+    block_section,
+    failures_section,
+    importance_section,
+    patience_section,
+    ranking_section,
+)
+from train.study.report.words import of_count
+
+_READING = (
+    "The RSNA score goes from 0 to 1, higher is better. ± is half of a 95 % interval, which holds the noise of the "
+    "images and, where settings were trained more than once, that of training. A difference is called within noise "
+    "where its p value, corrected by Holm for the comparisons made for that parameter, is 0.05 or more; over all "
+    "blocks, one or another of the differences that are not called so may still be chance."
+)
+
+
+@dataclass(frozen=True)
+class Content:
+    """The whole report.
+
+    Attributes:
+        title: The study's.
+        about: One line.
+        tiles: Number and what it counts.
+        facts: How it was done: name and text.
+        caveats: What limits what can be learned from it.
+        overall: Observations about the whole study.
+        by_block: Address, title and observations of each block.
+        sections: In their order.
+        reading: How to read a number with its interval.
+        setup: Commands that come before any other.
+        data_commands: Whether these make the data set, too.
+        created: When the study was begun.
+    """
+
+    title: str
+    about: str
+    tiles: tuple[tuple[str, str], ...]
+    facts: tuple[tuple[str, str], ...]
+    caveats: tuple[str, ...]
+    overall: tuple[str, ...]
+    by_block: tuple[tuple[str, str, tuple[str, ...]], ...]
+    sections: tuple[Section, ...]
+    reading: str = ""
+    setup: tuple[str, ...] = ()
+    data_commands: bool = False
+    created: str = ""
+
+
+def make_content(analysis: Analysis) -> Content:
+    """Put the report together."""
+    study, info = analysis.study, analysis.study.info
+    said = observe(analysis)
+    sections = [
+        importance_section(analysis),
+        *(block_section(analysis, block, _texts(said, block.name)) for block in study.blocks),
+        patience_section(analysis),
+        ranking_section(analysis),
+        failures_section(analysis),
+        appendix(analysis),
+    ]
+    return Content(
+        title=str(info.get("title") or info["name"]),
+        about=str(info.get("about") or ""),
+        tiles=tiles_of(analysis),
+        facts=facts_of(analysis),
+        caveats=caveats_of(analysis),
+        overall=_texts(said, None),
+        by_block=tuple(
+            (block_key(block), block.title, texts) for block in study.blocks if (texts := _texts(said, block.name))
+        ),
+        sections=tuple(section for section in sections if section),
+        reading=_READING if analysis.measured else "",
+        setup=setup_commands(info),
+        data_commands=bool(info.get("setup")),
+        created=str(info.get("created") or "")[:16].replace("T", " "),
+    )
+
+
+def _texts(said: Sequence[Observation], block: str | None) -> tuple[str, ...]:
+    return tuple(one.text for one in said if one.block == block)
+
+
+def tiles_of(analysis: Analysis) -> tuple[tuple[str, str], ...]:
+    """Numbers for the top of the page, and what they count."""
+    trials = analysis.study.trials
+    states = trials["status"].value_counts()
+    seconds = trials["seconds"].sum()
+    hours = f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
+    found = [_counted(len(trials), "trial"), (count(states.get(FINISHED, 0)), "finished")]
+    others = ((STOPPED, "stopped early"), (FAILED, "failed"))
+    found += [(count(states[name]), words) for name, words in others if name in states]
+    if analysis.settings:
+        found.append(_counted(len(analysis.settings), "setting"))
+    return (*found, (hours, "of training in sum"))
+
+
+def _counted(number: int, noun: str) -> tuple[str, str]:
+    number_text, _, words = of_count(number, noun).partition(" ")
+    return number_text, words
+
+
+def facts_of(analysis: Analysis) -> tuple[tuple[str, str], ...]:
+    """How the study was done: name and text."""
+    info, measured = analysis.study.info, analysis.measured
+    folds, seeds = info.get("folds"), info.get("seeds") or []
+    methods = {
+        "grid": "every combination of the listed values",
+        "random": "settings drawn at random",
+        "tpe": "settings proposed by TPE, from what earlier ones scored",
+    }
+    method = str(info.get("method") or "grid")
+    base = ", ".join(f"{name}={value}" for name, value in (info.get("base") or {}).items())
+    repeats = f"{folds} folds" if folds else f"seed{'s' if len(seeds) != 1 else ''} {', '.join(map(str, seeds))}"
+    for block in () if folds else info.get("blocks") or ():
+        if block.get("seeds"):
+            repeats += f"; {block['title']}: {', '.join(map(str, block['seeds']))}"
+    scheduler = ", ".join(f"{name}={value}" for name, value in (info.get("scheduler") or {}).items())
+    kind = "synthetic pictures, drawn by a program" if info.get("synthetic") else ""
+    rows = {
+        "Data": ", ".join(filter(None, (str(info.get("data") or ""), kind))),
+        "Data fingerprint": info.get("fingerprint"),
+        "Scores": _scored_on(measured),
+        "Settings": methods.get(method, method),
+        "Each setting is trained with": repeats,
+        "Threads of a training": info.get("threads"),
+        "Stopped early by": scheduler,
+        "Held fixed": base,
+        "Machine": info.get("machine"),
+        "Commit": info.get("commit"),
+        "Versions": ", ".join(f"{name} {version}" for name, version in (info.get("versions") or {}).items()),
+        "Command": info.get("command"),
+        "Begun": str(info.get("created") or "")[:16].replace("T", " "),
+    }
+    return tuple((name, str(text)) for name, text in rows.items() if text)
+
+
+def _scored_on(measured: Measured | None) -> str:
+    if measured is None:
+        return ""
+    where = (
+        "epoch and confidence are chosen on val, "
+        if measured.chosen_apart
+        else "epoch and confidence are chosen on val too, "
+    )
+    return f"{where}what is compared is the RSNA score on {measured.split} ({count(measured.patients)} patients)"
+
+
+def caveats_of(analysis: Analysis) -> tuple[str, ...]:
+    """What limits what can be learned from this study."""
+    info, measured, study = analysis.study.info, analysis.measured, analysis.study
+    texts = []
+    if info.get("synthetic"):
+        texts.append("The pictures are drawn by a program: what was learned here need not hold for real radiographs.")
+    if measured and not measured.chosen_apart:
+        texts.append(
+            "Not every trial has a score on test, so scores are those on val, where epoch and confidence were chosen: "
+            "they flatter."
+        )
+    if measured and measured.noise is None:
+        texts.append(
+            "Each setting was trained once: intervals hold the noise of the images, and training noise is not known."
+        )
+    if measured and measured.trials["fold"].notna().any():
+        texts.append(
+            "Trainings of different folds share most of their images, so that their spread understates the noise of "
+            "training."
+        )
+    if info.get("method") in ("random", "tpe"):
+        texts.append(
+            "Settings were drawn, so that none differ in one parameter only: effects are those that a random forest "
+            "has learned."
+        )
+    if info.get("method") == "tpe":
+        texts.append("TPE tries most where it expects high scores; of other values little is known.")
+    if (study.trials["status"] == "stopped").any():
+        texts.append(
+            "Trials that the scheduler stopped are left out of comparisons; values that it stops often look better "
+            "than they are."
+        )
+    if study.unfinished:
+        texts.append(
+            f"{count(len(study.unfinished))} more trials have no result: they are still running, or were killed."
+        )
+    if str(info.get("commit") or "").endswith("-dirty"):
+        texts.append("Files differed from the commit when the study ran.")
+    return tuple(texts)
+
+
+def setup_commands(info: Mapping[str, Any]) -> tuple[str, ...]:
+    """Commands that come first; how the data were made is known where the study says so."""
+    commit = str(info.get("commit") or "").removesuffix("-dirty")
+    checkout = [f"git checkout {commit}"] if commit else []
+    threads = [f"export OMP_NUM_THREADS={info['threads']}"] if info.get("threads") else []
+    return (*checkout, "make setup", "source .venv/bin/activate", *map(str, info.get("setup") or ()), *threads)

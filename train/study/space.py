@@ -1,0 +1,280 @@
+"""The space of a study: a YAML file that says what is varied and what is held fixed.
+
+Imports nothing heavy, so that a mistake in the file is found at once. `train/spaces/` has examples.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.paths import PROJECT, shown
+from train.settings.arguments import COMMAND_DEFAULTS, parse
+from train.study.space_values import (
+    SET_BY_STUDY,
+    Range,
+    arguments,
+    brief,
+    check_keys,
+    mapping,
+    read_range,
+    seeds,
+    whole,
+)
+
+SPACES = PROJECT / "train" / "spaces"
+METHODS = ("grid", "random", "tpe")
+
+_KEYS = (
+    *("name", "title", "about", "method", "trials", "seed", "base", "seeds", "folds", "scheduler", "blocks"),
+    "parameters",
+)
+_BLOCK_KEYS = ("name", "title", "about", "seeds", "base", "parameters", "only")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A question of the study: some parameters, and what is held fixed meanwhile.
+
+    Attributes:
+        name: Short name.
+        title: Heading.
+        about: One line on what it is for.
+        parameters: Values to choose from, or a range, by argument.
+        base: Arguments that differ from the study's here.
+        seeds: Seeds that differ from the study's here.
+        only: By parameter and value, arguments that differ where it has this value.
+    """
+
+    name: str
+    title: str
+    about: str
+    parameters: dict[str, tuple[Any, ...] | Range]
+    base: dict[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] | None = None
+    only: dict[str, list[tuple[Any, dict[str, Any]]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Space:
+    """A study as its file describes it; the attributes are the file's keys.
+
+    Attributes:
+        file: Where it was read from.
+        seed: Decides what `random` and `tpe` draw.
+        scheduler: `type`, `grace` (epochs) and `reduction`, or None.
+    """
+
+    file: Path
+    name: str
+    title: str
+    about: str
+    method: str
+    trials: int | None
+    seed: int
+    base: dict[str, Any]
+    seeds: tuple[int, ...]
+    folds: int | None
+    scheduler: dict[str, Any] | None
+    blocks: tuple[Block, ...]
+
+    @property
+    def repeats(self) -> int:
+        """How many trainings a setting of a random or TPE study has."""
+        return self.folds or len(self.blocks[0].seeds or self.seeds)
+
+    @property
+    def data(self) -> str:
+        """The data YAML as a person types it."""
+        return str(self.base.get("data", shown(Path(COMMAND_DEFAULTS["data"]))))
+
+    def described(self) -> dict[str, Any]:
+        """What decides the trials, as JSON values: equal for equal studies."""
+        blocks = [
+            {
+                "name": block.name,
+                "title": block.title,
+                "about": block.about,
+                "parameters": {
+                    name: values.as_dict() if isinstance(values, Range) else list(values)
+                    for name, values in block.parameters.items()
+                },
+                "base": block.base,
+                "seeds": list(block.seeds) if block.seeds else None,
+                "only": {
+                    name: {str(value): changed for value, changed in values} for name, values in block.only.items()
+                },
+            }
+            for block in self.blocks
+        ]
+        values = {
+            "method": self.method, "trials": self.trials, "seed": self.seed, "base": self.base,
+            "seeds": list(self.seeds), "folds": self.folds, "scheduler": self.scheduler, "blocks": blocks,
+        }  # fmt: skip
+        return json.loads(json.dumps(values))
+
+
+def read_space(file: Path, words: Sequence[str] = ()) -> Space:
+    """Read a space's file.
+
+    Args:
+        file: The file; by its name alone if it is one of `train/spaces/`.
+        words: `name=value` words that change its base.
+
+    Raises:
+        UserError: It cannot be read, or a key is unknown, missing or has a wrong value.
+    """
+    path, content = _load(file)
+    where = shown(path)
+    check_keys(content, _KEYS, where)
+    method = str(content.get("method", "grid"))
+    if method not in METHODS:
+        raise UserError(f"{where}: method: found {method!r}; expected one of {', '.join(METHODS)}")
+    name = str(content.get("name", path.stem))
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
+        raise UserError(f"{where}: name: found {name!r}; expected letters, digits, dots, dashes and underscores")
+    base = {**arguments(content.get("base", {}), f"{where}: base", {}), **_from_words(words)}
+    if (content.get("trials") is None) != (method == "grid"):
+        expected = "none with method grid, which tries everything" if method == "grid" else "how many settings to try"
+        raise UserError(f"{where}: trials: found {content.get('trials')!r}; expected {expected}")
+    if "seeds" in content and "folds" in content:
+        raise UserError(f"{where}: seeds, folds: found both; expected one of the two")
+    title, about = str(content.get("title", name)), str(content.get("about", "")).strip()
+    default_seed = base.pop("seed", 0)
+    if "seeds" in content and default_seed:
+        raise UserError(f"{where}: base: found a seed beside `seeds`; expected one of the two")
+    folds = None if content.get("folds") is None else whole(content["folds"], f"{where}: folds", 2)
+    return Space(
+        file=path,
+        name=name,
+        title=title,
+        about=about,
+        method=method,
+        trials=None if method == "grid" else whole(content["trials"], f"{where}: trials", 1),
+        seed=whole(content.get("seed", 0), f"{where}: seed", 0),
+        base=base,
+        seeds=seeds(content.get("seeds", [default_seed]), f"{where}: seeds"),
+        folds=folds,
+        scheduler=_scheduler(content.get("scheduler"), f"{where}: scheduler"),
+        blocks=_blocks(content, method, (name, title, about), folds, where),
+    )
+
+
+def _load(file: Path) -> tuple[Path, dict[str, Any]]:
+    import yaml
+
+    places = [file, SPACES / file.name, SPACES / f"{file.name}.yaml"] if file.name == str(file) else [file]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        known = ", ".join(sorted(place.stem for place in SPACES.glob("*.yaml")))
+        raise UserError(f"{file}: no such space file. Check the path, or name one of {shown(SPACES)}: {known}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{shown(path)}: cannot be read ({reason}); expected the YAML of a study's space.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{shown(path)}: found no keys; expected a YAML with {', '.join(_KEYS[:8])} and so on.")
+    return path, content
+
+
+def _blocks(
+    content: Mapping[str, Any], method: str, names: tuple[str, str, str], folds: int | None, where: str
+) -> tuple[Block, ...]:
+    if ("blocks" in content) == ("parameters" in content):
+        found = "both" if "blocks" in content else "neither"
+        raise UserError(f"{where}: blocks, parameters: found {found}; expected one of the two")
+    if "parameters" in content:
+        name, title, about = names
+        parameters = _parameters(content["parameters"], method, f"{where}: parameters")
+        return (Block(name, title, about, parameters),)
+    if method != "grid":
+        raise UserError(f"{where}: blocks: found with method {method}; expected `parameters`, blocks are for a grid")
+    given = content["blocks"]
+    if not isinstance(given, list) or not given or not all(isinstance(block, dict) for block in given):
+        raise UserError(f"{where}: blocks: found {brief(given)}; expected a list of blocks, each with its `parameters`")
+    blocks: list[Block] = []
+    for number, block in enumerate(given, 1):
+        name = str(block.get("name", f"block{number}"))
+        here = f"{where}: block {name}"
+        check_keys(block, _BLOCK_KEYS, here)
+        if name in [other.name for other in blocks]:
+            raise UserError(f"{here}: name: found twice; expected a name of its own for each block")
+        if folds and "seeds" in block:
+            raise UserError(f"{here}: seeds: found beside `folds`; expected one of the two")
+        parameters = _parameters(block.get("parameters"), method, f"{here}: parameters")
+        base = arguments(block.get("base", {}), f"{here}: base")
+        if both := parameters.keys() & base.keys():
+            raise UserError(f"{here}: {min(both)}: found in `base` and in `parameters`; expected one of the two")
+        only = _only(block.get("only", {}), parameters, f"{here}: only")
+        own_seeds = seeds(block["seeds"], f"{here}: seeds") if "seeds" in block else None
+        title, about = str(block.get("title", name)), str(block.get("about", "")).strip()
+        blocks.append(Block(name, title, about, parameters, base, own_seeds, only))
+    return tuple(blocks)
+
+
+def _parameters(given: Any, method: str, where: str) -> dict[str, tuple[Any, ...] | Range]:
+    if not isinstance(given, dict) or not given:
+        raise UserError(f"{where}: found {brief(given)}; expected lines such as `lr0: [0.001, 0.01]`")
+    found: dict[str, tuple[Any, ...] | Range] = {}
+    for name, values in given.items():
+        here = f"{where}: {name}"
+        if isinstance(values, dict):
+            if method == "grid":
+                raise UserError(f"{here}: found a range; expected a list of values. A range needs method random or tpe")
+            found[str(name)] = read_range(str(name), values, where)
+            continue
+        if not isinstance(values, list) or not values:
+            ranges = "" if method == "grid" else ", or a range {low: 0.001, high: 0.1, log: true}"
+            raise UserError(f"{here}: found {brief(values)}; expected a list of values{ranges}")
+        checked = [arguments({name: value}, where)[str(name)] for value in values]
+        twice = next((value for place, value in enumerate(checked) if value in checked[:place]), None)
+        if twice is not None:
+            raise UserError(f"{here}: found {twice!r} twice; expected values that differ")
+        if method == "tpe" and not all(value is None or isinstance(value, str | int | float) for value in checked):
+            raise UserError(f"{here}: found a list as a value; expected numbers, names, True or False with method tpe")
+        found[str(name)] = tuple(checked)
+    return found
+
+
+def _only(
+    given: Any, parameters: Mapping[str, tuple[Any, ...] | Range], where: str
+) -> dict[str, list[tuple[Any, dict[str, Any]]]]:
+    found: dict[str, list[tuple[Any, dict[str, Any]]]] = {}
+    for name, cases in mapping(given, where).items():
+        values = parameters.get(name, ())
+        if isinstance(values, Range) or not values:
+            raise UserError(f"{where}: {name}: found no such parameter; expected one of {', '.join(parameters)}")
+        for text, changed in mapping(cases, f"{where}: {name}").items():
+            matching = [value for value in values if value == text or str(value) == str(text)]
+            if not matching:
+                listed = ", ".join(map(str, values))
+                raise UserError(f"{where}: {name}: found the value {text!r}; expected one of {listed}")
+            changes = arguments(changed, f"{where}: {name}: {text}")
+            if both := parameters.keys() & changes.keys():
+                raise UserError(f"{where}: {name}: {text}: {min(both)}: is varied in this block; leave it out here")
+            found.setdefault(name, []).append((matching[0], changes))
+    return found
+
+
+def _scheduler(given: Any, where: str) -> dict[str, Any] | None:
+    if given is None:
+        return None
+    scheduler = mapping(given, where)
+    check_keys(scheduler, ("type", "grace", "reduction"), where)
+    if scheduler.get("type", "asha") != "asha":
+        raise UserError(f"{where}: type: found {scheduler['type']!r}; expected asha")
+    grace = whole(scheduler.get("grace", 1), f"{where}: grace", 1)
+    return {"type": "asha", "grace": grace, "reduction": whole(scheduler.get("reduction", 3), f"{where}: reduction", 2)}
+
+
+def _from_words(words: Sequence[str]) -> dict[str, Any]:
+    given = parse(words)
+    for name in given.keys() & SET_BY_STUDY.keys():
+        raise UserError(f"{name}: cannot be set: {SET_BY_STUDY[name]}")
+    return given
