@@ -1,4 +1,4 @@
-# make setup | demo | study | test | lint | bench | lock | clean
+# make setup | demo | study | test | quick | bare | lint | bench | lock | clean
 # Nothing is needed but Python 3.11 or newer (with venv and pip) and make.
 
 PYTHON ?= python3
@@ -8,14 +8,17 @@ UV     := .uv/bin/uv
 STAMP  := $(VENV)/.installed
 TESTS  ?= tests
 DEMO   := runs/demo
+CPU    ?=
+# uv's progress bars are for a terminal; elsewhere it would list every package.
+QUIET  := $(shell test -t 2 || echo --quiet)
 
-.PHONY: setup demo study test lint bench lock clean help
+.PHONY: setup demo study test quick bare lint bench lock clean help
 .DEFAULT_GOAL := help
 
 help:  ## what there is to make
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
 
-setup: $(STAMP)  ## the environment .venv, exactly as in requirements.lock
+setup: $(STAMP)  ## the environment .venv, exactly as in requirements.lock; CPU=1 for PyTorch without CUDA
 
 # uv, in an environment of its own, installs PyTorch and the rest in a fraction of pip's time.
 $(UV):
@@ -25,9 +28,18 @@ $(UV):
 	@$(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 
 $(STAMP): requirements.lock pyproject.toml | $(UV)
-	@echo "installing the environment into $(VENV)"
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
-	@$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
+ifeq ($(CPU),)
+	@echo "installing the environment into $(VENV): up to 3.3 GB to fetch, 7 GB on disk (with CUDA; make setup CPU=1 does without)"
+	@$(UV) pip sync $(QUIET) --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
+else
+	@echo "installing the environment into $(VENV), PyTorch without CUDA: about 0.6 GB to fetch"
+	@mkdir -p .cache
+	@awk '/^[a-z]/ {skip = /^(torch|torchvision|triton|nvidia-|cuda-)/} !skip' requirements.lock >.cache/requirements-cpu.txt
+	@$(UV) pip install $(QUIET) --python $(BIN)/python --torch-backend cpu \
+		$$(sed -nE 's/^(torch|torchvision)==([^ ]+) .*/\1==\2/p' requirements.lock)
+	@$(UV) pip install $(QUIET) --compile-bytecode --python $(BIN)/python --require-hashes --no-deps -r .cache/requirements-cpu.txt
+endif
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
@@ -37,8 +49,19 @@ demo: $(STAMP)  ## sample data, convert, train, score, report: 2 to 5 minutes on
 study: $(STAMP)  ## some forty trainings on sample data, compared in docs/study.md: 17 to 44 minutes on 2 cores
 	@$(BIN)/python study.py
 
-test: $(STAMP) lint  ## lint, types and every test: 6 to 13 minutes on 2 cores
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(TESTS)
+test: $(STAMP) lint  ## lint, types and every test, with coverage by room: 6 to 15 minutes on 2 cores
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov --cov-report= $(TESTS)
+
+quick: $(STAMP)  ## the tests without training, browser and cluster: a minute
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not browser" $(TESTS)
+
+# The package as `pip install .` gives it, without PyTorch, in an environment of its own; versions as in the lock.
+bare: $(UV)  ## the bare package, installed without extras, and the tests that need no more
+	@echo "installing the bare package into .bare"
+	@rm -rf .bare build && $(UV) venv --quiet --python $(PYTHON) .bare
+	@$(UV) pip install --quiet --python .bare/bin/python --constraint requirements.lock ".[test,headless]"
+	@rm -rf build
+	@.bare/bin/python -m pytest --numprocesses 2 --dist loadfile tests/bare tests/common tests/convert tests/evaluate/metrics
 
 lint: $(STAMP)  ## ruff, mypy, and who imports whom
 	@$(BIN)/ruff check --quiet .
@@ -52,7 +75,7 @@ bench: $(STAMP)  ## speed against named alternatives, kept in benchmarks/RESULTS
 
 lock: $(UV)  ## requirements.lock anew from pyproject.toml
 	@$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 \
-		--extra dev --extra headless --extra ray --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
+		--extra dev --extra headless --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
 
 clean:  ## remove the environment and caches; data sets and runs stay
-	rm -rf $(VENV) .uv .cache .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .bare .uv .cache .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -7,14 +7,13 @@ printed before it runs. Killed and started again, it goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from common.cli import console, parser, run
-from common.files import write_json
 from common.paths import PROJECT
 from common.steps import python, step
 
@@ -55,8 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 
 def _note_setup(commands: list[str]) -> None:
     """Add to the study how its data are made, so that its report can say what to run before any of its rows."""
-    file = PROJECT / STUDY / "study.json"
-    write_json(file, {**json.loads(file.read_text(encoding="utf-8")), "setup": commands})
+    from train.study.study_record import read_study_record, write_study_record
+
+    record = read_study_record(PROJECT / STUDY)
+    write_study_record(PROJECT / STUDY, replace(record, setup=tuple(commands)))
 
 
 if __name__ == "__main__":

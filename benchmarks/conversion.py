@@ -57,15 +57,14 @@ def make_release(folder: Path, images: int) -> None:
 
 def convert_ours(source: Path, output: Path, workers: int = 1) -> None:
     """The converter without its printing."""
-    from convert.rsna_to_yolo import build_parser
-    from convert.sources.rsna import parse
-    from convert.yolo_set import layout
-    from convert.yolo_set.conversion import convert
+    from convert.parsers.rsna import parse
+    from convert.yolo_set import Splitting, layout
+    from convert.yolo_set.conversion import convert_plan
     from convert.yolo_set.plan import make_plan
 
-    plan = make_plan(parse(source, source.parent / "mapping.csv"), build_parser().parse_args([]))
+    plan = make_plan(parse(source, source.parent / "mapping.csv"), Splitting())
     layout.begin(output, plan.settings, overwrite=False, resume=False)
-    convert(plan, output, workers, resumed=False)
+    convert_plan(plan, output, workers, resumed=False)
 
 
 def write_pixels(source: Path, output: Path, suffix: str) -> None:

@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from common.commands import as_typed
 from common.errors import UserError
+from common.paths import CODE, IS_CHECKOUT
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,6 +43,16 @@ def _terminal_width() -> int:
         return 110
 
 
+class _Parser(argparse.ArgumentParser):
+    """Speaks of commands as this user types them."""
+
+    def format_help(self) -> str:
+        return as_typed(super().format_help())
+
+    def error(self, message: str) -> NoReturn:
+        super().error(as_typed(message))
+
+
 def parser(command: str, description: str, examples: str = "") -> argparse.ArgumentParser:
     """Make an argument parser whose help shows the defaults and ends with examples.
 
@@ -50,8 +62,12 @@ def parser(command: str, description: str, examples: str = "") -> argparse.Argum
         examples: Lines shown as they are.
     """
     epilog = f"examples:\n{examples.rstrip()}" if examples else None
-    return argparse.ArgumentParser(
-        prog=command, description=description, epilog=epilog, formatter_class=_HelpFormatter, allow_abbrev=False
+    return _Parser(
+        prog=as_typed(command),
+        description=description,
+        epilog=epilog,
+        formatter_class=_HelpFormatter,
+        allow_abbrev=False,
     )
 
 
@@ -75,6 +91,12 @@ def execute(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[s
     except UserError as error:
         print_error(str(error))
         return error.status
+    except ModuleNotFoundError as error:
+        remedy = _remedy_for_missing(error.name or "")
+        if remedy is None:
+            raise
+        print_error(f"no module named {error.name}: {remedy}")
+        return UserError.status
     except KeyboardInterrupt:
         print_error("stopped by the user; run the same command again to go on")
         return 130
@@ -84,14 +106,38 @@ def execute(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[s
         return 141
 
 
+_OWN = ("common", "convert", "train", "evaluate", "benchmarks")
+_EXTRAS = {
+    "train": ("torch", "torchvision", "ultralytics", "wandb", "cloudpickle"),
+    "ray": ("ray", "optuna", "sklearn"),
+    "sample": ("gdcm",),
+}
+
+
+def _remedy_for_missing(module: str) -> str | None:
+    """What to do where a library is missing; None where a module of our own is, which is a bug."""
+    name = module.partition(".")[0]
+    if not name or name in _OWN:
+        return None
+    if not IS_CHECKOUT:
+        extra = next((extra for extra, names in _EXTRAS.items() if name in names), "all")
+        return f"this part needs more than was installed. Run: pip install 'rsna-pneumonia-workshop[{extra}]'"
+    environment = CODE / ".venv"
+    if not environment.is_dir():
+        return "the environment is not set up. Run: make setup, and then: source .venv/bin/activate"
+    if sys.prefix != os.fspath(environment):
+        return f"this is another Python than the project's. Run: source {environment}/bin/activate"
+    return "the environment is not complete. Run: make setup"
+
+
 def print_error(message: str) -> None:
     """Print one `error: ...` line to stderr."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {as_typed(message)}", file=sys.stderr)
 
 
 def print_warning(message: str) -> None:
     """Print one `warning: ...` line to stderr."""
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {as_typed(message)}", file=sys.stderr)
 
 
 def is_interactive() -> bool:
@@ -113,7 +159,7 @@ def is_interactive() -> bool:
 def confirm(question: str) -> bool:
     """Ask a question at the terminal, once; all but a clear yes is a no. Call it only where `is_interactive`."""
     try:
-        answer = input(f"{question} [y/N] ")
+        answer = input(f"{as_typed(question)} [y/N] ")
     except EOFError:
         print()
         return False
@@ -124,7 +170,11 @@ def console() -> Console:
     """Rich's console on stdout, without guessing at markup or highlighting in file names."""
     from rich.console import Console
 
-    return Console(markup=False, highlight=False, soft_wrap=True)
+    class AsTyped(Console):
+        def print(self, *objects: Any, **options: Any) -> None:
+            super().print(*(as_typed(one) if isinstance(one, str) else one for one in objects), **options)
+
+    return AsTyped(markup=False, highlight=False, soft_wrap=True)
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None, unit: str = "images") -> Iterator[T]:

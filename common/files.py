@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
-from common.errors import WorkError
+from common.errors import UserError, WorkError
 
 PART = ".part"
 """Suffix of a file that is being written; one left over is rubbish of a killed process."""
@@ -50,6 +51,28 @@ def write_atomic(path: Path | str, content: bytes | str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically; see `write_atomic`. NaN is refused: JSON has none."""
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def make_folder(folder: Path, option: str = "--output") -> None:
+    """Make a folder that somebody has named, and those above it; one that is there is good.
+
+    Args:
+        folder: The folder.
+        option: With what it was named, for the message.
+
+    Raises:
+        UserError: A file is in its place, or it cannot be made there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{option} {folder}: not a folder that can be written ({error.strerror}).") from error
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _explain(error: OSError, path: Path | str) -> WorkError:

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from common.paths import PROJECT
+from common.commands import as_typed
+from common.paths import CODE
 
 _PACKAGES = ("rsna-pneumonia-workshop", "ultralytics", "torch", "numpy", "pandas", "faster-coco-eval")
 
@@ -25,7 +26,7 @@ def describe_origin(script: str, argv: Sequence[str]) -> dict[str, Any]:
     """
     return {
         "versions": _versions(),
-        "command": shlex.join(["python", script, *argv]),
+        "command": f"{as_typed(f'python {script}')} {shlex.join(argv)}".rstrip(),
         "commit": _commit(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -44,11 +45,11 @@ def _versions() -> dict[str, str]:
 def _commit() -> str | None:
     """The project's commit, with `-dirty` after it if files were changed since; None outside of a Git checkout."""
     git = shutil.which("git")
-    if git is None or not (PROJECT / ".git").exists():
+    if git is None or not (CODE / ".git").exists():
         return None
     try:
         done = subprocess.run(
-            [git, "-C", str(PROJECT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            [git, "-C", str(CODE), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
             capture_output=True,
             text=True,
             timeout=10,

@@ -10,28 +10,18 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from common.cli import parser, run
-from common.paths import PROJECT, shown
-from convert import options, running
+from common.cli import run
+from convert.converter import ClassOptions, Converter
+from convert.sources.places import DATA_SETS
 
-DEFAULT_OUTPUT = PROJECT / "datasets" / "coco"
+if TYPE_CHECKING:
+    from convert.sources.parsed import Parsed
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
-    result = parser(
-        "python convert/coco_to_yolo.py",
-        "Turn COCO JSON and its pictures (PNG, JPEG, ... or DICOM) into a YOLO data set. 8-bit grey pictures stay as "
-        "they are, others become 8-bit grey PNG.",
-        "  python convert/coco_to_yolo.py --source my-set --patient-pattern '([0-9]+)_[0-9]+'\n"
-        "  python convert/coco_to_yolo.py --source my-set --annotations train.json --test-annotations test.json\n"
-        "  python convert/coco_to_yolo.py --source my-set --classes pneumonia,infiltrate --merge 'Lung Opacity'",
-    )
-    add = result.add_argument_group("files").add_argument
-    add("--source", type=Path, required=True, metavar="PATH", help="folder or zip with the pictures, however deep")
-    add(
+def _add_annotations(files: argparse._ArgumentGroup) -> None:
+    files.add_argument(
         "--annotations",
         type=Path,
         nargs="+",
@@ -40,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="COCO JSON (default: the only one there)",
     )
     for split in ("val", "test"):
-        add(
+        files.add_argument(
             f"--{split}-annotations",
             type=Path,
             nargs="+",
@@ -48,47 +38,46 @@ def build_parser() -> argparse.ArgumentParser:
             metavar="FILE",
             help=f"more of it, whose images become the split {split}",
         )
-    add("--output", type=Path, metavar="FOLDER", help=f"the data set (default: {shown(DEFAULT_OUTPUT)})")
-    add("--patient-key", metavar="KEY", help="what names the patient in the records of `images`")
-    add(
+
+
+def _add_patients(files: argparse._ArgumentGroup) -> None:
+    files.add_argument("--patient-key", metavar="KEY", help="what names the patient in the records of `images`")
+    files.add_argument(
         "--patient-pattern",
         metavar="REGEX",
         help="finds the patient in the file's path: its first group, or all it matches (else DICOM's Patient ID)",
     )
-    options.add_class_options(result)
-    options.add_split_options(result)
-    options.add_work_options(result)
-    return result
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Convert; see `build_parser` for the arguments.
+def _parse(source: Path, args: argparse.Namespace) -> Parsed:
+    from convert.parsers.coco import parse
 
-    Returns:
-        0, the exit status.
-    """
-    args = build_parser().parse_args(argv)
-    options.check(args)
-    source = args.source.expanduser()
-    annotations = {"": args.annotations, "val": args.val_annotations, "test": args.test_annotations}
-
-    from convert.sources.coco import parse
-
-    running.convert_parsed(
-        lambda: parse(
-            source,
-            annotations=annotations,
-            classes=args.classes,
-            merge=args.merge,
-            patient_key=args.patient_key,
-            patient_pattern=args.patient_pattern,
-        ),
+    return parse(
         source,
-        args.output or DEFAULT_OUTPUT,
-        args,
+        annotations={"": args.annotations, "val": args.val_annotations, "test": args.test_annotations},
+        classes=args.classes,
+        merge=args.merge,
+        patient_key=args.patient_key,
+        patient_pattern=args.patient_pattern,
     )
-    return 0
 
+
+CONVERTER = Converter(
+    name="coco_to_yolo",
+    description="Turn COCO JSON and its pictures (PNG, JPEG, ... or DICOM) into a YOLO data set. 8-bit grey pictures "
+    "stay as they are, others become 8-bit grey PNG.",
+    examples="  python convert/coco_to_yolo.py --source my-set --patient-pattern '([0-9]+)_[0-9]+'\n"
+    "  python convert/coco_to_yolo.py --source my-set --annotations train.json --test-annotations test.json\n"
+    "  python convert/coco_to_yolo.py --source my-set --classes pneumonia,infiltrate --merge 'Lung Opacity'",
+    source="folder or zip with the pictures, however deep",
+    output=DATA_SETS / "coco",
+    parse=_parse,
+    add_inputs=_add_annotations,
+    add_options=_add_patients,
+    class_options=ClassOptions(),
+)
+
+build_parser, main = CONVERTER.build_parser, CONVERTER.main
 
 if __name__ == "__main__":
     run(main)

@@ -10,31 +10,24 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from common.cli import parser, run
+from common.cli import run
 from common.data.names import POSITIVE_CLASS
-from common.paths import PROJECT, shown
-from convert import options, running
-from convert.sources.csv_columns import COLUMN_KEYS, columns
+from convert.converter import ClassOptions, Converter
+from convert.parsers.csv_columns import COLUMN_KEYS, columns
+from convert.sources.places import DATA_SETS
 
-DEFAULT_OUTPUT = PROJECT / "datasets" / "csv"
+if TYPE_CHECKING:
+    from convert.sources.parsed import Parsed
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
-    result = parser(
-        "python convert/csv_to_yolo.py",
-        "Turn a CSV of boxes (one row per box; a row without coordinates for an image without) and a folder or zip of "
-        "DICOMs or pictures (PNG, JPEG, ...) into a YOLO data set. Coordinates are pixels of the pictures.",
-        "  python convert/csv_to_yolo.py --source hospital --boxes boxes.csv \\\n"
-        "      --columns image=SOPInstanceUID,x_min=left,y_min=top,x_max=right,y_max=bottom,patient=PatientID\n"
-        "  python convert/csv_to_yolo.py --source pictures.zip --unlisted-negative --label 'Lung Opacity'",
-    )
-    add = result.add_argument_group("files").add_argument
-    add("--source", type=Path, required=True, metavar="PATH", help="folder or zip with the pictures, however deep")
-    add("--boxes", type=Path, metavar="FILE", help="the CSV (default: the only one in the source)")
-    add("--output", type=Path, metavar="FOLDER", help=f"the data set (default: {shown(DEFAULT_OUTPUT)})")
+def _add_boxes(files: argparse._ArgumentGroup) -> None:
+    files.add_argument("--boxes", type=Path, metavar="FILE", help="the CSV (default: the only one in the source)")
+
+
+def _add_options(files: argparse._ArgumentGroup) -> None:
+    add = files.add_argument
     add(
         "--columns",
         type=columns,
@@ -53,41 +46,39 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="pictures without a row have nothing to find; they are left out otherwise",
     )
-    options.add_class_options(result)
-    options.add_split_options(result)
-    options.add_work_options(result)
-    return result
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Convert; see `build_parser` for the arguments.
+def _parse(source: Path, args: argparse.Namespace) -> Parsed:
+    from convert.parsers.any_csv import parse
 
-    Returns:
-        0, the exit status.
-    """
-    args = build_parser().parse_args(argv)
-    options.check(args)
-    source = args.source.expanduser()
-
-    from convert.sources.any_csv import parse
-
-    running.convert_parsed(
-        lambda: parse(
-            source,
-            args.boxes,
-            columns=args.columns or {},
-            label=args.label,
-            classes=args.classes,
-            merge=args.merge,
-            patient_pattern=args.patient_pattern,
-            unlisted_negative=args.unlisted_negative,
-        ),
+    return parse(
         source,
-        args.output or DEFAULT_OUTPUT,
-        args,
+        args.boxes,
+        columns=args.columns or {},
+        label=args.label,
+        classes=args.classes,
+        merge=args.merge,
+        patient_pattern=args.patient_pattern,
+        unlisted_negative=args.unlisted_negative,
     )
-    return 0
 
+
+CONVERTER = Converter(
+    name="csv_to_yolo",
+    description="Turn a CSV of boxes (one row per box; a row without coordinates for an image without) and a folder or "
+    "zip of DICOMs or pictures (PNG, JPEG, ...) into a YOLO data set. Coordinates are pixels of the pictures.",
+    examples="  python convert/csv_to_yolo.py --source hospital --boxes boxes.csv \\\n"
+    "      --columns image=SOPInstanceUID,x_min=left,y_min=top,x_max=right,y_max=bottom,patient=PatientID\n"
+    "  python convert/csv_to_yolo.py --source pictures.zip --unlisted-negative --label 'Lung Opacity'",
+    source="folder or zip with the pictures, however deep",
+    output=DATA_SETS / "csv",
+    parse=_parse,
+    add_inputs=_add_boxes,
+    add_options=_add_options,
+    class_options=ClassOptions(),
+)
+
+build_parser, main = CONVERTER.build_parser, CONVERTER.main
 
 if __name__ == "__main__":
     run(main)

@@ -13,10 +13,10 @@ import argparse
 import shlex
 from collections.abc import Sequence
 
+from common.argument_types import picture_count, process_count
 from common.cli import parser, run
 from common.cores import available_cores
 from common.paths import PROJECT
-from convert.options import pictures, workers
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,7 +33,13 @@ def build_parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("source", type=Path, metavar="SOURCE", help="a data set's folder or YAML, or raw data: a folder or a zip")
     add("--output", type=Path, metavar="FILE", help="the page (default: runs/explore/<source>.html)")
-    add("--pictures", type=pictures, default="all", metavar="N", help="look at so many pictures: all, none or a number")
+    add(
+        "--pictures",
+        type=picture_count,
+        default="all",
+        metavar="N",
+        help="look at so many pictures: all, none or a number",
+    )
     add(
         "--headers",
         type=Path,
@@ -41,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="a CSV of DICOM header fields by image, in place of files",
     )
     add("--nih-mapping", type=Path, metavar="FILE", help="RSNA's image-to-patient mapping, if it is not in SOURCE")
-    add("--workers", type=workers, default=available_cores(), metavar="N", help="processes")
+    add("--workers", type=process_count, default=available_cores(), metavar="N", help="processes")
     add("--no-wandb", action="store_true", help="do not keep the page in Weights & Biases")
     return result
 

@@ -17,9 +17,9 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from common.argument_types import share
 from common.cli import parser, run
 from common.cores import available_cores
-from convert.options import share
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -10,59 +10,48 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from common.cli import parser, run
+from common.argument_types import share
+from common.cli import run
 from common.data.names import POSITIVE_CLASS
-from common.paths import PROJECT
-from convert import options, running
-from convert.options import share
+from convert.converter import DOWNLOAD_REMEDY, ClassOptions, Converter
+from convert.sources.places import DATA_SETS, VINDR_FOLDER, VINDR_ZIP
 
-DEFAULT_SOURCE = PROJECT / "datasets" / "raw" / "vindr"
-DEFAULT_ZIP = PROJECT / "datasets" / "raw" / "vinbigdata-chest-xray-abnormalities-detection.zip"
-DEFAULT_OUTPUT = PROJECT / "datasets" / "vindr"
+if TYPE_CHECKING:
+    from convert.sources.parsed import Parsed
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
-    result = parser(
-        "python convert/vindr_to_yolo.py",
-        "Turn VinDr-CXR (train.csv and <image_id>.dicom files) into a YOLO data set. The boxes of an image's readers "
-        "are fused (weighted boxes fusion); truth.csv keeps how many readers are behind each. Patients are not known.",
-        "  python convert/vindr_to_yolo.py --source vinbigdata-chest-xray-abnormalities-detection.zip\n"
-        "  python convert/vindr_to_yolo.py --min-readers 2\n"
-        "  python convert/vindr_to_yolo.py --classes all --separate --output datasets/vindr-14",
-    )
-    add = running.add_file_options(result, "Kaggle's folder or zip", DEFAULT_SOURCE, DEFAULT_OUTPUT).add_argument
+def _add_readers(files: argparse._ArgumentGroup) -> None:
+    add = files.add_argument
     add("--fused-iou", type=share, default=0.4, metavar="IOU", help="from where two readers' boxes are one finding")
     add("--min-readers", type=int, choices=range(1, 18), default=1, metavar="N", help="drop boxes of fewer readers")
-    options.add_class_options(result, "Consolidation,Infiltration,Lung Opacity", POSITIVE_CLASS)
-    options.add_split_options(result)
-    options.add_work_options(result)
-    return result
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Convert; see `build_parser` for the arguments.
+def _parse(source: Path, args: argparse.Namespace) -> Parsed:
+    from convert.parsers.vindr import parse
 
-    Returns:
-        0, the exit status.
-    """
-    args = build_parser().parse_args(argv)
-    options.check(args)
-    remedy = "Download them (datasets/README.md says where from), or name them with --source."
-    source = running.find_source(args.source, [DEFAULT_SOURCE, DEFAULT_ZIP], remedy)
+    return parse(source, classes=args.classes, merge=args.merge, iou=args.fused_iou, min_readers=args.min_readers)
 
-    from convert.sources.vindr import parse
 
-    running.convert_parsed(
-        lambda: parse(source, classes=args.classes, merge=args.merge, iou=args.fused_iou, min_readers=args.min_readers),
-        source,
-        args.output or DEFAULT_OUTPUT,
-        args,
-    )
-    return 0
+CONVERTER = Converter(
+    name="vindr_to_yolo",
+    description="Turn VinDr-CXR (train.csv and <image_id>.dicom files) into a YOLO data set. The boxes of an image's "
+    "readers are fused (weighted boxes fusion); truth.csv keeps how many readers are behind each. Patients are not "
+    "known.",
+    examples="  python convert/vindr_to_yolo.py --source vinbigdata-chest-xray-abnormalities-detection.zip\n"
+    "  python convert/vindr_to_yolo.py --min-readers 2\n"
+    "  python convert/vindr_to_yolo.py --classes all --separate --output datasets/vindr-14",
+    source="Kaggle's folder or zip",
+    default_sources=(VINDR_FOLDER, VINDR_ZIP),
+    remedy=DOWNLOAD_REMEDY,
+    output=DATA_SETS / "vindr",
+    parse=_parse,
+    add_options=_add_readers,
+    class_options=ClassOptions("Consolidation,Infiltration,Lung Opacity", POSITIVE_CLASS),
+)
 
+build_parser, main = CONVERTER.build_parser, CONVERTER.main
 
 if __name__ == "__main__":
     run(main)

@@ -13,9 +13,8 @@ import argparse
 from collections.abc import Sequence
 
 from common.cli import parser, run
-from common.paths import PROJECT, shown
-
-DEFAULT_DATA = PROJECT / "datasets" / "rsna"
+from common.paths import shown
+from convert.sources.places import RSNA_DATA_SET
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
         "                      labels_path='datasets/rsna/coco/test.json')",
     )
     add = result.add_argument
-    add("--data", type=Path, default=Path(shown(DEFAULT_DATA)), metavar="FOLDER", help="the data set")
+    add("--data", type=Path, default=Path(shown(RSNA_DATA_SET)), metavar="FOLDER", help="the data set")
     add("--predictions", type=Path, metavar="FILE", help="a predictions CSV or a Kaggle submission, to go with it")
     add("--output", type=Path, metavar="FOLDER", help="where the JSON goes (default: the folder coco in the data set)")
     return result

@@ -44,9 +44,19 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     """Predict, fuse, and say what to do next."""
     args = build_parser().parse_args(argv)
 
-    from evaluate.scoring.members import fuse_members
+    from evaluate.detector.options import InferenceOptions
+    from evaluate.scoring.members import EnsembleRequest, fuse_members
 
-    fused = fuse_members(args)
+    fused = fuse_members(
+        EnsembleRequest(
+            members=tuple(args.members),
+            data=args.data,
+            iou=args.iou,
+            inference=InferenceOptions(augment=args.augment, half=args.half, batch=args.batch, device=args.device),
+            again=args.again,
+            output=args.output,
+        )
+    )
     out = console()
     for name, voters in fused.voters.items():
         out.print(f"{name:5} {len(voters):,} images, each seen by {voters.min()} to {voters.max()} of the members")

@@ -13,8 +13,9 @@ import argparse
 from collections.abc import Sequence
 
 from common.cli import parser, run
-from common.errors import UserError
 from evaluate.arguments import box_scale, positive_int, share
+from evaluate.detector.options import InferenceOptions
+from evaluate.scoring.request import ScoringRequest
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -90,34 +91,38 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int | None:
-    """Run the command."""
-    typed = list(sys.argv[1:] if argv is None else argv)
+    """Score, write and log the report, print."""
+    typed = tuple(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(typed)
-    if args.weights and args.predictions:
-        raise UserError(f"{args.weights} and --predictions: score one of them at a time.")
-    if args.confidence is not None and args.box_scale is None:
-        raise UserError("--box-scale tune chooses the confidence as well: leave out --confidence, or give the factors.")
-    _check_gate(args)
+    request = ScoringRequest(
+        weights=args.weights,
+        predictions=tuple(args.predictions or ()),
+        data=args.data,
+        tune_on=args.tune_on,
+        report_on=args.report_on,
+        confidence=args.confidence,
+        box_scale=args.box_scale,
+        gates=tuple(args.gate or ()),
+        gate_mode=args.gate_mode,
+        gate_threshold=args.gate_threshold,
+        inference=InferenceOptions(args.imgsz, args.augment, args.half, args.batch, args.device),
+        again=args.again,
+        output=args.output,
+        argv=typed,
+    )
 
-    from evaluate.scoring.run import score_predictions, score_weights
+    from evaluate.report.page import REPORT_FILE, ReportInput, write_report
+    from evaluate.report.terminal import print_score
+    from evaluate.report.tracking import log_score
+    from evaluate.scoring.run import score
 
-    if args.predictions:
-        score_predictions(args, typed)
-    else:
-        score_weights(args, typed)
+    scored = score(request)
+    written = [scored.file]
+    if not args.no_report:
+        written.append(write_report(scored.file.with_name(REPORT_FILE), ReportInput.of(scored)))
+    link = "" if args.no_wandb else log_score(scored, [*scored.predictions, *written])
+    print_score(scored.score, written, link)
     return None
-
-
-def _check_gate(args: argparse.Namespace) -> None:
-    if not args.gate and (args.gate_mode != "tune" or args.gate_threshold is not None):
-        raise UserError("--gate-mode and --gate-threshold say what to do with a gate: name its file with --gate.")
-    if args.gate_threshold is not None and args.gate_mode != "keep":
-        raise UserError("--gate-threshold belongs to --gate-mode keep: add that, or leave the threshold out.")
-    if args.gate and args.confidence is not None and args.gate_mode != "weigh" and args.gate_threshold is None:
-        raise UserError(
-            "--confidence tunes nothing, and the gate is to be tuned: leave out --confidence, or choose --gate-mode "
-            "weigh, or --gate-mode keep with --gate-threshold."
-        )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -19,6 +20,45 @@ def pytest_configure() -> None:
     """Let Ctrl-C reach the processes that tests start: a background job of a shell begins with it ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+TRAINING = {"trained", "train", "gate", "study", "killed_study", "logged"}
+"""Fixtures that train, for seconds to minutes."""
+
+
+IS_BARE = importlib.util.find_spec("ultralytics") is None
+"""Whether the package is installed without extras, as in `make bare`."""
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Mark what trains as slow, what else is slow says so itself; skip in a bare environment what needs more."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if TRAINING & fixtures:
+            item.add_marker(pytest.mark.slow)
+        if IS_BARE and (item.get_closest_marker("full") or (TRAINING | {"wandb_service"}) & fixtures):
+            item.add_marker(pytest.mark.skip(reason="the extra [train] is not installed"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter, config) -> None:
+    """Print the coverage by room, where it was measured."""
+    plugin = config.pluginmanager.get_plugin("_cov")
+    measured = getattr(getattr(plugin, "cov_controller", None), "cov", None)
+    if measured is None:
+        return
+    rooms: dict[str, list[int]] = {}
+    for file in sorted(measured.get_data().measured_files()):
+        _, statements, _, missing, _ = measured.analysis2(file)
+        parts = Path(file).relative_to(config.rootpath).parts
+        room = rooms.setdefault("/".join(parts[:2]) if len(parts) > 2 else parts[0], [0, 0])
+        room[0] += len(statements)
+        room[1] += len(statements) - len(missing)
+    rooms["all"] = [sum(room[which] for room in rooms.values()) for which in (0, 1)]
+    terminalreporter.section("coverage by room")
+    for name, (statements, covered) in rooms.items():
+        share = 100 * covered / max(statements, 1)
+        terminalreporter.write_line(f"{name:<24}{statements:>7} statements {share:>6.1f} %")
 
 
 @pytest.fixture(autouse=True)

@@ -31,6 +31,7 @@ COMMANDS = [
     "benchmarks/gpu.py",
     "benchmarks/metric.py",
     "benchmarks/run.py",
+    "benchmarks/scoring.py",
     "benchmarks/training.py",
     "demo.py",
     "study.py",

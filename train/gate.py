@@ -11,10 +11,13 @@ if __name__ == "__main__":
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
-from common.cli import console, parser, run
+from common.cli import console, run
 from common.paths import shown
+
+if TYPE_CHECKING:
+    from train.classifier.record import GateRecord
 
 _DIFFERING = (
     "data=rsna.yaml            of the project; its splits, and the class of every image, come from the manifest",
@@ -38,10 +41,10 @@ _ROWS = (
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line: everything is `name=value`."""
-    from train.settings.arguments import help_text
+    from train.settings.command_line import words_parser
     from train.settings.options import GATE
 
-    arguments = parser(
+    return words_parser(
         "python train/gate.py",
         "Train an image classifier as `yolo classify train` does, on the classes of the same data set (RSNA: Lung "
         "Opacity, No Lung Opacity / Not Normal, Normal), keep the epoch whose probability of an opacity fits val best, "
@@ -50,29 +53,24 @@ def build_parser() -> argparse.ArgumentParser:
         "  python train/gate.py model=basic-cnn-cls.yaml imgsz=128 optimizer=AdamW lr0=0.002    on a CPU\n"
         "  python train/gate.py model=yolov8n-cls.pt fold=0      probabilities of images it has not seen: fold 0\n"
         "  python train/gate.py resume=runs/gate                 go on after a kill",
+        GATE,
+        _DIFFERING,
     )
-    arguments.epilog = f"{help_text(GATE, _DIFFERING)}\n\n{arguments.epilog}"
-    arguments.add_argument("arguments", nargs="*", metavar="name=value", help="see below")
-    return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int | None:
     """Train, calibrate, write the probabilities, and say what to do next."""
-    from train.settings.arguments import parse, warn_of_idle_rate
+    from train.settings.command_line import read_words
     from train.settings.options import GATE
 
-    words = list(sys.argv[1:] if argv is None else argv)
-    if not words or {"-h", "--help"} & set(words):
-        build_parser().parse_args(["--help"])
-    given = parse(words, GATE, "classify")
-    warn_of_idle_rate(given)
+    words, given = read_words(argv, build_parser, GATE, "classify")
 
-    from train.classifier.training import run as train
+    from train.classifier.training import train_gate
 
-    gate = train(given, words)
-    _print(gate.record)
+    gate = train_gate(given, words)
+    _print_quality(gate.record)
     out = console()
-    out.print(f"{shown(gate.table)}  calibrated probabilities of all images ({_counts(gate.record['images'])})")
+    out.print(f"{shown(gate.table)}  calibrated probabilities of all images ({_counts(gate.record.images)})")
     out.print("Those of train are of images that it was trained on, and too sure: tune nothing on them.")
     if gate.logged_at:
         out.print(f"Weights & Biases: {gate.logged_at}")
@@ -80,26 +78,25 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     return None
 
 
-def _print(record: Mapping[str, Any]) -> None:
+def _print_quality(record: GateRecord) -> None:
     """How good the probabilities are on each split, as they came and calibrated."""
     from rich import box
     from rich.table import Table
 
-    splits = [split for split in ("val", "test") if split in record]
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    table.add_column(f"P({record['positive']})")
-    for split in splits:
+    table.add_column(f"P({record.positive})")
+    for split in record.splits:
         table.add_column(split, justify="right")
         table.add_column("calibrated", justify="right")
     for name, key in _ROWS:
-        values = (record[split][when][key] for split in splits for when in ("before", "after"))
+        values = (getattr(quality, key) for split in record.splits.values() for quality in (split.before, split.after))
         table.add_row(name, *(f"{value:.4f}" for value in values))
     out = console()
     out.print()
     out.print(table)
-    sure = "too sure" if record["temperature"] > 1 else "not sure enough"
+    sure = "too sure" if record.temperature > 1 else "not sure enough"
     out.print(
-        f"epoch {record['epoch']}, temperature {record['temperature']:.3f}: the classifier was {sure}. "
+        f"epoch {record.epoch}, temperature {record.temperature:.3f}: the classifier was {sure}. "
         "Both were chosen on val, which flatters its numbers a little."
     )
 

@@ -13,8 +13,8 @@ from common.cli import console
 from common.errors import UserError
 from common.files import write_json
 from common.paths import shown
-from train.detector import training
 from train.detector.locating import check_data, find_data
+from train.detector.training import Trained, train_detector
 from train.settings.arguments import COMMAND_DEFAULTS
 from train.settings.recipes import Choice, Recipe
 
@@ -41,7 +41,7 @@ class Done:
     gate: Path | None
 
 
-def run(recipe: Recipe, given: Mapping[str, Any]) -> Done:
+def train_members(recipe: Recipe, given: Mapping[str, Any]) -> Done:
     """Train all members, each into a folder of its own, `<project>/<name>/fold<k>-<size>`.
 
     Run again with the same arguments, it leaves finished members as they are and resumes the one that was stopped.
@@ -49,12 +49,11 @@ def run(recipe: Recipe, given: Mapping[str, Any]) -> Done:
     Args:
         recipe: The recipe, with members.
         given: As `train.settings.arguments.parse` has read it, the recipe's arguments included. A size among them that
-            is not
-            the recipe's takes the place of its sizes.
+            is not the recipe's takes the place of its sizes.
 
     Raises:
         UserError: The data set has no such folds; the folder holds members trained with other arguments; and what
-            `train.detector.training.run` raises.
+            `train_detector` and `train_gate` raise.
     """
     project = Path(str(given.get("project") or COMMAND_DEFAULTS["project"])).expanduser().absolute()
     folder = project / str(given.get("name") or recipe.name)
@@ -74,7 +73,7 @@ def run(recipe: Recipe, given: Mapping[str, Any]) -> Done:
             if member is None or not (folder / name / "weights" / "best.pt").is_file():
                 console().print(f"\n{recipe.name}: {name}", style="bold")
                 wanted = {**arguments, "data": os.fspath(fold_yaml), "imgsz": size}
-                trained = _train(folder, name, {**wanted, "project": os.fspath(folder), "name": name})
+                trained = _train_member(folder, name, {**wanted, "project": os.fspath(folder), "name": name})
                 member = {"score": trained.score, "confidence": trained.confidence, "epoch": trained.epoch}
                 record["members"][name] = member
                 write_json(folder / RECORD_FILE, record)
@@ -85,9 +84,9 @@ def run(recipe: Recipe, given: Mapping[str, Any]) -> Done:
 
 def _train_gate(folder: Path, data_yaml: Path, recipe: Mapping[str, Choice], given: Mapping[str, Any]) -> Path:
     """Train the recipe's gate on the data set's own split, unless that is done; gives the file of probabilities."""
-    from train.classifier import training as gate_training
+    from train.classifier.training import TABLE, train_gate
 
-    table = folder / "gate" / gate_training.TABLE
+    table = folder / "gate" / TABLE
     if table.is_file():
         return table
     console().print("\ngate", style="bold")
@@ -102,14 +101,15 @@ def _train_gate(folder: Path, data_yaml: Path, recipe: Mapping[str, Choice], giv
             wanted["wandb"] = given["wandb"]
     else:
         wanted["exist_ok"] = True
-    return gate_training.run(wanted, [f"{name}={value}" for name, value in wanted.items()]).table
+    return train_gate(wanted).table
 
 
-def _train(folder: Path, name: str, wanted: dict[str, Any]) -> training.Trained:
+def _train_member(folder: Path, name: str, wanted: dict[str, Any]) -> Trained:
+    """Train a member, or go on with one that was stopped."""
     last = folder / name / "weights" / "last.pt"
     if last.is_file():
-        return training.run({"resume": os.fspath(last), "project": os.fspath(folder)}, update_best=False)
-    return training.run({**wanted, "exist_ok": True}, update_best=False)
+        return train_detector({"resume": os.fspath(last), "project": os.fspath(folder)}, update_best=False)
+    return train_detector({**wanted, "exist_ok": True}, update_best=False)
 
 
 def _fold_yaml(data: Mapping[str, Any], data_yaml: Path, fold: int, recipe: Recipe) -> Path:

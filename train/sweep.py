@@ -70,20 +70,32 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     words = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_intermixed_args(words)
     if args.report is not None:
-        from train.study.sweeping import report
+        from train.study.conduct import report
 
         report(args.report)
         return None
     if args.space is None:
         raise UserError("space.yaml: missing; name a space file, such as train/spaces/optimizer.yaml. See --help.")
     if args.dry_run:
-        from train.study.sweeping import show_plan
+        from train.study.conduct import show_plan
 
-        show_plan(args)
+        show_plan(args.space, args.words)
         return None
-    from train.study.sweeping import sweep
+    from train.study.conduct import SweepRequest, sweep
 
-    return sweep(args, words)
+    request = SweepRequest(
+        space=args.space,
+        words=tuple(args.words),
+        output=args.output,
+        resume=args.resume,
+        overwrite=args.overwrite,
+        ray=args.ray,
+        trials_at_once=args.trials_at_once,
+        cpus_per_trial=args.cpus_per_trial,
+        gpus_per_trial=args.gpus_per_trial,
+        argv=tuple(words),
+    )
+    return sweep(request)
 
 
 def _count(text: str) -> int:

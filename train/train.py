@@ -13,7 +13,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from common.cli import console, parser, run
+from common.cli import console, run
 from common.paths import shown
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line: everything is `name=value`."""
-    from train.settings.arguments import help_text
+    from train.settings.command_line import words_parser
 
-    arguments = parser(
+    return words_parser(
         "python train/train.py",
         "Train as `yolo train` does, with the RSNA score: after every epoch it is computed on val, stands in "
         "results.csv beside mAP, and decides about best.pt and early stopping. The best run so far on a data set is "
@@ -33,22 +33,14 @@ def build_parser() -> argparse.ArgumentParser:
         "  python train/train.py model=cnn-multiscale.yaml imgsz=256 iou_loss=siou\n"
         "  python train/train.py resume=runs/train/weights/last.pt        continue after a kill",
     )
-    arguments.epilog = f"{help_text()}\n\n{arguments.epilog}"
-    arguments.add_argument("arguments", nargs="*", metavar="name=value", help="see below")
-    return arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int | None:
     """Train, update runs/best.pt, and say what to do next."""
-    from train.settings.arguments import parse, warn_of_idle_rate
+    from train.settings.command_line import read_words
     from train.settings.recipes import read_recipe
 
-    words = list(sys.argv[1:] if argv is None else argv)
-    if not words or {"-h", "--help"} & set(words):
-        build_parser().parse_args(["--help"])
-    given = parse(words)
-    warn_of_idle_rate(given)
-
+    _, given = read_words(argv, build_parser)
     if given.get("recipe"):
         recipe = read_recipe(str(given["recipe"]))
         _show_recipe(recipe, given)
@@ -56,9 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int | None:
             _train_members(recipe, given)
             return None
 
-    from train.detector.training import run as train
+    from train.detector.training import train_detector
 
-    trained = train(given)
+    trained = train_detector(given)
     outcome, out = trained.outcome, console()
     assert outcome is not None
     out.print(
@@ -70,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         out.print(f"{shown(outcome.weights)}  is now this run's: the best so far on this data set")
     else:
         best = outcome.best
-        out.print(f"{shown(outcome.weights)}  stays that of {shown(Path(best['run']))}, with {best['score']:.4f}")
+        out.print(f"{shown(outcome.weights)}  stays that of {shown(Path(best.run))}, with {best.score:.4f}")
     if outcome.put_aside:
         out.print(f"another data set's best weights, in its place before, are now {shown(outcome.put_aside)}")
     if trained.logged_at:
@@ -81,9 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 
 def _train_members(recipe: Recipe, given: Mapping[str, Any]) -> None:
     """Train every member of a recipe of several, and say how they are put together."""
-    from train.members import run as train
+    from train.members import train_members
 
-    done, out = train(recipe, given), console()
+    done, out = train_members(recipe, given), console()
     out.print("\nRSNA score of each member on the fold that it has not seen, at its best confidence, which flatters:")
     for member in done.members:
         out.print(f"  {member.name:<16}{member.score:.4f}   {shown(member.weights)}")

@@ -1,4 +1,7 @@
-"""The class that is scored, by its name. Imports nothing heavy."""
+"""What all rooms call the same: the class that is scored, a box's columns, the splits, how many boxes count.
+
+Imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,19 @@ from common.errors import UserError
 
 POSITIVE_CLASS = "Lung Opacity"
 """What is scored where a data set has several classes."""
+
+COORDINATES = ["x", "y", "width", "height"]
+"""A box's columns in every table: upper-left corner and size, pixels of the original image, origin upper-left."""
+
+SPLITS = ("train", "val", "test")
+CHALLENGE = "challenge"
+"""The split of images without a known truth, which are neither trained nor scored on."""
+
+MOST_BOXES = 100
+"""Predictions of an image that are made, kept and counted at most, the most confident ones; also COCO's limit."""
+
+OLDEST_AGE = 120
+"""Years. The RSNA files have five ages from 148 to 155; an age above this is a typing error, and so unknown."""
 
 
 def positive_class(names: Mapping[int, str], where: str, remedy: str = "Is it trained on this data?") -> int:

@@ -17,10 +17,10 @@ from typing import NoReturn
 import numpy as np
 import pandas as pd
 
+from common.data.names import COORDINATES
 from common.errors import UserError
 from common.files import write_atomic
 
-COORDINATES = ["x", "y", "width", "height"]
 PREDICTION_COLUMNS = ["image_id", "confidence", *COORDINATES]
 SUBMISSION_COLUMNS = ["patientId", "PredictionString"]
 TRUTH_COLUMNS = ["image_id", *COORDINATES, "label"]

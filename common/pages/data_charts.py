@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from common.data.names import POSITIVE_CLASS
+from common.data.names import CHALLENGE, OLDEST_AGE, POSITIVE_CLASS, SPLITS
 from common.pages.figures import BLUE, GREY, INK, MUTED, ORANGE, TEAL, Chart, legend, new_figure
 from common.pages.wording import count, join, percent
 
 _HEATMAP_CELLS = 48
-_SPLITS = ("train", "val", "test", "challenge")
+_SPLITS = (*SPLITS, CHALLENGE)
 
 
 def filled_column(table: pd.DataFrame | None, name: str) -> pd.Series | None:
@@ -84,17 +84,26 @@ def _heatmap(boxes: pd.DataFrame, manifest: pd.DataFrame | None) -> Chart | None
     width, height = filled_column(manifest, "width"), filled_column(manifest, "height")
     if width is None or height is None:
         return None
-    sizes = pd.DataFrame({"across": pd.to_numeric(width), "down": pd.to_numeric(height)})
-    known = boxes.join(sizes[~sizes.index.duplicated()], on="image_id").dropna(subset=["across", "down"])
-    if known.empty:
-        return None
-    relative = known[["image_id"]].assign(
-        x=known["x"] / known["across"],
-        width=known["width"] / known["across"],
-        y=known["y"] / known["down"],
-        height=known["height"] / known["down"],
+    sizes = pd.DataFrame({"width": pd.to_numeric(width), "height": pd.to_numeric(height)})
+    relative = relative_boxes(boxes, sizes[~sizes.index.duplicated()])
+    return None if relative.empty else box_heatmap(relative)
+
+
+def relative_boxes(boxes: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
+    """Boxes as shares of their picture's sides.
+
+    Args:
+        boxes: Rows of the boxes table with coordinates.
+        images: By image id: width and height in pixels; boxes of images without them are left out.
+
+    Returns:
+        image_id, x, y, width, height (0 to 1).
+    """
+    across, down = (boxes["image_id"].map(images[side]).astype(float) for side in ("width", "height"))
+    found = boxes[["image_id"]].assign(
+        x=boxes["x"] / across, y=boxes["y"] / down, width=boxes["width"] / across, height=boxes["height"] / down
     )
-    return box_heatmap(relative)
+    return found.dropna()
 
 
 def class_shares(shares: pd.DataFrame) -> Chart:
@@ -198,7 +207,7 @@ def box_sizes(widths: pd.Series, heights: pd.Series, unit: str) -> Chart:
     )
 
 
-def ages(years: pd.Series, positive: pd.Series, oldest: int = 120) -> Chart | None:
+def ages(years: pd.Series, positive: pd.Series, oldest: int = OLDEST_AGE) -> Chart | None:
     """Draw the patients' ages, images with and without boxes apart.
 
     Args:

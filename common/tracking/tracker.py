@@ -50,7 +50,7 @@ _LAYERS = {0: "truth", 1: "prediction"}
 
 
 @dataclass(frozen=True)
-class Picture:
+class LoggedPicture:
     """A picture to log, whose boxes can be shown and hidden in W&B.
 
     Attributes:
@@ -103,7 +103,7 @@ class Tracker:
         """Add a step to the run's history.
 
         Args:
-            values: By name: numbers, tables (a named index becomes a column), a `Picture` or several, a `Line`.
+            values: By name: numbers, tables (a named index becomes a column), a `LoggedPicture` or several, a `Line`.
             step: The step's number, which has to rise; without it the next.
         """
         if not self._run:
@@ -279,7 +279,7 @@ def _for_wandb(value: Any) -> Any:
     import pandas as pd
     import wandb
 
-    if isinstance(value, Picture):
+    if isinstance(value, LoggedPicture):
         source = os.fspath(value.image) if isinstance(value.image, Path) else value.image
         layers = {"truth": _layer(value.truth), "predictions": _layer(value.predictions)}
         boxes = {name: layer for name, layer in layers.items() if layer is not None}
@@ -292,7 +292,7 @@ def _for_wandb(value: Any) -> Any:
         rows: list[Any] = frame.astype(object).where(frame.notna(), None).to_numpy().tolist()
         columns: list[str | int] = [str(column) for column in frame.columns]
         return wandb.Table(columns=columns, data=rows, allow_mixed_types=True)
-    if isinstance(value, list | tuple) and value and all(isinstance(item, Picture) for item in value):
+    if isinstance(value, list | tuple) and value and all(isinstance(item, LoggedPicture) for item in value):
         return [_for_wandb(item) for item in value]
     return value
 

@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from common.cli import print_warning, progress
 from common.paths import shown
@@ -22,6 +22,16 @@ class DamagedError(NotWholeError):
     """Bytes of it are missing or wrong: fetching it again helps."""
 
 
+class Check(Protocol):
+    """Looks into a file that has come, or that lies there.
+
+    Every `check_...` here is one; that of a zip, once its content is named.
+    """
+
+    def __call__(self, path: Path, *, verify: bool) -> None:
+        """Raise `NotWholeError` where the file is not the one that was wanted; `verify` reads all of it."""
+
+
 def is_zip(path: Path) -> bool:
     """Whether the zip's directory, which lies at its end, can be read: a download that broke off has none."""
     try:
@@ -31,7 +41,7 @@ def is_zip(path: Path) -> bool:
         return False
 
 
-def check_zip(path: Path, tables: Collection[str], pictures: Mapping[str, int], *, thorough: bool) -> None:
+def check_zip(path: Path, tables: Collection[str], pictures: Mapping[str, int], *, verify: bool) -> None:
     """Check a zip of tables and DICOMs.
 
     Args:
@@ -39,7 +49,7 @@ def check_zip(path: Path, tables: Collection[str], pictures: Mapping[str, int], 
         tables: Names of files that must be in it, in whatever folder.
         pictures: How many `.dcm` files are expected below the folders of a name, or anywhere with the name "". Another
             count is a warning, since publishers do replace files, but none at all is an error.
-        thorough: Read every member and compare its checksum (CRC-32), behind a progress bar.
+        verify: Read every member and compare its checksum (CRC-32), behind a progress bar.
 
     Raises:
         NotWholeError: A table is missing, or there are no pictures.
@@ -49,7 +59,7 @@ def check_zip(path: Path, tables: Collection[str], pictures: Mapping[str, int], 
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if not name.endswith("/")]
             _check_names(path, names, tables, pictures)
-            if thorough:
+            if verify:
                 for name in progress(names, "checking", unit="files"):
                     _read_through(archive, name)
     except (zipfile.BadZipFile, OSError) as error:
@@ -83,7 +93,7 @@ def _read_through(archive: zipfile.ZipFile, name: str) -> None:
         raise DamagedError(f"its member {name} is damaged ({error})") from error
 
 
-def check_mapping(path: Path, *, thorough: bool = True) -> None:
+def check_mapping(path: Path, *, verify: bool = True) -> None:
     """Check RSNA's image-to-patient mapping: a list of records.
 
     Raises:
@@ -98,7 +108,7 @@ def check_mapping(path: Path, *, thorough: bool = True) -> None:
         raise NotWholeError(f"its records have no {', '.join(missing)}; found {', '.join(map(str, records[0]))}")
 
 
-def check_annotations(path: Path, *, thorough: bool = True) -> None:
+def check_annotations(path: Path, *, verify: bool = True) -> None:
     """Check an MD.ai export of annotations.
 
     Raises:

@@ -55,20 +55,20 @@ def write_record(path: Path, source: str, sha256: str | None) -> None:
     write_json(record_path(path), dataclasses.asdict(record))
 
 
-def is_known(path: Path, *, checked: bool) -> bool:
+def is_known(path: Path, *, verify: bool) -> bool:
     """Whether a file is there as its record says.
 
     A file of the same size that was modified since, as by copying it, is hashed and compared.
 
     Args:
         path: The file.
-        checked: Only a file that was found whole counts.
+        verify: Only a file that was read through and found whole counts.
     """
     record = _read(record_path(path))
     if record is None or not path.is_file():
         return False
     stat = path.stat()
-    if stat.st_size != record.bytes or (checked and not record.checked):
+    if stat.st_size != record.bytes or (verify and not record.checked):
         return False
     if stat.st_mtime_ns == record.modified_ns:
         return True

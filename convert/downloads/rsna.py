@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from common.cli import confirm, console, is_interactive, print_warning
 from common.errors import UserError, WorkError
 from common.files import PART
 from common.paths import shown
-from convert.downloads.checks import DamagedError, NotWholeError, check_annotations, check_mapping, check_zip, is_zip
+from convert.downloads.checks import (
+    Check,
+    DamagedError,
+    NotWholeError,
+    check_annotations,
+    check_mapping,
+    check_zip,
+    is_zip,
+)
 from convert.downloads.record import hexdigests, is_known, write_record
 from convert.sources.places import (
     ANNOTATIONS,
@@ -35,8 +43,6 @@ BUCKET = "https://s3.amazonaws.com/east1.public.rsna.org/AI/2018"
 
 PICTURES_SHA256 = "96b97d81eb042c6513196e01079a060a980d5e62502c3266527dd9c0b2a63b50"
 """Of RSNA's zip of pictures (3,978,753,654 bytes), as one who downloaded it in 2026 published it: a hint, no law."""
-
-_Check = Callable[..., None]
 
 
 def download_kaggle(folder: Path = RAW, *, verify: bool = True) -> Path:
@@ -68,7 +74,7 @@ def download_kaggle(folder: Path = RAW, *, verify: bool = True) -> Path:
     _make_folder(folder)
     if target.exists() and not is_zip(target):
         _take_up(target, begun)
-    if _is_there(target, check, verify):
+    if _is_there(target, check, verify=verify):
         return target
 
     if not is_zip(begun):  # else an earlier call was stopped between the last byte and the checks
@@ -90,7 +96,7 @@ def download_kaggle(folder: Path = RAW, *, verify: bool = True) -> Path:
             "deleted. Run the same command again."
         )
     try:
-        _accept(begun, target, check, verify, source=f"kaggle competitions download -c {COMPETITION}")
+        _accept(begun, target, check, verify=verify, source=f"kaggle competitions download -c {COMPETITION}")
     except DamagedError as error:
         begun.unlink()
         raise WorkError(f"{shown(begun)}: damaged, and deleted: {error}. Run the same command again.") from error
@@ -169,15 +175,13 @@ def add_mapping(folder: Path = RAW, base: str = BUCKET) -> None:
         )
 
 
-def _download_file(
-    folder: Path, base: str, name: str, check: _Check, *, verify: bool, known: str | None = None
-) -> Path:
+def _download_file(folder: Path, base: str, name: str, check: Check, *, verify: bool, known: str | None = None) -> Path:
     """Download one file of RSNA's: fetched, compared with what the server says, looked into, put in its place."""
     from convert.downloads.http import discard, fetch, part_path
 
     _make_folder(folder)
     target = folder / name
-    if _is_there(target, check, verify):
+    if _is_there(target, check, verify=verify):
         return target
     part = part_path(target)
     url = f"{base.rstrip('/')}/{name}"
@@ -191,7 +195,7 @@ def _download_file(
                 "command again."
             )
     try:
-        _accept(part, target, check, verify, source=url, known=known)
+        _accept(part, target, check, verify=verify, source=url, known=known)
     except NotWholeError as error:
         discard(part)
         raise WorkError(
@@ -202,29 +206,29 @@ def _download_file(
     return target
 
 
-def _is_there(target: Path, check: _Check, verify: bool) -> bool:
+def _is_there(target: Path, check: Check, *, verify: bool) -> bool:
     """Whether the file is there and whole; one that nothing is known of yet is looked into."""
     if not target.exists():
         return False
-    if is_known(target, checked=verify):
+    if is_known(target, verify=verify):
         console().print(f"{shown(target)}: already there" + (" and whole" if verify else ""))
         return True
     console().print(f"{shown(target)}: already there" + ("; looking whether it is whole" if verify else ""))
     try:
-        check(target, thorough=verify)
+        check(target, verify=verify)
     except NotWholeError as error:
         raise WorkError(f"{shown(target)}: {error}. Delete it and run the same command again.") from error
     write_record(target, "found there", hexdigests(target, ["sha256"])["sha256"] if verify else None)
     return True
 
 
-def _accept(got: Path, target: Path, check: _Check, verify: bool, *, source: str, known: str | None = None) -> None:
+def _accept(got: Path, target: Path, check: Check, *, verify: bool, source: str, known: str | None = None) -> None:
     """Look into what has come, move it to its place and write down what it is.
 
     Raises:
         NotWholeError: It is broken, or something else.
     """
-    check(got, thorough=verify)
+    check(got, verify=verify)
     sha256 = hexdigests(got, ["sha256"])["sha256"] if verify else None
     if known and sha256 and sha256 != known:
         print_warning(

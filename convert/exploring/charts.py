@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
@@ -71,12 +72,8 @@ def boxes_per_image(boxes: pd.Series) -> Chart | None:
         return None
     with new_figure("boxes-per-image", 2.7) as (figure, drawn):
         axes = figure.subplots()
-        axes.bar([str(number) for number in counts.index], counts, color=ORANGE, width=0.7)
-        for place, number in enumerate(counts):
-            axes.annotate(count(number), (place, number), (0, 3), textcoords="offset points", ha="center")
-        axes.set(xlabel="boxes in the image", ylabel="images with boxes", ylim=(0, counts.max() * 1.12))
-        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.grid(axis="x", visible=False)
+        _counted_bars(axes, [str(number) for number in counts.index], counts.tolist(), ORANGE)
+        axes.set(xlabel="boxes in the image", ylabel="images with boxes")
         if len(counts) > 14:
             axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     often = counts.idxmax()
@@ -86,6 +83,16 @@ def boxes_per_image(boxes: pd.Series) -> Chart | None:
         f"mostly {often} ({percent(counts.max() / counts.sum())} of them) and at most {counts.index.max()}; "
         f"{count((counts.index.to_numpy() * counts.to_numpy()).sum())} boxes in all.",
     )
+
+
+def _counted_bars(axes: Axes, names: Sequence[str], counts: Sequence[int], colour: str) -> None:
+    """Upright bars with their numbers above."""
+    axes.bar(names, counts, color=colour, width=0.7)
+    for place, number in enumerate(counts):
+        axes.annotate(count(number), (place, number), (0, 3), textcoords="offset points", ha="center")
+    axes.set_ylim(0, max(counts) * 1.12)
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.grid(axis="x", visible=False)
 
 
 def aspect_ratios(widths: pd.Series, heights: pd.Series) -> Chart | None:
@@ -289,12 +296,8 @@ def images_per_patient(patients: pd.Series) -> Chart | None:
         numbers.pop()
     with new_figure("images-per-patient", 2.7) as (figure, drawn):
         axes = figure.subplots()
-        axes.bar(names, numbers, color=BLUE, width=0.7)
-        for place, number in enumerate(numbers):
-            axes.annotate(count(number), (place, number), (0, 3), textcoords="offset points", ha="center")
-        axes.set(xlabel="images of the patient", ylabel="patients", ylim=(0, max(numbers) * 1.12))
-        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.grid(axis="x", visible=False)
+        _counted_bars(axes, names, numbers, BLUE)
+        axes.set(xlabel="images of the patient", ylabel="patients")
     several = sizes[sizes > 1]
     share = percent(several.sum() / sizes.sum())
     return drawn.chart(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,11 +12,12 @@ import pandas as pd
 
 from common.errors import UserError
 from common.paths import shown
-from convert.pictures.header import Header, age_years
-from convert.sources import nih, rsna, rsna_release, siim_covid, vindr
+from convert.parsers import nih, rsna, rsna_release, siim_covid, vindr
+from convert.pictures import Header, age_years
 from convert.sources.boxes import COLUMNS, REJECTED_COLUMNS
 from convert.sources.files import FolderSource, Source, open_source
-from convert.sources.parsed import Parsed, read_file
+from convert.sources.parsed import Parsed, is_synthetic, read_file
+from convert.sources.tables import read_table
 
 FACTS = ("view", "sex", "age", "pixel_spacing_mm", "width", "height")
 """Columns that come from headers, or from a table of them."""
@@ -127,8 +127,8 @@ def read_header_table(path: Path) -> pd.DataFrame:
     """
     expected = "expected a CSV with PatientID or image_id, and ViewPosition, PatientSex, PatientAge or PixelSpacing"
     try:
-        table = pd.read_csv(io.BytesIO(read_file(path)), dtype=str, encoding="utf-8-sig", keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as error:
+        table = read_table(read_file(path))
+    except ValueError as error:
         raise UserError(f"{path}: not a readable CSV ({error}); {expected}.") from error
     key = next((name for name in ("image_id", "SOPInstanceUID", "PatientID") if name in table), None)
     kinds: dict[str, tuple[str, Callable[[str], object]]] = {
@@ -204,7 +204,7 @@ def _of_rsna(path: Path, source: Source, mapping: Path | None) -> Collection:
     images = pd.concat([images, pd.DataFrame(index=sorted(challenge.keys() - set(images.index)))])
     images["file"] = images.index.map({**challenge, **source.below(rsna.TRAIN_IMAGES, ".dcm")})
     images["patient_id"] = images.index.map(patients.to_dict()) if patients is not None else pd.NA
-    synthetic = bool(source.find(rsna.SAMPLE_MARKER))
+    synthetic = is_synthetic(source)
     if not synthetic:
         images["width"] = images["height"] = _RSNA_SIDE
     without = labels[["x", "y", "width", "height"]].apply(lambda column: column.str.strip() == "").all(axis=1)

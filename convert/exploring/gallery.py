@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from common.data.names import COORDINATES
+from common.pages.data_charts import relative_boxes
 from common.pages.pictures import data_uri, overlay, thumbnail
 from common.pages.wording import percent
 from convert.exploring.collection import Collection
@@ -59,7 +61,7 @@ def class_groups(collection: Collection, measured: Measured, each: int = 4) -> l
         each: Pictures in a group.
     """
     seen = collection.images.loc[collection.images.index.isin(measured.image_ids)]
-    boxes = _relative_boxes(collection, seen)
+    boxes = relative_boxes(collection.boxes.dropna(subset=["x"]), seen)
     groups: list[Group] = []
     labels = seen["label"].dropna().value_counts().index[:_MOST_CLASSES]
     boxed = set(seen["label"][seen["boxes"] > 0])
@@ -85,17 +87,6 @@ def duplicate_group(collection: Collection, pairs: pd.DataFrame, most: int = 4) 
         examples.append(_example(collection, first, f"The same picture as {second}."))
         examples.append(_example(collection, second, f"The same picture as {first}."))
     return Group("Pictures that are there twice", "In pairs; those whose classes differ come first.", examples)
-
-
-def _relative_boxes(collection: Collection, images: pd.DataFrame) -> pd.DataFrame:
-    """Boxes as shares of their picture's sides: image_id, x, y, width, height."""
-    boxes = collection.boxes.dropna(subset=["x"])
-    boxes = boxes[boxes["image_id"].isin(images.index)]
-    across, down = boxes["image_id"].map(images["width"]), boxes["image_id"].map(images["height"])
-    found = boxes[["image_id"]].assign(
-        x=boxes["x"] / across, y=boxes["y"] / down, width=boxes["width"] / across, height=boxes["height"] / down
-    )
-    return found.dropna()
 
 
 def _boxed(collection: Collection, measured: Measured, label: str, boxes: pd.DataFrame, each: int) -> list[Group]:
@@ -176,7 +167,7 @@ def _example(collection: Collection, image_id: str, note: str) -> Example:
 def _draw(collection: Collection, image_id: str, width: float, height: float) -> str:
     pixels = look(collection, image_id)
     small = thumbnail(pixels, _THUMBNAIL)
-    boxes = collection.boxes.loc[collection.boxes["image_id"] == image_id, ["x", "y", "width", "height"]].dropna()
+    boxes = collection.boxes.loc[collection.boxes["image_id"] == image_id, COORDINATES].dropna()
     # Lines are drawn on the small picture, where they stay sharp.
     across, down = (width, height) if width > 0 and height > 0 else pixels.shape[::-1]
     factors = np.array([small.shape[1] / across, small.shape[0] / down] * 2)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -11,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.cli import progress
+from common.data.names import COORDINATES
+from common.parallel import in_chunks
 from convert.exploring.collection import Collection
-from convert.pictures.dicom import Header, UnusableDicom, to_picture
-from convert.pictures.raster import UnusablePicture, is_picture_file, read_picture_header, render
+from convert.pictures import Header, is_picture_file, read_picture
 from convert.sources.files import Source
 
 BINS = 64
@@ -22,7 +24,6 @@ SMALL = 32
 HASH_SIDE = 16
 _MEASURED_SIDE = 256
 _RING = 0.25
-_CHUNK = 64
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class _One:
+class _Measurement:
+    """What one picture says; the fields are those of `Measured`."""
+
     image_id: str
     header: Header | None = None
     histogram: NDArray[np.int64] | None = None
@@ -77,7 +80,7 @@ def measure(collection: Collection, workers: int, most: int | None = None, seed:
     if most is not None and most < len(files):
         files = files.sample(most, random_state=seed).sort_index()
     boxed = collection.boxes.dropna(subset=["x"])
-    coordinates = boxed[["x", "y", "width", "height"]].to_numpy(float)
+    coordinates = boxed[COORDINATES].to_numpy(float)
     rows_of: Mapping[str, NDArray[np.intp]] = boxed.groupby("image_id").indices  # type: ignore[assignment]
     widths, heights = collection.images["width"].to_dict(), collection.images["height"].to_dict()
     nothing = np.empty(0, dtype=int)
@@ -86,9 +89,7 @@ def measure(collection: Collection, workers: int, most: int | None = None, seed:
         width, height = widths[image_id], heights[image_id]
         size = (width, height) if width > 0 and height > 0 else None
         jobs.append((str(image_id), str(file), coordinates[rows_of.get(str(image_id), nothing)], size))
-    chunks = [jobs[start : start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
-    # A process takes half a second to start: not worth it for a handful of images.
-    found = _results(collection.source, chunks, min(workers, max(1, len(jobs) // 100)))
+    found = in_chunks(functools.partial(_measure_pictures, collection.source), jobs, workers)
     done = list(progress(found, "looking at pictures", total=len(jobs)))
     return _together(done)
 
@@ -104,46 +105,35 @@ def look(collection: Collection, image_id: str) -> NDArray[np.uint8]:
     if file is None:
         raise LookupError(f"{image_id}: no file")
     try:
-        return _decode(_rendered(collection.source.read(str(file)))[1], cv2.IMREAD_GRAYSCALE)
+        return _decode(read_picture(collection.source.read(str(file))).encoded, cv2.IMREAD_GRAYSCALE)
     except (OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"cannot be read: {error}") from error
 
 
-def _results(source: Source, chunks: list[list[_Job]], workers: int) -> Iterator[_One]:
-    if workers == 1:
-        for chunk in chunks:
-            yield from _measure_chunk(source, chunk)
-        return
-    from joblib import Parallel, delayed
-
-    parallel = Parallel(n_jobs=workers, return_as="generator", pre_dispatch="3*n_jobs", batch_size=1)
-    for results in parallel(delayed(_measure_chunk)(source, chunk) for chunk in chunks):
-        yield from results
-
-
-def _measure_chunk(source: Source, jobs: list[_Job]) -> list[_One]:
+def _measure_pictures(source: Source, jobs: Sequence[_Job]) -> list[_Measurement]:
     cv2.setNumThreads(1)  # the processes are the parallelism
-    return [_measure_one(source, *job) for job in jobs]
+    return [_measure_picture(source, *job) for job in jobs]
 
 
-def _measure_one(
+def _measure_picture(
     source: Source, image_id: str, file: str, boxes_xywh: NDArray[np.float64], size: tuple[float, float] | None
-) -> _One:
+) -> _Measurement:
     try:
         data = source.read(file)
-        header, encoded = _rendered(data)
+        picture = read_picture(data)
+        header = picture.header
         # JPEG gives an eighth or a quarter of the size for a fraction of the time.
         shrink = max(header.width, header.height) // _MEASURED_SIDE
         flag = {0: 1, 1: 1, 2: 2, 3: 2}.get(shrink, 4 if shrink < 8 else 8)
-        pixels = _decode(encoded, _REDUCED[flag])
-    except (UnusableDicom, UnusablePicture, ValueError) as error:
-        return _One(image_id, rejected=str(error))
+        pixels = _decode(picture.encoded, _REDUCED[flag])
+    except ValueError as error:
+        return _Measurement(image_id, rejected=str(error))
     except (OSError, EOFError, zipfile.BadZipFile) as error:
-        return _One(image_id, rejected=f"cannot be read: {error}")
+        return _Measurement(image_id, rejected=f"cannot be read: {error}")
     # A picture file may have been scaled down; a DICOM file is the original.
     width, height = size if size and is_picture_file(data) else (header.width, header.height)
     scale = np.array([pixels.shape[1] / width, pixels.shape[0] / height] * 2)
-    return _One(
+    return _Measurement(
         image_id,
         header,
         np.bincount(pixels.ravel() // (256 // BINS), minlength=BINS),
@@ -159,15 +149,6 @@ _REDUCED = {
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
-
-
-def _rendered(data: bytes) -> tuple[Header, bytes]:
-    """Header and encoded 8-bit picture of a DICOM or picture file."""
-    if is_picture_file(data):
-        picture = render(data)
-        return read_picture_header(data), picture.encoded
-    picture = to_picture(data)
-    return picture.header, picture.encoded
 
 
 def _decode(encoded: bytes, flag: int) -> NDArray[np.uint8]:
@@ -218,15 +199,15 @@ def _cut(pixels: NDArray[np.uint8], x1: float, y1: float, x2: float, y2: float) 
     return pixels[top : max(top, round(y2)), left : max(left, round(x2))]
 
 
-def _together(done: list[_One]) -> Measured:
-    usable = [one for one in done if not one.rejected]
-    counts = np.array([one.histogram for one in usable], dtype=float).reshape(-1, BINS)
+def _together(done: list[_Measurement]) -> Measured:
+    usable = [picture for picture in done if not picture.rejected]
+    counts = np.array([picture.histogram for picture in usable], dtype=float).reshape(-1, BINS)
     return Measured(
-        image_ids=[one.image_id for one in usable],
-        headers={one.image_id: one.header for one in usable if one.header},
+        image_ids=[picture.image_id for picture in usable],
+        headers={picture.image_id: picture.header for picture in usable if picture.header},
         histograms=counts / counts.sum(axis=1, keepdims=True),
-        hashes=np.array([one.code for one in usable], dtype=np.uint64).reshape(-1, 4),
-        small=np.array([one.small for one in usable], dtype=np.uint8).reshape(-1, SMALL * SMALL),
-        contrasts=np.array([one.contrast for one in usable], dtype=float),
-        rejected=[(one.image_id, one.rejected) for one in done if one.rejected],
+        hashes=np.array([picture.code for picture in usable], dtype=np.uint64).reshape(-1, 4),
+        small=np.array([picture.small for picture in usable], dtype=np.uint8).reshape(-1, SMALL * SMALL),
+        contrasts=np.array([picture.contrast for picture in usable], dtype=float),
+        rejected=[(picture.image_id, picture.rejected) for picture in done if picture.rejected],
     )

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from common.data.names import SPLITS
 from common.files import write_atomic
-from common.pages.data_charts import box_heatmap, box_sizes, class_shares, split_rows
+from common.pages.data_charts import box_heatmap, box_sizes, class_shares, relative_boxes, split_rows
 from common.pages.figures import Chart
 from common.pages.page import template
 from common.pages.wording import count, percent
@@ -138,23 +139,6 @@ def _drawn(*charts: Chart | None) -> list[Chart]:
     return [chart for chart in charts if chart is not None]
 
 
-def relative_boxes(boxes: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
-    """Boxes as shares of their picture's sides.
-
-    Args:
-        boxes: Rows of the boxes table with coordinates.
-        images: By image id: width and height in pixels; boxes of images without them are left out.
-
-    Returns:
-        image_id, x, y, width, height (0 to 1).
-    """
-    across, down = (boxes["image_id"].map(images[side]).astype(float) for side in ("width", "height"))
-    found = boxes[["image_id"]].assign(
-        x=boxes["x"] / across, y=boxes["y"] / down, width=boxes["width"] / across, height=boxes["height"] / down
-    )
-    return found.dropna()
-
-
 def heatmaps(relative: pd.DataFrame, views: pd.Series) -> list[Chart]:
     """Where boxes lie, for every view that is frequent enough; for all together where views are not known.
 
@@ -177,7 +161,7 @@ def _split_charts(images: pd.DataFrame) -> list[Chart]:
     if known["split"].nunique() < 2:
         return []
     shares = pd.crosstab(known["split"], known["label"])
-    order = [name for name in ("train", "val", "test") if name in shares.index]
+    order = [name for name in SPLITS if name in shares.index]
     counts = shares.sum().sort_values(ascending=False)
     boxed = known.groupby("label")["boxes"].max()
     classes = sorted(counts.index[:6], key=lambda name: not boxed[name] > 0)  # those with boxes first

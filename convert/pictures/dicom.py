@@ -21,46 +21,25 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.pictures.elements import MAX_PIXELS, UnusableDicom, read_elements, reason_of
+from convert.pictures.elements import read_elements
 from convert.pictures.frame import (
     HUFFMAN,
     NATIVE,
     check_complete,
     check_frame,
     decode_frame,
-    form_of,
     frame_of,
     pixel_data_of,
+    pixel_format_of,
     syntax_of,
 )
 from convert.pictures.grey import rendering_of
-from convert.pictures.header import Header, header_of
-
-__all__ = ["MAX_PIXELS", "Header", "Picture", "UnusableDicom", "decode_picture", "read_header", "store", "to_picture"]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A rendered image.
-
-    Attributes:
-        header: Of the original image, also where the picture was downscaled.
-        encoded: A whole JPEG or PNG file, one 8-bit grey channel.
-        suffix: Of the file to write.
-        stored: Whether `encoded` is the DICOM's own frame or was rendered.
-    """
-
-    header: Header
-    encoded: bytes
-    suffix: Literal[".jpg", ".png"]
-    stored: Literal["passed through", "decoded"]
+from convert.pictures.header import header_of
+from convert.pictures.picture import Header, Picture, UnusablePicture, as_png, decode_picture, reason_of
 
 
 @contextmanager
@@ -89,35 +68,31 @@ def to_picture(data: bytes, size: int | None = None, *, verify: bool = False) ->
 
     Args:
         data: The whole file.
-        size: Longest side in pixels. A larger image is downscaled to it (area averaging) and stored as PNG; a smaller
-            one stays as it is.
+        size: See `convert.pictures.read_picture`.
         verify: Decode JPEG twice more, so that one whose data end before its last pixel is refused although it has an
             end marker. Data of the right length but with wrong values cannot be told from an image even so.
 
     Raises:
-        UnusableDicom: Not DICOM, truncated, without pixel data, colour, multi-frame, broken or not decodable.
-        ValueError: `size` is not positive.
+        UnusablePicture: Not DICOM, truncated, without pixel data, colour, multi-frame, broken or not decodable.
     """
-    if size is not None and size < 1:
-        raise ValueError(f"size is {size}, expected the longest side in pixels, at least 1")
     elements = read_elements(data)
     header = header_of(elements)
     syntax = syntax_of(elements)
-    form = form_of(elements)
-    value = pixel_data_of(elements, syntax, header, form)
-    rendering = rendering_of(elements, form)
+    pixel_format = pixel_format_of(elements)
+    value = pixel_data_of(elements, syntax, header, pixel_format)
+    rendering = rendering_of(elements, pixel_format)
 
     if syntax not in NATIVE:
         frame = frame_of(value)
         baseline = check_frame(frame, syntax, header)
         if verify and syntax in HUFFMAN:
-            check_complete(frame, syntax, header, form)
-        if baseline and form.allocated == 8 and rendering.is_identity():
+            check_complete(frame, syntax, header, pixel_format)
+        if baseline and pixel_format.allocated == 8 and rendering.is_identity():
             if size is None or max(header.width, header.height) <= size:
                 return Picture(header, frame.rstrip(b"\0"), ".jpg", "passed through")
-            return store(header, _decode_jpeg(frame), size)
+            return as_png(header, _decode_jpeg(frame), size)
     vr = elements.raw("PixelData").VR or "OW"
-    return store(header, rendering.apply(decode_frame(value, syntax, vr, header, form)), size)
+    return as_png(header, rendering.apply(decode_frame(value, syntax, vr, header, pixel_format)), size)
 
 
 @_quietly()
@@ -128,53 +103,13 @@ def read_header(data: bytes) -> Header:
         data: The whole file.
 
     Raises:
-        UnusableDicom: Not DICOM, or it describes no image: rows or columns are missing or zero.
+        UnusablePicture: Not DICOM, or it describes no image: rows or columns are missing or zero.
     """
     return header_of(read_elements(data, pixels=False))
-
-
-def decode_picture(encoded: bytes) -> NDArray[np.uint8]:
-    """Decode a stored picture to what training sees.
-
-    Args:
-        encoded: A whole JPEG or PNG file.
-
-    Returns:
-        Grey values, shape (height, width), dtype uint8.
-
-    Raises:
-        ValueError: OpenCV cannot decode it.
-    """
-    try:
-        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE)
-    except cv2.error:  # as for no bytes at all; for most other input it returns None
-        pixels = None
-    if pixels is None:
-        raise ValueError(f"{len(encoded)} bytes starting with {encoded[:8]!r} are no picture OpenCV can decode")
-    return pixels.astype(np.uint8, copy=False)
 
 
 def _decode_jpeg(frame: bytes) -> NDArray[np.uint8]:
     try:
         return decode_picture(frame)
     except ValueError as error:
-        raise UnusableDicom(f"broken JPEG: {reason_of(error)}") from error
-
-
-def store(header: Header, pixels: NDArray[np.uint8], size: int | None) -> Picture:
-    """Store grey values as PNG, downscaled if larger than `size`.
-
-    Args:
-        header: Goes with the picture.
-        pixels: Grey values, shape (height, width).
-        size: See `to_picture`.
-    """
-    height, width = pixels.shape
-    if size is not None and size < max(height, width):
-        scale = size / max(height, width)
-        shape = (max(1, round(width * scale)), max(1, round(height * scale)))
-        pixels = cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    # The lowest level that compresses: a higher one takes up to twice as long to save a few per cent.
-    return Picture(
-        header, cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes(), ".png", "decoded"
-    )
+        raise UnusablePicture(f"broken JPEG: {reason_of(error)}") from error

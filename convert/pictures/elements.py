@@ -14,8 +14,7 @@ from pydicom import dcmread, uid
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
-MAX_PIXELS = 100_000_000
-"""Larger images are refused: no radiograph has as many pixels, a decompression bomb does."""
+from convert.pictures.picture import MAX_PIXELS, UnusablePicture, reason_of
 
 _MAX_INFLATED = 4 * MAX_PIXELS + 2**26  # bytes: the largest image at 32 bits, and a generous header
 
@@ -38,10 +37,6 @@ _LONG_VRS = {b"OB", b"OW"}  # not SQ, UN or UT: leave what may be nested or long
 _UNDEFINED = 0xFFFFFFFF
 _SYNTAX = 0x00100002
 _BASELINE = uid.JPEGBaseline8Bit.encode()
-
-
-class UnusableDicom(ValueError):  # noqa: N818 - the name says what it is; the message says why
-    """The bytes are no image this project can use. `str(error)` is the reason in one line, without the file name."""
 
 
 class Elements:
@@ -80,8 +75,8 @@ class Elements:
         value = getattr(self.raw(keyword), "value", None)
         return value if isinstance(value, bytes) else b""
 
-    def text(self, keyword: str) -> str:
-        """The first value, stripped; empty if there is none."""
+    def first_text(self, keyword: str) -> str:
+        """The first value, stripped; empty if there is none. All of them where characters are not ASCII."""
         if TAGS[keyword] not in self._elements:  # most are missing, and every file is asked for all of them
             return ""
         content = self.content(keyword)
@@ -92,9 +87,9 @@ class Elements:
         except Exception:  # an unknown character set; Latin-1 at least keeps different values different
             return content.decode("latin-1").strip(" \0")
 
-    def number(self, keyword: str) -> float | None:
+    def first_number(self, keyword: str) -> float | None:
         """The first value of a decimal string, if it is a finite number."""
-        text = self.text(keyword)
+        text = self.first_text(keyword)
         if not text:
             return None
         try:
@@ -120,7 +115,7 @@ def read_elements(data: bytes, pixels: bool = True) -> Elements:
         pixels: Read the pixel data, too.
 
     Raises:
-        UnusableDicom: Not DICOM, truncated, or inflating without end.
+        UnusablePicture: Not DICOM, truncated, or inflating without end.
     """
     if (usual := _walk_usual(data, pixels)) is not None:
         return usual
@@ -128,20 +123,20 @@ def read_elements(data: bytes, pixels: bool = True) -> Elements:
     try:
         _check_inflated(data)
         dataset = _dataset(data, pixels, bare)
-    except UnusableDicom:
+    except UnusablePicture:
         raise
     except zlib.error as error:
-        raise UnusableDicom(f"truncated or damaged file: its deflated data set ends early ({error})") from error
+        raise UnusablePicture(f"truncated or damaged file: its deflated data set ends early ({error})") from error
     except Exception as error:
-        raise UnusableDicom(f"not readable as DICOM: {reason_of(error)}") from error
+        raise UnusablePicture(f"not readable as DICOM: {reason_of(error)}") from error
     syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
     elements = Elements(dict(dataset.items()), syntax, lambda: dataset)
-    if bare and not (elements.text("SOPClassUID").startswith("1.2.840.10008.") and "Rows" in elements):
-        raise UnusableDicom(
+    if bare and not (elements.first_text("SOPClassUID").startswith("1.2.840.10008.") and "Rows" in elements):
+        raise UnusablePicture(
             f"not DICOM: starts with {data[:8]!r}, expected 'DICM' at byte 128 or a bare image data set"
         )
     if not len(dataset):  # also what pydicom returns where compressed pixel data have no end
-        raise UnusableDicom("truncated file: it ends before its pixel data do")
+        raise UnusablePicture("truncated file: it ends before its pixel data do")
     return elements
 
 
@@ -213,17 +208,11 @@ def _check_inflated(data: bytes) -> None:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         inflater.decompress(data[start:], _MAX_INFLATED)
         if inflater.unconsumed_tail:
-            raise UnusableDicom(
+            raise UnusablePicture(
                 f"inflates to more than {_MAX_INFLATED:,} bytes, expected at most {MAX_PIXELS:,} pixels"
             )
 
 
 def kind_of(elements: Elements) -> str:
     """The name of the SOP class: what sort of object the file is."""
-    return uid.UID(elements.text("SOPClassUID")).name or "an object of unknown class"
-
-
-def reason_of(error: BaseException) -> str:
-    """A library's exception in one line."""
-    # Without pydicom's preface, "Unable to decode as exceptions were raised by all available plugins:".
-    return " ".join(str(error).split()).rpartition("all available plugins: ")[2][:160] or type(error).__name__
+    return uid.UID(elements.first_text("SOPClassUID")).name or "an object of unknown class"

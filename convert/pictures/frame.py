@@ -12,8 +12,8 @@ from pydicom import uid
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import get_decoder
 
-from convert.pictures.elements import Elements, UnusableDicom, kind_of, reason_of
-from convert.pictures.header import Header
+from convert.pictures.elements import Elements, kind_of
+from convert.pictures.picture import Header, UnusablePicture, reason_of
 
 _LITTLE_ENDIAN = {uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian}
 NATIVE = {*_LITTLE_ENDIAN, uid.ExplicitVRBigEndian}
@@ -28,8 +28,15 @@ _ITEM = b"\xfe\xff\x00\xe0"
 _EMPTY_OFFSETS = _ITEM + bytes(4)
 
 
-class Form(NamedTuple):
-    """How stored values lie in the pixel data."""
+class PixelFormat(NamedTuple):
+    """How stored values lie in the pixel data.
+
+    Attributes:
+        allocated: Bits from one value to the next.
+        stored: Bits of a value.
+        high_bit: The highest of them, the lowest bit of all being 0.
+        signed: Whether values are two's complements.
+    """
 
     allocated: int
     stored: int
@@ -55,50 +62,50 @@ def _decodable(text: str) -> uid.UID:
     except NotImplementedError:
         available = False
     if not available:
-        raise UnusableDicom(f"transfer syntax {syntax} ({syntax.name}), expected one for still images")
+        raise UnusablePicture(f"transfer syntax {syntax} ({syntax.name}), expected one for still images")
     return syntax
 
 
-def form_of(elements: Elements) -> Form:
+def pixel_format_of(elements: Elements) -> PixelFormat:
     """How values are stored; refuses colour, several frames and depths that no radiograph has."""
-    photometric = elements.text("PhotometricInterpretation").upper()
+    photometric = elements.first_text("PhotometricInterpretation").upper()
     samples = elements.integer("SamplesPerPixel") or 1
     if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise UnusableDicom(
+        raise UnusablePicture(
             f"{samples} samples per pixel, photometric interpretation {photometric!r}: "
             "expected one grey sample, MONOCHROME1 or MONOCHROME2"
         )
-    frames = elements.number("NumberOfFrames") or 1
+    frames = elements.first_number("NumberOfFrames") or 1
     if frames > 1:
-        raise UnusableDicom(f"{frames:.0f} frames, expected one")
+        raise UnusablePicture(f"{frames:.0f} frames, expected one")
     allocated = elements.integer("BitsAllocated") or 0
     stored = elements.integer("BitsStored") or allocated
     if allocated not in (8, 16, 32) or stored > allocated:
-        raise UnusableDicom(f"{stored} bits stored in {allocated} allocated, expected 8, 16 or 32 allocated")
+        raise UnusablePicture(f"{stored} bits stored in {allocated} allocated, expected 8, 16 or 32 allocated")
     high_bit = elements.integer("HighBit") or 0
     if not stored <= high_bit + 1 <= allocated:
         high_bit = stored - 1
-    return Form(allocated, stored, high_bit, elements.integer("PixelRepresentation") == 1)
+    return PixelFormat(allocated, stored, high_bit, elements.integer("PixelRepresentation") == 1)
 
 
-def pixel_data_of(elements: Elements, syntax: uid.UID, header: Header, form: Form) -> bytes:
+def pixel_data_of(elements: Elements, syntax: uid.UID, header: Header, pixel_format: PixelFormat) -> bytes:
     """The value of Pixel Data, of the kind and length that the header promises."""
     element, value = elements.raw("PixelData"), elements.content("PixelData")
     if not value:
         if "FloatPixelData" in elements or "DoubleFloatPixelData" in elements:
-            raise UnusableDicom("floating-point pixel data, expected integers")
-        raise UnusableDicom(f"no pixel data in this {kind_of(elements)}, or a truncated file")
+            raise UnusablePicture("floating-point pixel data, expected integers")
+        raise UnusablePicture(f"no pixel data in this {kind_of(elements)}, or a truncated file")
     encapsulated = element.length == 0xFFFFFFFF or value.startswith(_ITEM)
-    expected = header.width * header.height * form.allocated // 8
+    expected = header.width * header.height * pixel_format.allocated // 8
     if syntax not in NATIVE:
         if not encapsulated:
-            raise UnusableDicom(f"native pixel data, expected {syntax.name} as the transfer syntax says")
+            raise UnusablePicture(f"native pixel data, expected {syntax.name} as the transfer syntax says")
     elif len(value) != expected and (encapsulated or value.startswith(b"\xff\xd8\xff")):
-        raise UnusableDicom(f"compressed pixel data, expected {syntax.name} as the transfer syntax says")
+        raise UnusablePicture(f"compressed pixel data, expected {syntax.name} as the transfer syntax says")
     elif len(value) < expected:
-        raise UnusableDicom(f"truncated pixel data: {len(value):,} bytes, expected {expected:,}")
+        raise UnusablePicture(f"truncated pixel data: {len(value):,} bytes, expected {expected:,}")
     elif len(value) >= 2 * expected:
-        raise UnusableDicom(f"{len(value):,} bytes of pixel data, expected {expected:,} for the size in the header")
+        raise UnusablePicture(f"{len(value):,} bytes of pixel data, expected {expected:,} for the size in the header")
     return value
 
 
@@ -112,13 +119,13 @@ def frame_of(value: bytes) -> bytes:
     while value.startswith(_ITEM, at):
         at += 8 + int.from_bytes(value[at + 4 : at + 8], "little")
     if at != len(value):
-        raise UnusableDicom(f"truncated or damaged pixel data: items of {at:,} bytes in {len(value):,}")
+        raise UnusablePicture(f"truncated or damaged pixel data: items of {at:,} bytes in {len(value):,}")
     try:
         frames = list(generate_frames(value, number_of_frames=1))
     except Exception as error:
-        raise UnusableDicom(f"damaged pixel data: {reason_of(error)}") from error
+        raise UnusablePicture(f"damaged pixel data: {reason_of(error)}") from error
     if len(frames) != 1 or not frames[0]:
-        raise UnusableDicom(f"{len(frames)} frames in the pixel data, expected one that is not empty")
+        raise UnusablePicture(f"{len(frames)} frames in the pixel data, expected one that is not empty")
     return frames[0]
 
 
@@ -127,7 +134,7 @@ def check_frame(frame: bytes, syntax: uid.UID, header: Header) -> bool:
     if syntax not in _JPEG | _JPEG_2000:
         return False
     if not frame.rstrip(b"\0").endswith(_EOI):
-        raise UnusableDicom(f"truncated {syntax.name}: ends with {frame[-4:].hex()}, expected the end marker ffd9")
+        raise UnusablePicture(f"truncated {syntax.name}: ends with {frame[-4:].hex()}, expected the end marker ffd9")
     if syntax in _JPEG:
         return _check_jpeg(frame, syntax, header)
     if frame.startswith(b"\xff\x4f\xff\x51"):
@@ -138,38 +145,38 @@ def check_frame(frame: bytes, syntax: uid.UID, header: Header) -> bool:
 
 def _check_size(height: int, width: int, header: Header) -> None:
     if (height, width) != (header.height, header.width):
-        raise UnusableDicom(f"frame of {height} x {width} pixels, header says {header.height} x {header.width}")
+        raise UnusablePicture(f"frame of {height} x {width} pixels, header says {header.height} x {header.width}")
 
 
 def _check_jpeg(frame: bytes, syntax: uid.UID, header: Header) -> bool:
-    """Walk the markers up to the scan; see `_check_frame`."""
+    """Walk the markers up to the scan; see `check_frame`."""
     segments: dict[int, bytes] = {}
     if not frame.startswith(b"\xff\xd8"):
-        raise UnusableDicom(f"broken JPEG: starts with {frame[:4].hex()}, expected {syntax.name}")
+        raise UnusablePicture(f"broken JPEG: starts with {frame[:4].hex()}, expected {syntax.name}")
     at = 2
     while 0xDA not in segments:
         while frame[at : at + 2] == b"\xff\xff":  # fill bytes
             at += 1
         end = at + 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
         if not at + 4 <= end <= len(frame) or frame[at] != 0xFF:
-            raise UnusableDicom(f"broken JPEG: no marker segment at byte {at}, expected {syntax.name}")
+            raise UnusablePicture(f"broken JPEG: no marker segment at byte {at}, expected {syntax.name}")
         segments[frame[at + 1]] = frame[at + 4 : end]
         at = end
     start = next((marker for marker in segments if marker in _SOF and len(segments[marker]) >= 6), None)
     if start is None:
-        raise UnusableDicom("broken JPEG: no start of frame before the scan")
+        raise UnusablePicture("broken JPEG: no start of frame before the scan")
     precision, height, width, components = struct.unpack(">BHHB", segments[start][:6])
     if components != 1:
-        raise UnusableDicom(f"JPEG of {components} components, expected one grey component")
+        raise UnusablePicture(f"JPEG of {components} components, expected one grey component")
     _check_size(height, width, header)
     if start != 0xC0 or precision != 8 or syntax not in _BASELINE:
         return False
     if not {0xDB, 0xC4} <= segments.keys():
-        raise UnusableDicom("broken JPEG: no quantisation or Huffman table before the scan")
+        raise UnusablePicture("broken JPEG: no quantisation or Huffman table before the scan")
     stray = _first_stray_marker(frame, at)
     if stray is not None and frame[stray:].rstrip(b"\0") != _EOI:
         marker = frame[stray : stray + 2].hex()
-        raise UnusableDicom(f"broken JPEG: marker {marker} amid its data, expected none before the end")
+        raise UnusablePicture(f"broken JPEG: marker {marker} amid its data, expected none before the end")
     return 0xE1 not in segments  # Exif may ask readers to turn the picture
 
 
@@ -182,7 +189,7 @@ def _first_stray_marker(frame: bytes, start: int) -> int | None:
     return start + int(stray[0]) if len(stray) else None
 
 
-def check_complete(frame: bytes, syntax: uid.UID, header: Header, form: Form) -> None:
+def check_complete(frame: bytes, syntax: uid.UID, header: Header, pixel_format: PixelFormat) -> None:
     """Refuse a JPEG whose data end before its last pixel.
 
     Decoders fill what is missing and say nothing. But only where data are missing does it matter what follows them.
@@ -190,12 +197,13 @@ def check_complete(frame: bytes, syntax: uid.UID, header: Header, form: Form) ->
     end = frame.rindex(_EOI)
     longer = frame[:end] + b"\x5a\x33\xc7\x1d" * 16 + _EOI
     # pylibjpeg's decoder, since others print a complaint about the bytes added.
-    decoded, same = (decode_frame(encapsulate([content]), syntax, "OB", header, form) for content in (frame, longer))
+    values = (encapsulate([content]) for content in (frame, longer))
+    decoded, same = (decode_frame(value, syntax, "OB", header, pixel_format) for value in values)
     if not np.array_equal(decoded, same):
-        raise UnusableDicom("broken JPEG: its data end before its last pixel, expected data for every pixel")
+        raise UnusablePicture("broken JPEG: its data end before its last pixel, expected data for every pixel")
 
 
-def decode_frame(value: bytes, syntax: uid.UID, vr: str, header: Header, form: Form) -> NDArray[Any]:
+def decode_frame(value: bytes, syntax: uid.UID, vr: str, header: Header, pixel_format: PixelFormat) -> NDArray[Any]:
     """Stored values, shape (height, width), an integer dtype; unused bits removed."""
     native = syntax in NATIVE
     options: dict[str, Any] = {
@@ -205,10 +213,10 @@ def decode_frame(value: bytes, syntax: uid.UID, vr: str, header: Header, form: F
         "allow_excess_frames": False,
         "samples_per_pixel": 1,
         "photometric_interpretation": "MONOCHROME2",
-        "bits_allocated": form.allocated,
+        "bits_allocated": pixel_format.allocated,
         # Bits above the high bit may hold overlays. The shift at the end removes those below the stored ones.
-        "bits_stored": form.high_bit + 1 if native else form.stored,
-        "pixel_representation": int(form.signed),
+        "bits_stored": pixel_format.high_bit + 1 if native else pixel_format.stored,
+        "pixel_representation": int(pixel_format.signed),
         "pixel_keyword": "PixelData",
         "pixel_vr": vr,
     }
@@ -218,5 +226,5 @@ def decode_frame(value: bytes, syntax: uid.UID, vr: str, header: Header, form: F
         plugin = next((name for name in decoder.available_plugins if name not in ("gdcm", "pillow")), "")
         pixels, _ = decoder.as_array(value, raw=True, decoding_plugin=plugin, **options)
     except Exception as error:  # whatever a decoder raises, this file is the reason
-        raise UnusableDicom(f"pixel data cannot be decoded as {syntax.name}: {reason_of(error)}") from error
-    return pixels >> (form.high_bit + 1 - form.stored) if native else pixels
+        raise UnusablePicture(f"pixel data cannot be decoded as {syntax.name}: {reason_of(error)}") from error
+    return pixels >> (pixel_format.high_bit + 1 - pixel_format.stored) if native else pixels

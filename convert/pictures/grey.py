@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.pictures.elements import TAGS, Elements, UnusableDicom, reason_of
-from convert.pictures.frame import Form
+from convert.pictures.elements import TAGS, Elements
+from convert.pictures.frame import PixelFormat
+from convert.pictures.picture import UnusablePicture, reason_of
 
 
 class _Lut(NamedTuple):
@@ -93,26 +94,27 @@ class Rendering(NamedTuple):
         return stored if (self.slope, self.intercept) == (1, 0) else stored * self.slope + self.intercept
 
 
-def rendering_of(elements: Elements, form: Form) -> Rendering:
+def rendering_of(elements: Elements, pixel_format: PixelFormat) -> Rendering:
     """What the header asks for; tables and windows that contradict themselves are refused."""
     voi: _Lut | _Window | None = _lut(elements, "VOILUTSequence")
-    center, width = elements.number("WindowCenter"), elements.number("WindowWidth")
-    function = elements.text("VOILUTFunction").upper()
+    center, width = elements.first_number("WindowCenter"), elements.first_number("WindowWidth")
+    function = elements.first_text("VOILUTFunction").upper()
     if voi is None and center is not None and width is not None:
         # Scanners write a width of zero for "no window".
         valid = width > 0 if function in ("LINEAR_EXACT", "SIGMOID") else width >= 1
         voi = _Window(center, width, function) if valid else None
-    ends = [elements.integer(keyword, form.signed) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    keywords = ("PixelPaddingValue", "PixelPaddingRangeLimit")
+    ends = [elements.integer(keyword, pixel_format.signed) for keyword in keywords]
     limits = sorted(end for end in ends if end is not None)
-    intercept = elements.number("RescaleIntercept")
+    intercept = elements.first_number("RescaleIntercept")
     return Rendering(
         modality=_lut(elements, "ModalityLUTSequence"),
-        slope=elements.number("RescaleSlope") or 1.0,  # zero would erase the image; toolkits read it as one
+        slope=elements.first_number("RescaleSlope") or 1.0,  # zero would erase the image; toolkits read it as one
         intercept=0.0 if intercept is None else intercept,
         voi=voi,
         padding=(limits[0], limits[-1]) if limits and ends[0] is not None else None,
-        inverted=elements.text("PhotometricInterpretation").upper() == "MONOCHROME1",
-        exact=form.stored == 8 and not form.signed,
+        inverted=elements.first_text("PhotometricInterpretation").upper() == "MONOCHROME1",
+        exact=pixel_format.stored == 8 and not pixel_format.signed,
     )
 
 
@@ -135,5 +137,5 @@ def _lut(elements: Elements, keyword: str) -> _Lut | None:
         if len(table) < entries or not 1 <= bits <= 16:
             raise ValueError(f"{len(table)} entries of {bits} bits, {entries} announced")
     except Exception as error:
-        raise UnusableDicom(f"broken {keyword}: {reason_of(error)}") from error
+        raise UnusablePicture(f"broken {keyword}: {reason_of(error)}") from error
     return _Lut(first, table.clip(0, 2**bits - 1), 2**bits - 1)

@@ -26,16 +26,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import uid
 
-from convert.pictures.dicom import Picture, store
-from convert.pictures.elements import MAX_PIXELS, UnusableDicom, reason_of
 from convert.pictures.frame import check_frame
 from convert.pictures.grey import Rendering
-from convert.pictures.header import Header
+from convert.pictures.picture import MAX_PIXELS, Header, Picture, UnusablePicture, as_png, reason_of
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_STARTS = (_PNG, b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+STARTS = (_PNG, b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+"""What the files begin with."""
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _ORIENTATION = 0x0112
 _UNREADABLE = (
@@ -46,39 +45,34 @@ _UNREADABLE = (
 _STRETCHED = Rendering(None, 1.0, 0.0, None, None, inverted=False, exact=False)
 
 
-class UnusablePicture(ValueError):  # noqa: N818 - the name says what it is; the message says why
-    """The bytes are no picture this project can use. `str(error)` is the reason in one line, without the file name."""
-
-
-def is_picture_file(data: bytes) -> bool:
-    """Whether the content starts as a picture file's does; DICOM does not, having 128 free bytes and `DICM` first."""
-    return data.startswith(_STARTS) and data[128:132] != b"DICM"
-
-
-def render(data: bytes, size: int | None = None) -> Picture:
+def to_picture(data: bytes, size: int | None = None) -> Picture:
     """Make an 8-bit grey picture of a picture file; see the module.
 
     Args:
         data: The whole file.
-        size: Longest side in pixels; larger pictures are downscaled as `convert.pictures.dicom.to_picture` does it.
+        size: See `convert.pictures.read_picture`.
 
     Raises:
         UnusablePicture: Truncated, broken, floating-point, of several frames, or too large.
     """
-    suffix = passed_through(data, size)
+    header = read_header(data)
+    suffix = _kept_suffix(data, header, size)
     if suffix:
-        return Picture(read_picture_header(data), data, suffix, "passed through")
-    pixels = _grey(data)
-    return store(_header(pixels.shape[1], pixels.shape[0]), pixels, size)
+        return Picture(header, data, suffix, "passed through")
+    pixels = to_pixels(data)
+    return as_png(Header(pixels.shape[1], pixels.shape[0]), pixels, size)
 
 
 def passed_through(data: bytes, size: int | None = None) -> Literal[".jpg", ".png"] | None:
     """The suffix that the file keeps when it is stored as it is; None if it must be rendered.
 
     Raises:
-        UnusablePicture: See `render`.
+        UnusablePicture: See `to_picture`.
     """
-    header = read_picture_header(data)
+    return _kept_suffix(data, read_header(data), size)
+
+
+def _kept_suffix(data: bytes, header: Header, size: int | None) -> Literal[".jpg", ".png"] | None:
     if size is not None and size < max(header.width, header.height):
         return None
     if data.startswith(_PNG):
@@ -88,16 +82,16 @@ def passed_through(data: bytes, size: int | None = None) -> Literal[".jpg", ".pn
             return None  # Ultralytics would take it for corrupt, and encode it anew in the data set's own folder
         try:
             return ".jpg" if check_frame(data, uid.JPEGBaseline8Bit, header) else None
-        except UnusableDicom:
+        except UnusablePicture:
             return None  # colour, or something after its end; if it is broken, decoding will tell
     return None
 
 
-def read_picture_header(data: bytes) -> Header:
+def read_header(data: bytes) -> Header:
     """Width and height, upright; all else is unknown.
 
     Raises:
-        UnusablePicture: See `render`.
+        UnusablePicture: See `to_picture`.
     """
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
@@ -112,7 +106,7 @@ def read_picture_header(data: bytes) -> Header:
         raise UnusablePicture(f"{frames} frames, expected one")
     if width * height > MAX_PIXELS:
         raise UnusablePicture(f"{height} x {width} pixels, expected at most {MAX_PIXELS:,} in all")
-    return _header(height, width) if lying else _header(width, height)
+    return Header(height, width) if lying else Header(width, height)
 
 
 def _exif(image: Image.Image, data: bytes) -> Image.Exif:
@@ -122,19 +116,6 @@ def _exif(image: Image.Image, data: bytes) -> Image.Exif:
     exif = Image.Exif()
     exif.load(next((content for kind, content in _chunks(data) if kind == b"eXIf"), b""))
     return exif
-
-
-def _header(width: int, height: int) -> Header:
-    return Header(
-        width=width,
-        height=height,
-        view=None,
-        sex=None,
-        age_years=None,
-        pixel_spacing_mm=None,
-        patient_id="",
-        sop_instance_uid="",
-    )
 
 
 def _is_grey_png(data: bytes) -> bool:
@@ -162,16 +143,23 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         at += 12 + length
 
 
-def _grey(data: bytes) -> NDArray[np.uint8]:
-    """Decode to grey values, shape (height, width), upright."""
+def to_pixels(data: bytes) -> NDArray[np.uint8]:
+    """Decode to grey values, shape (height, width), upright.
+
+    Args:
+        data: The whole file.
+
+    Raises:
+        UnusablePicture: Truncated, broken or floating-point.
+    """
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             image.load()  # OpenCV fills what is missing in a truncated file and says nothing; Pillow raises
     except _UNREADABLE as error:
         raise UnusablePicture(f"cannot be decoded: {reason_of(error)}") from error
-    raw = _decode(data, cv2.IMREAD_UNCHANGED)
+    raw = _decoded(data, cv2.IMREAD_UNCHANGED)
     if raw.dtype == np.uint8:
-        return _decode(data, cv2.IMREAD_GRAYSCALE).astype(np.uint8, copy=False)
+        return _decoded(data, cv2.IMREAD_GRAYSCALE).astype(np.uint8, copy=False)
     if raw.dtype != np.uint16:
         raise UnusablePicture(f"values of type {raw.dtype}, expected 8- or 16-bit integers")
     if raw.ndim == 3 and raw.shape[2] > 1:
@@ -179,7 +167,25 @@ def _grey(data: bytes) -> NDArray[np.uint8]:
     return _STRETCHED.apply(raw.reshape(raw.shape[:2]))
 
 
-def _decode(data: bytes, flags: int) -> NDArray[Any]:
+def decode(data: bytes, channels: int) -> NDArray[Any] | None:
+    """What OpenCV makes of a file, at the file's own depth; None where it makes nothing of it.
+
+    Args:
+        data: The whole file.
+        channels: 1 for grey, 3 for colour.
+
+    Returns:
+        Upright, shape (height, width) or (height, width, 3) in the order blue, green, red; of 8 bits what Ultralytics
+        sees of such a file.
+    """
+    colours = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), colours | cv2.IMREAD_ANYDEPTH)
+    except cv2.error:
+        return None
+
+
+def _decoded(data: bytes, flags: int) -> NDArray[Any]:
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:

@@ -1,4 +1,4 @@
-"""What others publish, to the boxes table: folders and zips, tables, patients, classes, and one parser per source.
+"""What every parser of a source needs: folders and zips, tables, the boxes table, patients, classes, where files lie.
 
-Imports `convert.pictures` and `common`; knows nothing of splits or of the data set that is made.
+Imports `convert.pictures` and `common`; knows no single source.
 """

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from common.data.names import COORDINATES
 from common.errors import UserError
-from convert.sources.boxes import COORDINATES
+from convert.sources.annotations import Annotations
 
 NO_FINDING = "No finding"
 """The label of an image of which the source says that there is nothing."""
 OTHER_FINDING = "Other finding"
 """The label of an image that has findings, but none of the classes that are taken."""
-
-RAW_COLUMNS = ["image_id", *COORDINATES, "label", "row", "positive", "objection"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Classes:
     name_of: dict[str, str]
 
 
-def choose(
+def choose_classes(
     known: Sequence[str],
     wanted: Sequence[str] | None,
     merge: str | None,
@@ -62,33 +61,27 @@ def choose(
     return Classes(list(dict.fromkeys(name_of.values())), name_of)
 
 
-def select(annotations: pd.DataFrame, classes: Classes, images: Iterable[str] = ()) -> pd.DataFrame:
-    """Make the raw rows that `boxes.clean` takes of a source's annotations.
+def take(classes: Classes, annotations: Annotations, images: Iterable[str] = ()) -> Annotations:
+    """Reduce a source's annotations to the classes that are taken.
 
     Boxes of classes that are not taken are dropped. An image that has only such boxes has nothing to find, like one
     without any: it gets a row without coordinates, labelled `Other finding`.
 
     Args:
-        annotations: Columns `image_id, x, y, width, height`, `label` (the source's class; empty where the row says that
-            there is nothing), `row`; and, where there is something to say, `objection` and `note` (the label of a row
-            without class, instead of `No finding`).
         classes: What is taken.
+        annotations: With the source's classes as labels.
         images: All images that are known to have been looked at; those without a row have no finding.
 
     Returns:
-        Columns `RAW_COLUMNS`.
+        The annotations in the order of `annotations`, then of `images`; labels are classes' names in the data set, or
+        what takes their place where there is nothing to find, and `positive` tells which.
     """
-    table = annotations.reset_index(drop=True)
-    empty = pd.Series("", index=table.index, dtype=object)
-    table = table.assign(
-        objection=table.get("objection", empty),
-        note=table["note"].where(table["note"] != "", NO_FINDING) if "note" in table else NO_FINDING,
-    )
+    table = annotations.table
     source_class = table["label"].fillna("").astype(str)
     nothing = source_class == ""
     taken = source_class.isin(list(classes.name_of))
     kept = table[taken | nothing].copy()
-    kept["label"] = source_class.map(classes.name_of).where(taken, table["note"])
+    kept["label"] = source_class.map(classes.name_of).where(taken, table["note"].where(table["note"] != "", NO_FINDING))
     kept["positive"] = taken
 
     said = set(kept["image_id"])
@@ -96,16 +89,17 @@ def select(annotations: pd.DataFrame, classes: Classes, images: Iterable[str] = 
     others = others.assign(label=OTHER_FINDING, positive=False, **dict.fromkeys(COORDINATES, ""))
     said |= set(others["image_id"])
     silent = pd.DataFrame({"image_id": [image for image in images if image not in said]}, dtype=object)
-    silent = silent.assign(label=NO_FINDING, positive=False, objection="", row=None, **dict.fromkeys(COORDINATES, ""))
-    parts = [part[RAW_COLUMNS].astype(object) for part in (kept, others, silent) if len(part)]
-    if not parts:
-        return pd.DataFrame(columns=RAW_COLUMNS)
-    # In the images' order of appearance: every image's rows together.
-    return pd.concat(parts, ignore_index=True).astype({"positive": bool})
+    silent = silent.assign(
+        label=NO_FINDING, positive=False, objection="", note="", row=None, **dict.fromkeys(COORDINATES, "")
+    )
+    columns = list(Annotations.COLUMNS)
+    parts = [part[columns].astype(object) for part in (kept, others, silent) if len(part)]
+    result = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns, dtype=object)
+    return Annotations(result.astype({"positive": bool}))
 
 
 def from_corners(corners: pd.DataFrame) -> pd.DataFrame:
-    """Turn opposite corners into `x, y, width, height`; what is no number stays as it is, for `boxes.clean` to judge.
+    """Turn opposite corners into `x, y, width, height`; what is no number stays, for `annotations.clean` to judge.
 
     Args:
         corners: Columns `x_min, y_min, x_max, y_max`; numbers or text.

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from common.errors import UserError
+from convert.sources.tables import LINE, read_table
 
 
 class Source(ABC):
@@ -69,10 +70,10 @@ class Source(ABC):
         return {stem: names for stem, names in found.items() if stem[0] != "."}
 
     def table(self, basename: str, columns: list[str], remedy: str) -> pd.DataFrame:
-        """Read a CSV, all columns as text, plus `row`: the line number in the file, the header being 1.
+        """Read a CSV as `tables.read_table` does, plus the column `tables.LINE`: the line in the file.
 
-        The file may also be there as `.csv.zip` or `.csv.gz`, as download tools leave it. UTF-8 with or without a byte
-        order mark, UTF-16 with one, else Latin-1.
+        The file may also be there as `.csv.zip` or `.csv.gz`, as download tools leave it. Lines with nothing in the
+        columns that must be there are left out.
 
         Args:
             basename: The file's name, such as `stage_2_train_labels.csv`.
@@ -89,7 +90,7 @@ class Source(ABC):
             raise UserError(f"{self.path}: {basename} is there {len(found)} times: {', '.join(found)}. Keep one.")
         where = f"{self.path}/{found[0]}"
         try:
-            frame = _parse_csv(_unpack(self.read(found[0]), found[0]))
+            frame = read_table(_unpack(self.read(found[0]), found[0]))
         except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, OSError, zipfile.BadZipFile) as error:
             raise UserError(f"{where}: not a readable CSV ({error}). Expected columns {', '.join(columns)}.") from error
         missing = [column for column in columns if column not in frame.columns]
@@ -99,8 +100,8 @@ class Source(ABC):
                 f"expected {', '.join(columns)}. Is it the right file, comma-separated, with its header line?"
             )
         # An empty line says nothing, rightly or wrongly.
-        blank = (frame[columns or frame.columns].fillna("") == "").all(axis=1)
-        frame["row"] = range(2, len(frame) + 2)
+        blank = (frame[columns or frame.columns] == "").all(axis=1)
+        frame[LINE] = frame.index
         return frame[~blank].reset_index(drop=True)
 
     def _has(self) -> str:
@@ -185,16 +186,3 @@ def _unpack(data: bytes, name: str) -> bytes:
 
         return gzip.decompress(data)
     return data
-
-
-def _parse_csv(data: bytes) -> pd.DataFrame:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        text = data.decode("utf-16")
-    else:
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = data.decode("latin-1")
-    frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, skip_blank_lines=False, index_col=False)
-    frame.columns = frame.columns.astype(str).str.strip()
-    return frame

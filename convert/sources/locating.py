@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from convert.pictures.raster import PICTURE_SUFFIXES
+from convert.pictures import PICTURE_SUFFIXES
 from convert.sources.boxes import MAX_ID_LENGTH
 from convert.sources.files import Source
 
@@ -31,6 +31,10 @@ class Located:
     files: dict[str, str] = field(default_factory=dict)
     objections: dict[str, str] = field(default_factory=dict)
     unnamed: dict[str, str] = field(default_factory=dict)
+
+    def reason_against(self, name: str) -> str:
+        """Why there is no file for an image."""
+        return self.objections.get(name, "no picture of this name")
 
 
 def locate(source: Source, names: Iterable[str]) -> Located:

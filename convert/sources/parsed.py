@@ -1,10 +1,10 @@
-"""What a source's parser hands over, and how it reads the files that a user names beside the source."""
+"""What a source's parser hands over, and what all of them do alike to make it."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,11 @@ from typing import Any
 import pandas as pd
 
 from common.errors import UserError
+from convert.pictures import age_years
+from convert.sources.boxes import REJECTED_COLUMNS
 from convert.sources.files import Source
+from convert.sources.places import SAMPLE_MARKER
+from convert.sources.tables import LINE, first_fields
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,8 @@ class Parsed:
         patients: Patient id by image id where it is known, else None.
         class_names: The boxes' labels by class index.
         fingerprint: What the source is, as JSON values; part of the settings that a resumed conversion must match.
-        details: See `conversion.Plan`.
-        shapes: See `conversion.Plan`.
+        details: See `details_of`; with more columns of `plan.DETAILS` where a source knows them.
+        shapes: Width and height in pixels of the picture that an image's boxes were drawn on, where the source says so.
         fixed: Image ids of the splits that the source itself fixes; `--val-ids` and `--test-ids` come before them.
     """
 
@@ -51,6 +55,58 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
+def table_digest(table: pd.DataFrame) -> str:
+    """The digest of a source's table as it was read; its line numbers count, under the name that they have there."""
+    return digest(table.rename(columns={LINE: "row"}).to_csv(index=False).encode())
+
+
+def is_synthetic(source: Source) -> bool:
+    """Whether a program drew the pictures: `places.SAMPLE_MARKER` lies beside them."""
+    return bool(source.find(SAMPLE_MARKER))
+
+
+def with_file(boxes: pd.DataFrame, files: Collection[str]) -> pd.DataFrame:
+    """The rows of a boxes table whose image has a file."""
+    return boxes[boxes["image_id"].isin(files)].reset_index(drop=True)
+
+
+def rejected_images(images: Iterable[tuple[str, str, str]]) -> pd.DataFrame:
+    """What speaks against whole images, as rows of `Parsed.rejected`.
+
+    Args:
+        images: Image id, what says so (a table or a picture of the source), and the reason.
+    """
+    rows = [(image_id, source, pd.NA, reason) for image_id, source, reason in images]
+    return pd.DataFrame(rows, columns=REJECTED_COLUMNS, dtype=object)
+
+
+def all_rejected(*tables: pd.DataFrame) -> pd.DataFrame:
+    """Tables of what was rejected, one below the other; each has `REJECTED_COLUMNS`."""
+    return pd.concat([table[REJECTED_COLUMNS].astype(object) for table in tables], ignore_index=True)
+
+
+def details_of(view: pd.Series, sex: pd.Series, age: pd.Series) -> pd.DataFrame:
+    """What a source's table knows of its images besides their boxes.
+
+    Args:
+        view: Text by image id, such as `PA`, in any case; empty where it is not known.
+        sex: Likewise; what is not `M`, `F` or `O` is not known.
+        age: Likewise, as DICOM writes ages.
+
+    Returns:
+        `view` and `sex` in capitals or None, `age` in completed years (nullable integer); by image id.
+    """
+    view, sex = view.str.strip().str.upper(), sex.str.strip().str.upper()
+    return pd.DataFrame(
+        {
+            "view": view.where(view != "", None),
+            "sex": sex.where(sex.isin(["M", "F", "O"]), None),
+            "age": pd.array([age_years(text.strip()) for text in age], dtype="Int64"),
+        },
+        index=view.index,
+    )
+
+
 def read_file(path: Path) -> bytes:
     """The content of a file that the user named, unpacked when it ends with `.gz`.
 
@@ -70,6 +126,8 @@ def read_ids(path: Path) -> list[str]:
     Raises:
         UserError: It cannot be read.
     """
-    text = read_file(path).decode("utf-8-sig", errors="replace")
-    ids = [line.split(",")[0].strip().strip('"') for line in text.splitlines()]
+    try:
+        ids = first_fields(read_file(path))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not readable as text ({error}). Expected image ids, one a line, or a CSV.") from error
     return list(dict.fromkeys(image_id for image_id in ids if image_id and image_id not in ("patientId", "image_id")))

@@ -1,7 +1,8 @@
-"""Who the patient is, where no table says it: from file names, or from DICOM headers."""
+"""Who the patient is, where a source's table does not say it: from a mapping, file names, or DICOM headers."""
 
 from __future__ import annotations
 
+import json
 import re
 import zipfile
 from collections.abc import Mapping
@@ -10,10 +11,45 @@ import pandas as pd
 
 from common.cli import print_warning, progress
 from common.errors import UserError
-from convert.pictures.dicom import UnusableDicom, read_header
-from convert.pictures.raster import is_picture_file
+from convert.pictures import UnusablePicture, read_header
 from convert.sources.files import Source
 from convert.sources.locating import DICOM_SUFFIXES
+from convert.sources.places import MAPPING_NAME
+from convert.sources.tables import is_given, read_table
+
+
+def parse_mapping(data: bytes, where: str) -> pd.Series:
+    """Read the mapping from image to NIH patient.
+
+    Args:
+        data: RSNA's JSON (a list of objects with `subset_img_id` and `img_id`), or a CSV whose first column is the
+            image id and whose second is the NIH file (`PPPPPPPP_NNN.png`: patient and follow-up) or a patient id.
+        where: The file's name, for errors.
+
+    Returns:
+        Patient ids (str) by image id.
+
+    Raises:
+        UserError: The file is neither.
+    """
+    expected = f"Expected RSNA's {MAPPING_NAME}, or a CSV with the columns patientId and nih_image."
+    try:
+        if data.lstrip()[:1] in (b"[", b"{"):
+            records = json.loads(data)
+            pairs = [(record["subset_img_id"], record["img_id"]) for record in records]
+        else:
+            columns = read_table(data).iloc[:, [0, 1]]
+            pairs = [pair for pair in columns.itertuples(index=False, name=None) if all(map(is_given, pair))]
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise UserError(f"{where}: not an image-to-patient mapping ({error!r}). {expected}") from error
+    if not pairs:
+        raise UserError(f"{where}: an empty mapping. {expected}")
+    # NIH names its files <patient>_<follow-up>.png; anything else is taken to be the patient's id itself.
+    image_ids, names = zip(*pairs, strict=True)
+    patients = pd.Series(names, index=pd.Index(image_ids, dtype=str), dtype=str).str.replace(
+        r"^(\d+)_\d+\.png$", r"\1", regex=True
+    )
+    return patients[~patients.index.duplicated()]
 
 
 def find_patients(source: Source, files: Mapping[str, str], pattern: str | None) -> pd.Series | None:
@@ -63,9 +99,8 @@ def _from_headers(source: Source, files: Mapping[str, str]) -> pd.Series | None:
     names: dict[str, str] = {}
     for image_id, file in progress(dicoms.items(), "reading patients", total=len(dicoms)):
         try:
-            data = source.read(file)
-            patient = "" if is_picture_file(data) else read_header(data).patient_id
-        except (UnusableDicom, OSError, EOFError, zipfile.BadZipFile):
+            patient = read_header(source.read(file)).patient_id
+        except (UnusablePicture, OSError, EOFError, zipfile.BadZipFile):
             patient = ""  # the conversion will say what is wrong with it
         if patient:
             names[image_id] = patient

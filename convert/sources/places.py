@@ -1,13 +1,17 @@
-"""Where raw data lie unless somebody says otherwise, and what the files of the challenge's two releases are called.
+"""Where raw data and data sets lie unless somebody says otherwise, and the file names of the challenge's two releases.
 
-Downloads put them there, converters look for them there, and drawn releases have the same files. Imports nothing heavy.
+Downloads put raw data there, converters look for them there, and drawn releases have the same files. Imports nothing
+heavy.
 """
 
 from __future__ import annotations
 
 from common.paths import PROJECT
 
-RAW = PROJECT / "datasets" / "raw"
+DATA_SETS = PROJECT / "datasets"
+"""Where converters put what they make: a folder for each source."""
+RSNA_DATA_SET = DATA_SETS / "rsna"
+RAW = DATA_SETS / "raw"
 
 RSNA_FOLDER = RAW / "rsna"
 """Kaggle's release, extracted."""
@@ -15,6 +19,13 @@ RSNA_ZIP = RAW / "rsna-pneumonia-detection-challenge.zip"
 """Kaggle's release as Kaggle's client leaves it."""
 RELEASE_FOLDER = RAW / "rsna-release"
 """RSNA's own release."""
+NIH_FOLDER = RAW / "nih"
+NIH_ZIP = RAW / "nih-chest-xrays.zip"
+SIIM_COVID_FOLDER = RAW / "siim-covid"
+SIIM_COVID_ZIP = RAW / "siim-covid19-detection.zip"
+VINDR_FOLDER = RAW / "vindr"
+VINDR_ZIP = RAW / "vinbigdata-chest-xray-abnormalities-detection.zip"
+"""The other sources, extracted or as their zip comes."""
 
 LABELS = "stage_2_train_labels.csv"
 CLASSES = "stage_2_detailed_class_info.csv"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from common.cli import progress
 from common.errors import UserError, WorkError
 from common.files import PART, write_atomic, write_json
+from common.parallel import in_chunks
 from convert.sources.places import CHALLENGE_IMAGES, PICTURES_FOLDER, SAMPLE_MARKER, TRAIN_IMAGES
 
 if TYPE_CHECKING:
-    from convert.synthetic.kaggle_tables import Row
     from convert.synthetic.population import Case
+    from convert.synthetic.tables import Row
 
 UNFINISHED = "sample-unfinished.json"
 """Written first and removed last: what lies beside it was made here, but not to the end."""
@@ -125,7 +127,7 @@ def _prepare(output: Path, settings: dict[str, Any], overwrite: bool) -> bool:
 
 def _clear(output: Path) -> None:
     """Remove what an earlier run of this command made, and nothing else."""
-    from convert.synthetic.kaggle_tables import TABLES
+    from convert.synthetic.tables import TABLES
 
     for name in (SAMPLE_MARKER, *TABLES):
         (output / name).unlink(missing_ok=True)
@@ -154,9 +156,8 @@ def _describe(settings: dict[str, Any]) -> str:
 
 def _make(output: Path, settings: dict[str, Any], workers: int) -> tuple[list[Case], list[list[Row]]]:
     """Draw and write everything; all cases and their boxes, the training images first."""
-    from convert.synthetic.kaggle_tables import write_kaggle_tables, write_mapping, write_release_tables
     from convert.synthetic.population import make_population
-    from convert.synthetic.release_tables import NO_TRUTH_SHARE
+    from convert.synthetic.tables import NO_TRUTH_SHARE, write_kaggle_tables, write_mapping, write_release_tables
 
     train = make_population(settings["images"], settings["seed"], "train")
     # Whether the challenge's test patients are also among the training patients, nobody outside knows.
@@ -169,8 +170,9 @@ def _make(output: Path, settings: dict[str, Any], workers: int) -> tuple[list[Ca
         more = make_population(max(1, round(NO_TRUTH_SHARE * len(cases))), settings["seed"], "no truth", taken)
         cases += more
         encodings += [USUAL_ENCODING] * len(more)
-    jobs = zip(cases, encodings, strict=True)
-    drawn = _run_jobs(output, jobs, settings, workers)
+    paths = [output / _picture_name(case, is_kaggles="layout" not in settings) for case in cases]
+    jobs = list(zip(paths, cases, encodings, strict=True))
+    drawn = in_chunks(functools.partial(_make_images, settings["size"]), jobs, workers, chunk=1, fewest=1)
     boxes = list(progress(drawn, "drawing", len(cases)))
     if "layout" in settings:
         write_release_tables(output, cases, boxes, settings["seed"])
@@ -183,22 +185,15 @@ def _make(output: Path, settings: dict[str, Any], workers: int) -> tuple[list[Ca
     return cases, boxes
 
 
-def _run_jobs(
-    output: Path, jobs: Iterable[tuple[Case, str]], settings: dict[str, Any], workers: int
-) -> Iterator[list[Row]]:
-    from convert.synthetic.release_tables import picture_path
+def _picture_name(case: Case, *, is_kaggles: bool) -> str:
+    """Where an image lies in the release."""
+    from convert.synthetic.tables import picture_path
 
-    def path(case: Case) -> Path:
-        return output / (picture_path(case) if "layout" in settings else f"{FOLDERS[case.group]}/{case.image_id}.dcm")
+    return f"{FOLDERS[case.group]}/{case.image_id}.dcm" if is_kaggles else picture_path(case)
 
-    size = settings["size"]
-    if workers == 1:
-        yield from (_make_image(path(case), case, encoding, size) for case, encoding in jobs)
-        return
-    from joblib import Parallel, delayed
 
-    parallel = Parallel(n_jobs=workers, return_as="generator", batch_size="auto")
-    yield from parallel(delayed(_make_image)(path(case), case, encoding, size) for case, encoding in jobs)
+def _make_images(size: int, jobs: Sequence[tuple[Path, Case, str]]) -> list[list[Row]]:
+    return [_make_image(path, case, encoding, size) for path, case, encoding in jobs]
 
 
 def _make_image(path: Path, case: Case, encoding: str, size: int) -> list[Row]:

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from common.data.names import POSITIVE_CLASS
+from common.data.names import POSITIVE_CLASS, SPLITS
 from common.errors import UserError
 from common.files import write_json
 from common.paths import shown
 from convert.sources.boxes import COORDINATES
-from convert.yolo_set.layout import SPLITS, is_finished
+from convert.yolo_set.layout import DATA_YAML, is_finished
 
 _DETAILS = ("patient_id", "view", "sex", "age")
 
@@ -45,7 +45,7 @@ def export(data: Path, output: Path, predictions: Path | None = None) -> list[Pa
     manifest = pd.read_csv(data / "manifest.csv", dtype=str, keep_default_na=False)
     truth = pd.read_csv(data / "truth.csv", dtype={"image_id": str, "label": str}, keep_default_na=False)
     truth[COORDINATES] = truth[COORDINATES].apply(pd.to_numeric)
-    names = [str(name) for _, name in sorted(yaml.safe_load((data / "data.yaml").read_text())["names"].items())]
+    names = [str(name) for _, name in sorted(yaml.safe_load((data / DATA_YAML).read_text())["names"].items())]
     manifest = manifest.sort_values("image_id", ignore_index=True)
     number = {image_id: index for index, image_id in enumerate(manifest["image_id"], start=1)}
     found = _predictions(predictions, number, names) if predictions is not None else None

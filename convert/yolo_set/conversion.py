@@ -1,74 +1,41 @@
 """The conversion itself: every source's images go through here, in parallel, resumable at any point.
 
-A source's command makes a `Plan` (which file is which image, in which split, with which boxes); `convert` writes the
-pictures and labels, and then the tables. A picture that exists is whole, so a conversion that was interrupted skips
-the work on it, reads the header again, and ends with the same data set, byte for byte.
+`convert` makes a `Plan` of what a source's parser found (which file is which image, in which split, with which boxes),
+and writes the pictures and labels, and then the tables. A picture that exists is whole, so a conversion that was
+interrupted skips the work on it, reads the header again, and ends with the same data set, byte for byte.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from common.cli import console, progress
+from common.data.names import CHALLENGE
 from common.errors import WorkError
 from common.files import write_atomic
+from common.parallel import in_chunks
 from common.paths import shown
-from convert.pictures.dicom import Header, Picture, UnusableDicom, read_header, to_picture
-from convert.pictures.raster import UnusablePicture, is_picture_file, passed_through, read_picture_header, render
-from convert.sources.boxes import COLUMNS, COORDINATES, READERS, REJECTED_COLUMNS, clip, schema, to_yolo
+from convert.pictures import Header, UnusablePicture, is_kept_png, read_header, read_picture
+from convert.sources.boxes import COLUMNS, COORDINATES, READERS, REJECTED_COLUMNS, check_boxes, clip, to_yolo
 from convert.sources.files import Source
+from convert.sources.parsed import Parsed
 from convert.yolo_set import layout
+from convert.yolo_set.plan import DETAILS, Plan, make_plan
+from convert.yolo_set.splits import Splitting
 from convert.yolo_set.summary import print_summary
 
-DETAILS = ("view", "sex", "age", "pixel_spacing_mm")
-"""Columns of the manifest that a source's tables may fill where the pictures' headers do not."""
-
-_CHUNK = 64  # images handed to a worker at once: enough to hide the handing over, few enough for a smooth bar
-
 
 @dataclass(frozen=True)
-class Plan:
-    """What is to be converted.
-
-    Attributes:
-        source: Where the files are.
-        images: Index image_id; columns `file` (name in the source), `split`, `fold` (nullable integer), `patient_id`,
-            `label` and `boxes` (number of rows in `boxes` with coordinates; missing where there is no truth).
-        boxes: The boxes table of all images but the challenge's.
-        rejected: What the parser could not use.
-        details: What is known of images besides their headers: index image_id, columns of `DETAILS`.
-        shapes: Width and height in pixels of the picture that an image's boxes were drawn on, where the source says so.
-        class_names: The boxes' labels by class index.
-        settings: What decides the outcome, for `layout.begin`.
-        size: Longest side of the pictures in pixels; None keeps them as they are.
-        negatives: See `layout.finish`.
-        seed: See `layout.finish`.
-    """
-
-    source: Source
-    images: pd.DataFrame
-    boxes: pd.DataFrame
-    rejected: pd.DataFrame
-    class_names: list[str]
-    settings: dict[str, Any]
-    size: int | None = None
-    negatives: float | None = None
-    seed: int = 0
-    details: pd.DataFrame | None = None
-    shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Outcome:
+class Converted:
     """What a conversion ended in.
 
     Attributes:
@@ -91,7 +58,7 @@ class _Job:
 
 
 @dataclass(frozen=True)
-class _Work:
+class _Setting:
     """What a worker process must know besides its jobs."""
 
     source: Source
@@ -101,7 +68,7 @@ class _Work:
 
 
 @dataclass(frozen=True)
-class _Done:
+class _Result:
     image_id: str
     header: Header | None = None
     stored: str = ""
@@ -112,42 +79,61 @@ class _Done:
     rejected: str = ""
 
 
-def run_plan(plan: Plan, output: Path, workers: int, *, overwrite: bool = False, resume: bool = True) -> None:
-    """Convert into `output` and print what came of it; nothing is done where it was done before.
+def convert(
+    parsed: Parsed,
+    output: Path,
+    splitting: Splitting = Splitting(),  # noqa: B008  # frozen
+    *,
+    size: int | None = None,
+    workers: int = 1,
+    overwrite: bool = False,
+    resume: bool = True,
+) -> Path:
+    """Make a data set of what a source's parser found, and print what came of it; what was done before is not redone.
+
+    In a notebook: `convert(rsna.parse(Path("datasets/raw/rsna")), Path("datasets/rsna"))`.
 
     Args:
-        plan: What is to be converted.
+        parsed: From the `parse` of a module of `convert.sources`.
         output: The data set's folder; see `layout.begin` for what may be there.
+        splitting: How images are divided.
+        size: Longest side of the pictures in pixels, which are scaled down to it; None keeps them as they are.
         workers: Processes, at most; few images get fewer.
         overwrite: Replace the data set that is there.
         resume: Go on with an unfinished one.
 
+    Returns:
+        The data YAML, to train with.
+
     Raises:
-        UserError: The folder holds something else.
+        UserError: No image is left, a list of ids does not fit, or the folder holds something else.
         WorkError: The disk is full, or no image could be used.
     """
+    output = output.expanduser().absolute()
+    plan = make_plan(parsed, splitting, size)
     started = time.monotonic()
     out = console()
     resumed = layout.begin(output, plan.settings, overwrite, resume)
+    data = output / layout.DATA_YAML
     if layout.is_finished(output):
         out.print(f"{shown(output)} is converted already, with these settings; --overwrite would do it again.")
-        return
+        return data
     if resumed:
         out.print(f"going on with the unfinished conversion in {shown(output)}")
-    # A process takes half a second to start: not worth it for a handful of images.
-    outcome = convert(plan, output, min(workers, max(1, len(plan.images) // 100)), resumed)
-    print_summary(outcome.tables, outcome.clipped, plan.class_names)
-    count, seconds = len(outcome.tables.manifest), time.monotonic() - started
+    converted = convert_plan(plan, output, workers, resumed=resumed)
+    print_summary(converted.tables, converted.clipped, plan.class_names)
+    count, seconds = len(converted.tables.manifest), time.monotonic() - started
     out.print(f"{count:,} images in {seconds:.1f} s ({count / seconds:,.0f} images/s) -> {shown(output)}")
+    return data
 
 
-def convert(plan: Plan, output: Path, workers: int, resumed: bool) -> Outcome:
+def convert_plan(plan: Plan, output: Path, workers: int, *, resumed: bool) -> Converted:
     """Write the data set into a folder that `layout.begin` prepared.
 
     Args:
         plan: What is to be converted.
         output: The data set's folder.
-        workers: Processes; 1 works in this one.
+        workers: Processes, at most; 1 works in this one.
         resumed: Whether pictures of an interrupted conversion may be there.
 
     Returns:
@@ -156,16 +142,16 @@ def convert(plan: Plan, output: Path, workers: int, resumed: bool) -> Outcome:
     Raises:
         WorkError: The disk is full, or no image could be used.
     """
-    work = _Work(plan.source, os.fspath(output), plan.size, resumed)
+    setting = _Setting(plan.source, os.fspath(output), plan.size, resumed)
     jobs = _jobs(plan)
-    chunks = [jobs[start : start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
-    done = list(progress(_results(work, chunks, workers), "converting", total=len(jobs)))
-    outcome = _tables(plan, done)
-    if not (outcome.tables.manifest["split"] != layout.CHALLENGE).any():
+    results = in_chunks(functools.partial(_convert_images, setting), jobs, workers)
+    done = list(progress(results, "converting", total=len(jobs)))
+    converted = _tables(plan, done)
+    if not (converted.tables.manifest["split"] != CHALLENGE).any():
         first = next((result.rejected for result in done if result.rejected), "no image has a file")
         raise WorkError(f"{plan.source.path}: none of its {len(jobs)} images could be used; the first: {first}.")
-    layout.finish(output, outcome.tables, plan.class_names, plan.negatives, plan.seed)
-    return outcome
+    layout.finish(output, converted.tables, plan.class_names, plan.negatives, plan.seed)
+    return converted
 
 
 def _jobs(plan: Plan) -> list[_Job]:
@@ -183,60 +169,44 @@ def _jobs(plan: Plan) -> list[_Job]:
     return jobs
 
 
-def _results(work: _Work, chunks: list[list[_Job]], workers: int) -> Iterator[_Done]:
-    if workers == 1:
-        for chunk in chunks:
-            yield from _convert_chunk(work, chunk)
-        return
-    from joblib import Parallel, delayed
-
-    parallel = Parallel(n_jobs=workers, return_as="generator", pre_dispatch="3*n_jobs", batch_size=1)
-    for results in parallel(delayed(_convert_chunk)(work, chunk) for chunk in chunks):
-        yield from results
+def _convert_images(setting: _Setting, jobs: Sequence[_Job]) -> list[_Result]:
+    return [_convert_image(setting, job) for job in jobs]
 
 
-def _convert_chunk(work: _Work, jobs: list[_Job]) -> list[_Done]:
-    return [_convert_image(work, job) for job in jobs]
-
-
-def _convert_image(work: _Work, job: _Job) -> _Done:
-    picture_stem = f"{work.output}/images/{job.split}/{job.image_id}"
+def _convert_image(setting: _Setting, job: _Job) -> _Result:
+    picture_stem = f"{setting.output}/images/{job.split}/{job.image_id}"
     try:
-        data = work.source.read(job.file)
-        there = _existing(picture_stem, data, work.size) if work.resumed else None
+        data = setting.source.read(job.file)
+        there = _existing(picture_stem, data, setting.size) if setting.resumed else None
         if there is not None:
-            header, encoded = read_picture_header(data) if is_picture_file(data) else read_header(data), None
+            header, encoded = read_header(data), None
             stored, suffix = there
         else:
-            picture = _picture(data, work.size)
+            picture = read_picture(data, setting.size)
             header, encoded, stored, suffix = picture.header, picture.encoded, picture.stored, picture.suffix
-    except (UnusableDicom, UnusablePicture) as error:
-        return _Done(job.image_id, rejected=str(error))
+    except UnusablePicture as error:
+        return _Result(job.image_id, rejected=str(error))
     except (zipfile.BadZipFile, OSError, EOFError) as error:
-        return _Done(job.image_id, rejected=f"cannot be read: {error}")
+        return _Result(job.image_id, rejected=f"cannot be read: {error}")
 
     if job.shape is not None and job.shape != (header.width, header.height):
         found, expected = (f"{width} x {height}" for width, height in ((header.width, header.height), job.shape))
-        return _Done(job.image_id, rejected=f"the picture has {found} pixels, its boxes are for {expected}")
+        return _Result(job.image_id, rejected=f"the picture has {found} pixels, its boxes are for {expected}")
     label, boxes, clipped = "", None, 0
     outside: tuple[int, ...] = ()
     if job.classes:
         boxes, cut, gone = clip(job.boxes_xywh, header.width, header.height)
         if gone.all():
             shape = f"{header.width} x {header.height}"
-            return _Done(job.image_id, rejected=f"every box lies outside the picture of {shape} pixels")
+            return _Result(job.image_id, rejected=f"every box lies outside the picture of {shape} pixels")
         label = to_yolo(boxes[~gone], np.array(job.classes)[~gone].tolist(), header.width, header.height)
         clipped, outside = int(cut.sum()), tuple(np.flatnonzero(gone).tolist())
     if encoded is not None:
         write_atomic(picture_stem + suffix, encoded)
-    if job.split != layout.CHALLENGE:
-        write_atomic(f"{work.output}/labels/{job.split}/{job.image_id}.txt", label)
+    if job.split != CHALLENGE:
+        write_atomic(f"{setting.output}/labels/{job.split}/{job.image_id}.txt", label)
     changed = boxes if clipped or outside else None
-    return _Done(job.image_id, header, stored, suffix, changed, clipped, outside)
-
-
-def _picture(data: bytes, size: int | None) -> Picture:
-    return render(data, size) if is_picture_file(data) else to_picture(data, size)
+    return _Result(job.image_id, header, stored, suffix, changed, clipped, outside)
 
 
 def _existing(picture_stem: str, data: bytes, size: int | None) -> tuple[str, str] | None:
@@ -245,12 +215,11 @@ def _existing(picture_stem: str, data: bytes, size: int | None) -> tuple[str, st
         return "passed through", ".jpg"
     if os.path.exists(picture_stem + ".png"):
         # A PNG is what was rendered, or what was a PNG before; only the original tells which.
-        same = is_picture_file(data) and passed_through(data, size)
-        return "passed through" if same else "decoded", ".png"
+        return "passed through" if is_kept_png(data, size) else "decoded", ".png"
     return None
 
 
-def _tables(plan: Plan, done: list[_Done]) -> Outcome:
+def _tables(plan: Plan, done: list[_Result]) -> Converted:
     """Put the results together; boxes that were clipped or dropped are so in the truth, too."""
     usable = {result.image_id: result for result in done if not result.rejected}
     objections = [
@@ -274,17 +243,17 @@ def _tables(plan: Plan, done: list[_Done]) -> Outcome:
         truth.loc[rows, COORDINATES] = result.boxes_xywh
         outside += rows[list(result.outside)].tolist()
     columns = [*COLUMNS, READERS] if READERS in truth else COLUMNS
-    truth = schema().validate(truth.drop(index=outside).reset_index(drop=True)[columns])
+    truth = check_boxes(truth.drop(index=outside).reset_index(drop=True)[columns])
     truth = truth.sort_values("image_id", kind="stable").reset_index(drop=True)
 
     rejected = pd.concat([plan.rejected, pd.DataFrame(objections, columns=REJECTED_COLUMNS)], ignore_index=True)
     rejected["row"] = pd.to_numeric(rejected["row"]).astype("Int64")
     rejected = rejected.sort_values(["image_id", "row"], kind="stable").reset_index(drop=True)
     manifest = _manifest(plan, usable, truth)
-    return Outcome(layout.Tables(manifest, truth, rejected), sum(result.clipped for result in usable.values()))
+    return Converted(layout.Tables(manifest, truth, rejected), sum(result.clipped for result in usable.values()))
 
 
-def _manifest(plan: Plan, usable: dict[str, _Done], truth: pd.DataFrame) -> pd.DataFrame:
+def _manifest(plan: Plan, usable: dict[str, _Result], truth: pd.DataFrame) -> pd.DataFrame:
     images = plan.images.loc[plan.images.index.isin(usable.keys())]
     results = [usable[image_id] for image_id in images.index]
     headers = [result.header for result in results]

@@ -24,6 +24,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from common.data.names import CHALLENGE, SPLITS
 from common.errors import UserError, WorkError
 from common.files import PART, write_atomic, write_json
 from common.paths import shown
@@ -31,15 +32,14 @@ from common.paths import shown
 FORMAT = 2
 """Raised whenever the same settings would give other files; a data set of another format is not continued."""
 
-SPLITS = ("train", "val", "test")
-CHALLENGE = "challenge"
+DATA_YAML = "data.yaml"
 MANIFEST_COLUMNS = [
     "image_id", "split", "fold", "patient_id", "label", "boxes", "width", "height", "view", "sex", "age",
     "pixel_spacing_mm", "stored", "source", "picture",
 ]  # fmt: skip
 _SETTINGS = "conversion.json"
 _MANIFEST = "manifest.csv"
-_OURS = ("images", "labels", "data.yaml", "truth.csv", "rejected.csv", _SETTINGS, "data.html")
+_OURS = ("images", "labels", DATA_YAML, "truth.csv", "rejected.csv", _SETTINGS, "data.html")
 
 
 def begin(output: Path, settings: dict[str, Any], overwrite: bool, resume: bool) -> bool:
@@ -160,7 +160,7 @@ def finish(output: Path, tables: Tables, class_names: list[str], negatives: floa
     lists = _lists(manifest, negatives, seed)
     for name, pictures in lists.items():
         write_atomic(output / f"{name}.txt", "".join(f"./{picture}\n" for picture in pictures))
-    write_atomic(output / "data.yaml", _yaml(class_names, "train", "val"))
+    write_atomic(output / DATA_YAML, _yaml(class_names, "train", "val"))
     write_atomic(output / "positives.yaml", _yaml(class_names, "train_positives", "val"))
     for train in lists:
         if train.startswith("fold") and not train.endswith("_val"):

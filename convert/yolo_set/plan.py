@@ -2,36 +2,73 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
 from common.cli import print_warning
+from common.data.names import CHALLENGE
 from common.errors import UserError
 from convert.sources.boxes import REJECTED_COLUMNS
+from convert.sources.files import Source
 from convert.sources.parsed import Parsed, digest, read_ids
-from convert.yolo_set.conversion import Plan
-from convert.yolo_set.layout import CHALLENGE
-from convert.yolo_set.splits import assign, assign_fixed, leaking, strata
+from convert.yolo_set.splits import Splitting, assign, assign_fixed, leaking, strata
+
+DETAILS = ("view", "sex", "age", "pixel_spacing_mm")
+"""Columns of the manifest that a source's tables may fill where the pictures' headers do not."""
 
 
-def make_plan(parsed: Parsed, args: argparse.Namespace) -> Plan:
+@dataclass(frozen=True)
+class Plan:
+    """What is to be converted.
+
+    Attributes:
+        source: Where the files are.
+        images: Index image_id; columns `file` (name in the source), `split`, `fold` (nullable integer), `patient_id`,
+            `label` and `boxes` (number of rows in `boxes` with coordinates; missing where there is no truth).
+        boxes: The boxes table of all images but the challenge's.
+        rejected: What the parser could not use.
+        details: What is known of images besides their headers: index image_id, columns of `DETAILS`.
+        shapes: Width and height in pixels of the picture that an image's boxes were drawn on, where the source says so.
+        class_names: The boxes' labels by class index.
+        settings: What decides the outcome, for `layout.begin`.
+        size: Longest side of the pictures in pixels; None keeps them as they are.
+        negatives: See `layout.finish`.
+        seed: See `layout.finish`.
+    """
+
+    source: Source
+    images: pd.DataFrame
+    boxes: pd.DataFrame
+    rejected: pd.DataFrame
+    class_names: list[str]
+    settings: dict[str, Any]
+    size: int | None = None
+    negatives: float | None = None
+    seed: int = 0
+    details: pd.DataFrame | None = None
+    shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def make_plan(parsed: Parsed, splitting: Splitting, size: int | None = None) -> Plan:
     """Decide everything that can be decided before the first picture is read.
 
     Args:
         parsed: What the source says.
-        args: The options of `options.add_split_options` and `options.add_work_options`.
+        splitting: How images are divided.
+        size: Longest side of the pictures in pixels, which are scaled down to it; None keeps them as they are.
 
     Raises:
         UserError: No image is left, or a list of ids does not fit.
     """
     images = _images(parsed)
     stratum = strata(images["label"], images["boxes"])
-    images["split"], digests = _split(args, parsed.fixed, images["patient_id"], stratum)
+    images["split"], digests = _split(splitting, parsed.fixed, images["patient_id"], stratum)
 
-    for name in ("train", "val", "test"):
-        if not (images["split"] == name).any() and (name == "train" or getattr(args, name) > 0):
+    for name, share in splitting.shares.items():
+        if not (images["split"] == name).any() and share > 0:
             print_warning(f"no image falls to {name}: {images['patient_id'].nunique():,} patients are too few for it.")
     left_out = images.index[images["split"] == ""]
     reason = "left out: its patient is in a fixed split (--keep-leaking trains on it)"
@@ -43,24 +80,24 @@ def make_plan(parsed: Parsed, args: argparse.Namespace) -> Plan:
     boxes = parsed.boxes[parsed.boxes["image_id"].isin(images.index)].reset_index(drop=True)
 
     images["fold"] = pd.array([pd.NA] * len(images), dtype="Int64")
-    if args.folds:
+    if splitting.folds:
         # Test stays out of every fold: it is for the last word, not for choosing.
         pool = images.index[images["split"] != "test"]
-        shares = {str(fold): 1.0 for fold in range(args.folds)}
-        folds = assign(images.loc[pool, "patient_id"], stratum[pool], shares, args.seed)
+        shares = {str(fold): 1.0 for fold in range(splitting.folds)}
+        folds = assign(images.loc[pool, "patient_id"], stratum[pool], shares, splitting.seed)
         images.loc[pool, "fold"] = folds.astype(int)
 
     everything = pd.concat([images, _challenge(parsed)]).rename_axis("image_id")
     settings = {
         **parsed.fingerprint,
         "pictures": len(everything),
-        "val": digests.get("val", args.val),
-        "test": digests.get("test", args.test),
-        "keep_leaking": args.keep_leaking,
-        "folds": args.folds,
-        "negatives": args.negatives,
-        "size": args.size,
-        "seed": args.seed,
+        "val": digests.get("val", float(splitting.val)),
+        "test": digests.get("test", float(splitting.test)),
+        "keep_leaking": splitting.keep_leaking,
+        "folds": splitting.folds,
+        "negatives": None if splitting.negatives is None else float(splitting.negatives),
+        "size": size,
+        "seed": splitting.seed,
     }
     return Plan(
         source=parsed.source,
@@ -69,9 +106,9 @@ def make_plan(parsed: Parsed, args: argparse.Namespace) -> Plan:
         rejected=rejected,
         class_names=parsed.class_names,
         settings=settings,
-        size=args.size,
-        negatives=args.negatives,
-        seed=args.seed,
+        size=size,
+        negatives=splitting.negatives,
+        seed=splitting.seed,
         details=parsed.details,
         shapes=parsed.shapes,
     )
@@ -122,20 +159,21 @@ def _patient_ids(image_ids: pd.Index, patients: pd.Series | None) -> pd.Series:
 
 
 def _split(
-    args: argparse.Namespace, fixed: Mapping[str, Sequence[str]], patient_id: pd.Series, stratum: pd.Series
+    splitting: Splitting, fixed: Mapping[str, Sequence[str]], patient_id: pd.Series, stratum: pd.Series
 ) -> tuple[pd.Series, dict[str, str | float]]:
     """The split of every image (empty: left out), and the digests of the lists that fixed it."""
-    shares = {"train": 1 - args.val - args.test, "val": args.val, "test": args.test}
-    given = {name: path for name, path in (("val", args.val_ids), ("test", args.test_ids)) if path is not None}
+    shares, seed = splitting.shares, splitting.seed
+    lists_of = (("val", splitting.val_ids), ("test", splitting.test_ids))
+    given = {name: path for name, path in lists_of if path is not None}
     lists = {**fixed, **{name: read_ids(path) for name, path in given.items()}}
     if not lists:
-        return assign(patient_id, stratum, shares, args.seed), {}
+        return assign(patient_id, stratum, shares, seed), {}
     for name, ids in lists.items():
         unknown = [image_id for image_id in ids if image_id not in stratum.index]
         if 0 < len(unknown) < len(ids):
             where = given.get(name, f"the {name} images")
             print_warning(f"{where}: {len(unknown):,} of {len(ids):,} ids are not in the data, as {unknown[0]}.")
-    split = assign_fixed(patient_id, stratum, lists, shares, args.seed, args.keep_leaking)
+    split = assign_fixed(patient_id, stratum, lists, shares, seed, splitting.keep_leaking)
     left_out = int((split == "").sum())
     if left_out:
         print_warning(

@@ -10,11 +10,59 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from common.errors import UserError
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """How images are divided.
+
+    Attributes:
+        val: Share of the images (0 to 1) for tuning.
+        test: Share of the images for reporting.
+        val_ids: A file with the images for tuning instead: a CSV, or one id a line.
+        test_ids: The same for reporting.
+        folds: Also so many folds over train and val, as list files; 0 for none.
+        negatives: Keep so many images without boxes per image with boxes in the train lists; None keeps all.
+        seed: Decides what chance decides.
+        keep_leaking: Train on the other images of the patients of `val_ids` and `test_ids`, too, which are left out
+            otherwise.
+
+    Raises:
+        UserError: Values that cannot be, or that leave nothing to train on.
+    """
+
+    val: float = 0.1
+    test: float = 0.1
+    val_ids: Path | None = None
+    test_ids: Path | None = None
+    folds: int = 0
+    negatives: float | None = None
+    seed: int = 0
+    keep_leaking: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("val", "test"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} {getattr(self, name)}: expected a share of the images between 0 and 1.")
+        if self.val + self.test >= 1:
+            raise UserError(
+                f"--val {self.val} and --test {self.test} leave nothing to train on: keep their sum below 1."
+            )
+        if self.folds < 0 or self.folds == 1:
+            raise UserError(f"folds {self.folds}: expected 2 or more, or 0 for none.")
+        if self.negatives is not None and self.negatives < 0:
+            raise UserError(f"negatives {self.negatives}: expected a number of 0 or more, or None for all.")
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of the images by split."""
+        return {"train": 1 - self.val - self.test, "val": self.val, "test": self.test}
 
 
 def strata(label: pd.Series, boxes: pd.Series, most: int = 3) -> pd.Series:

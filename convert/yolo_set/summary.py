@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from common.cli import console
+from common.data.names import CHALLENGE, SPLITS
 from convert.yolo_set import layout
 
 
@@ -17,7 +18,7 @@ def print_summary(tables: layout.Tables, clipped: int, class_names: list[str]) -
         class_names: The boxes' labels.
     """
     manifest = tables.manifest
-    parts = [split for split in (*layout.SPLITS, layout.CHALLENGE) if (manifest["split"] == split).any()]
+    parts = [split for split in (*SPLITS, CHALLENGE) if (manifest["split"] == split).any()]
     columns = {split: manifest[manifest["split"] == split] for split in parts} | {"all": manifest}
     labels = sorted(manifest["label"].dropna().unique(), key=lambda label: (label not in class_names, label))
     table = Table(title="The data set", title_justify="left")

@@ -16,17 +16,15 @@ from common.errors import UserError, WorkError
 from common.files import write_json
 from common.paths import shown
 from evaluate.detector.inference import Picture, Settings, predict, warn_if_augment_is_idle
+from evaluate.detector.options import InferenceOptions
 from evaluate.detector.weights import Weights
 
 
 def predict_split(
     weights: Weights,
     split: Split,
-    settings: Settings,
     folder: Path,
-    *,
-    batch: int = 16,
-    device: str | None = None,
+    options: InferenceOptions,
     again: bool = False,
 ) -> tuple[Path, pd.DataFrame]:
     """Predict a split into `predictions_<split>.csv`, or read that file if it is still right.
@@ -38,10 +36,8 @@ def predict_split(
     Args:
         weights: The detector.
         split: Its pictures and their original sizes.
-        settings: What decides the outcome.
         folder: Where both files lie.
-        batch: Pictures at a time.
-        device: See `inference.predict`.
+        options: How the detector is run.
         again: Predict even if the file is right.
 
     Returns:
@@ -52,14 +48,14 @@ def predict_split(
         WorkError: None of the pictures could be read.
     """
     path, name = folder / f"predictions_{split.name}.csv", split.name
-    sidecar = path.with_suffix(".json")
+    sidecar, settings = path.with_suffix(".json"), options.settings(weights)
     made_from = _fingerprint(weights, split, settings)
     if not again and path.is_file() and _read(sidecar) == made_from:
         print(f"{name}: using {shown(path)}, made from the same weights, images and settings (--again predicts anew)")
         return path, read_predictions(path).predictions
     sidecar.unlink(missing_ok=True)
     items = _items(split)
-    predicted = predict(weights, items, settings, batch, device, f"predicting {name}")
+    predicted = predict(weights, items, settings, options.batch, options.device, f"predicting {name}")
     warn_if_augment_is_idle(weights, settings)
     if predicted.rejected:
         _, name, reason = predicted.rejected[0]
@@ -72,12 +68,6 @@ def predict_split(
         write_json(sidecar, made_from)
     # From the file: what is scored now is exactly what anyone can score from it later.
     return path, read_predictions(path).predictions
-
-
-def sha256(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _items(split: Split) -> list[Picture]:
@@ -107,7 +97,7 @@ def _fingerprint(weights: Weights, split: Split, settings: Settings) -> dict[str
             f"{len(split.pictures)} in its list. Is the data set complete, and where it was converted to?"
         )
     return {
-        "weights_sha256": sha256(weights.path),
+        "weights_sha256": weights.sha256,
         "pictures": len(split.pictures),
         "pictures_sha256": digest.hexdigest(),
         "settings": settings.as_dict(),

@@ -19,13 +19,13 @@ import pandas as pd
 
 from common.cli import print_warning, progress
 from common.cores import available_cores
+from common.data.names import MOST_BOXES
 from common.data.tables import make_predictions
 from common.errors import UserError
 from evaluate.detector.weights import Weights
 
 T = TypeVar("T")
 
-_DICOM_PREAMBLE = 128
 DICOM_SUFFIXES = (".dcm", ".dicom")
 
 
@@ -65,7 +65,7 @@ class Settings:
     imgsz: int
     confidence: float = 0.001
     nms_iou: float = 0.4
-    max_predictions: int = 100
+    max_predictions: int = MOST_BOXES
     augment: bool = False
     half: bool = False
 
@@ -147,7 +147,7 @@ def predict(
 
 
 def load_picture(picture: Picture, channels: int = 1) -> np.ndarray:
-    """Read and decode a picture as the training does.
+    """Read and decode a picture as the training does; see `convert.pictures.read_pixels`.
 
     Args:
         picture: A picture file's, or a DICOM file's.
@@ -159,9 +159,7 @@ def load_picture(picture: Picture, channels: int = 1) -> np.ndarray:
     Raises:
         ValueError: It cannot be read or decoded; the message says why in one line.
     """
-    import cv2
-
-    from convert.pictures.dicom import to_picture
+    from convert.pictures import UnusablePicture, is_picture_file, read_pixels
 
     try:
         data = picture.read()
@@ -169,22 +167,19 @@ def load_picture(picture: Picture, channels: int = 1) -> np.ndarray:
         raise ValueError(f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:120]})") from error
     if not data:
         raise ValueError("the file is empty")
-    if is_dicom(picture.name, data):
-        data = to_picture(data).encoded
     try:
-        pixels = cv2.imdecode(
-            np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
-        )
-    except cv2.error as error:
-        raise ValueError("cannot be decoded as a picture") from error
-    if pixels is None:
-        raise ValueError("cannot be decoded as a picture")
-    return pixels
+        return read_pixels(data, channels)
+    except UnusablePicture as error:
+        if is_picture_file(data) or is_dicom(picture.name, data):
+            raise
+        raise ValueError("cannot be decoded as a picture") from error  # by its name it was to be one
 
 
 def is_dicom(name: str, head: bytes) -> bool:
     """Whether a file is DICOM: by the mark after its preamble, or by its suffix."""
-    return head[_DICOM_PREAMBLE : _DICOM_PREAMBLE + 4] == b"DICM" or name.lower().endswith(DICOM_SUFFIXES)
+    from convert.pictures import has_dicom_mark
+
+    return has_dicom_mark(head) or name.lower().endswith(DICOM_SUFFIXES)
 
 
 def warn_if_augment_is_idle(weights: Weights, settings: Settings) -> None:
@@ -226,7 +221,7 @@ class _Loader:
         """A picture, or why it cannot be used."""
         try:
             pixels = load_picture(picture, self._channels)
-        except ValueError as error:  # UnusableDicom is one
+        except ValueError as error:
             return _Loaded(picture, np.empty((0, 0), np.uint8), error=error)
         if self.predictor is None:
             return _Loaded(picture, pixels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 from common.data.data_yaml import class_names
 from common.data.names import positive_class
 from common.errors import UserError
+from common.files import sha256
 from common.paths import PROJECT, shown
 from common.quiet_ultralytics import import_ultralytics
 
@@ -38,6 +40,11 @@ class Weights:
     channels: int
     positive_class: int
     train_args: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def sha256(self) -> str:
+        """The file's SHA-256 in hexadecimal."""
+        return sha256(self.path)
 
 
 def find_weights(asked: Path = DEFAULT_WEIGHTS) -> tuple[Path, str]:

@@ -1,8 +1,8 @@
 """COCO's mean average precision, to stand beside the RSNA score.
 
 It is computed by faster-coco-eval, a C++ version of the COCO evaluation that gives pycocotools' numbers: all areas, at
-most 100 predictions per image, precision interpolated at 101 recalls, IoU thresholds 0.50, 0.55, ..., 0.95 that a hit
-must reach (COCO's hit is `IoU >= t`, the RSNA score's is `IoU > t`).
+most `names.MOST_BOXES` (100) predictions per image, precision interpolated at 101 recalls, IoU thresholds 0.50, 0.55,
+..., 0.95 that a hit must reach (COCO's hit is `IoU >= t`, the RSNA score's is `IoU > t`).
 
 All images of the truth take part. A prediction on an image without boxes is a false positive like any other.
 """
@@ -14,14 +14,11 @@ from typing import Any, TypedDict
 import numpy as np
 import pandas as pd
 
-from common.data.names import POSITIVE_CLASS
-from evaluate.metrics.rsna import read_predictions, read_truth
+from common.data.names import MOST_BOXES, POSITIVE_CLASS
+from evaluate.metrics.arrays import prediction_arrays, truth_arrays
 
 IOU_THRESHOLDS: tuple[float, ...] = (0.50, 0.55, 0.60, 0.65, 0.70, 0.75, 0.80, 0.85, 0.90, 0.95)
 """COCO's IoU thresholds; a prediction's IoU must reach them."""
-
-MAX_PREDICTIONS = 100
-"""Predictions of highest confidence that take part, per image."""
 
 
 class AveragePrecision(TypedDict):
@@ -52,8 +49,8 @@ def average_precision(truth: pd.DataFrame, predictions: pd.DataFrame) -> Average
     Raises:
         UserError: A table is wrong; the errors are those of `evaluate.metrics.rsna.rsna_score`.
     """
-    images, counts, truth_boxes = read_truth(truth)
-    image, confidence, boxes = read_predictions(predictions, images)
+    images, counts, truth_boxes = truth_arrays(truth)
+    image, confidence, boxes = prediction_arrays(predictions, images)
     if not len(truth_boxes):
         return AveragePrecision(map50=None, map50_95=None, by_iou=dict.fromkeys(IOU_THRESHOLDS))
     if not len(boxes):
@@ -79,7 +76,7 @@ def average_precision(truth: pd.DataFrame, predictions: pd.DataFrame) -> Average
 
     evaluation = COCOeval_faster(truth_side, truth_side.loadRes(found), iouType="bbox", print_function=_silent)
     evaluation.params.iouThrs = np.array(IOU_THRESHOLDS)
-    evaluation.params.maxDets = [MAX_PREDICTIONS]
+    evaluation.params.maxDets = [MOST_BOXES]
     evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0.0, 1e10]], ["all"]
     evaluation.evaluate()
     evaluation.accumulate()

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from common.data.names import OLDEST_AGE
 from common.errors import UserError
 
 Floats = NDArray[np.float64]
@@ -26,8 +27,6 @@ RESAMPLES = 2_000
 LEVEL = 0.95
 
 AGE_GROUPS = ("0-17", "18-39", "40-59", "60-79", "80+")
-OLDEST = 120
-"""Years. The RSNA files have five ages from 148 to 155; an age above this is unknown."""
 UNKNOWN = "unknown"
 
 
@@ -141,8 +140,8 @@ def age_groups(ages: pd.Series) -> pd.Series:
         Name of the group (str) by image_id.
     """
     years = pd.to_numeric(ages, errors="coerce").astype(float)
-    groups = pd.cut(years, [0, 18, 40, 60, 80, OLDEST + 1], right=False, labels=AGE_GROUPS)
-    return groups.astype(object).where(years.between(0, OLDEST), UNKNOWN).astype(str).rename("age")
+    groups = pd.cut(years, [0, 18, 40, 60, 80, OLDEST_AGE + 1], right=False, labels=AGE_GROUPS)
+    return groups.astype(object).where(years.between(0, OLDEST_AGE), UNKNOWN).astype(str).rename("age")
 
 
 def subgroups(manifest: pd.DataFrame, column: str) -> pd.Series:

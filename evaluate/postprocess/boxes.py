@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import pandas as pd
 
-from common.data.tables import COORDINATE_DECIMALS, COORDINATES
+from common.data.names import COORDINATES
+from common.data.tables import COORDINATE_DECIMALS
 from common.errors import UserError
 
 
-def keep(predictions: pd.DataFrame, confidence: float) -> pd.DataFrame:
-    """The predictions whose confidence is at least `confidence`.
+def drop_below(predictions: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """Leave out predictions of too little confidence.
 
     Args:
         predictions: The predictions table.
-        confidence: The threshold; inclusive, as in the metric's sweep.
+        confidence: The least confidence that stays; inclusive, as in the metric's sweep.
     """
     return predictions[predictions["confidence"] >= confidence].reset_index(drop=True)
 
@@ -47,8 +48,8 @@ def scale_boxes(predictions: pd.DataFrame, width_factor: float, height_factor: f
     return scaled[(scaled["width"] > 0) & (scaled["height"] > 0)].reset_index(drop=True)
 
 
-def gate(predictions: pd.DataFrame, probabilities: pd.Series, threshold: float) -> pd.DataFrame:
-    """Keep boxes only in images where an opacity is likely: P(opacity) greater than `threshold`.
+def drop_unlikely_images(predictions: pd.DataFrame, probabilities: pd.Series, threshold: float) -> pd.DataFrame:
+    """The gate: keep boxes only in images where an opacity is likely, P(opacity) greater than `threshold`.
 
     False boxes in images without opacity cost most, and a classifier that sees the whole image knows better than a
     detector whether there is anything. Where to put the threshold: with calibrated P, the score S that is reached
@@ -64,20 +65,20 @@ def gate(predictions: pd.DataFrame, probabilities: pd.Series, threshold: float) 
     Raises:
         UserError: An image with predictions has no probability.
     """
-    return predictions[_of_predictions(predictions, probabilities) > threshold].reset_index(drop=True)
+    return predictions[probability_of_each(predictions, probabilities) > threshold].reset_index(drop=True)
 
 
 def weigh(predictions: pd.DataFrame, probabilities: pd.Series) -> pd.DataFrame:
-    """Multiply each box's confidence by its image's P(opacity). Arguments and errors as in `gate`.
+    """Multiply each box's confidence by its image's P(opacity). Arguments and errors as in `drop_unlikely_images`.
 
     Returns:
         A new table, in the same order; confidences are not rounded, so that an image's boxes keep their order.
     """
-    return predictions.assign(confidence=predictions["confidence"] * _of_predictions(predictions, probabilities))
+    return predictions.assign(confidence=predictions["confidence"] * probability_of_each(predictions, probabilities))
 
 
-def _of_predictions(predictions: pd.DataFrame, probabilities: pd.Series) -> pd.Series:
-    """P(opacity) of each prediction's image."""
+def probability_of_each(predictions: pd.DataFrame, probabilities: pd.Series) -> pd.Series:
+    """P(opacity) of each prediction's image; arguments and errors as in `drop_unlikely_images`."""
     found = predictions["image_id"].map(probabilities).astype(float)
     if found.isna().any():
         raise UserError(

@@ -13,13 +13,11 @@ import numpy as np
 import pandas as pd
 
 from common.cli import progress
-from common.data.tables import make_predictions
+from common.data.tables import PREDICTION_COLUMNS, make_predictions
 
 FUSION_IOU = 0.4
 LEAST_CONFIDENCE = 0.01
 """Boxes below are left out: no tuned threshold is so low, and they are most of the work."""
-
-_BOX = ["confidence", "x", "y", "width", "height"]
 
 
 def fuse(
@@ -51,7 +49,10 @@ def fuse(
     by_image: list[dict[str, np.ndarray]] = []
     for table, images in zip(predictions, seen, strict=True):
         kept = table[table["confidence"] >= least]
-        groups = {str(image_id): rows[_BOX].to_numpy(float) for image_id, rows in kept.groupby("image_id", sort=False)}
+        groups = {
+            str(image_id): rows[PREDICTION_COLUMNS[1:]].to_numpy(float)
+            for image_id, rows in kept.groupby("image_id", sort=False)
+        }
         if unknown := groups.keys() - set(images):
             raise ValueError(f"predictions for image {min(unknown)}, which is not among those that were looked at")
         by_image.append(groups)

@@ -11,15 +11,16 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from common.cli import print_warning, progress
 from common.data.data_set import DataSet, Split
 from common.data.tables import read_gate
 from common.errors import UserError
 from common.paths import shown
-from evaluate.metrics.rsna import best_confidence
-from evaluate.postprocess.boxes import gate, scale_boxes, weigh
-from evaluate.postprocess.choice import Choice
+from evaluate.metrics.rsna import Sweep
+from evaluate.postprocess.boxes import drop_unlikely_images, probability_of_each, scale_boxes, weigh
+from evaluate.postprocess.operating_point import OperatingPoint
 
 THRESHOLDS = 500
 """At most so many thresholds are tried: every distinct probability, or so many of them, evenly in their order."""
@@ -28,7 +29,7 @@ _TRAINED_ON = "train"
 
 
 @dataclass(frozen=True)
-class Rule:
+class GateRule:
     """What a gate does to predictions.
 
     Attributes:
@@ -45,12 +46,12 @@ class Rule:
         if self.mode == "weigh":
             return weigh(predictions, probabilities)
         if self.mode == "keep" and self.threshold is not None:
-            return gate(predictions, probabilities, self.threshold)
+            return drop_unlikely_images(predictions, probabilities, self.threshold)
         return predictions
 
 
 @dataclass(frozen=True)
-class Gate:
+class GateProbabilities:
     """What the gates' files say about the images that are scored.
 
     Attributes:
@@ -64,7 +65,7 @@ class Gate:
     seen: dict[str, int]
 
 
-def read_gates(paths: Sequence[Path], data: DataSet, splits: Mapping[str, Split]) -> Gate:
+def read_gates(paths: Sequence[Path], data: DataSet, splits: Mapping[str, Split]) -> GateProbabilities:
     """Read one gate's file or several, for the images that are scored.
 
     Of several, an image gets the mean of those that were not trained on it, as is the way with gates of different
@@ -103,7 +104,7 @@ def read_gates(paths: Sequence[Path], data: DataSet, splits: Mapping[str, Split]
                 f"{found.index[found['seen']][0]}: its probabilities of them are too good to be true"
             )
     probabilities = pd.concat(parts)
-    return Gate(list(paths), probabilities[~probabilities.index.duplicated()], seen)
+    return GateProbabilities(list(paths), probabilities[~probabilities.index.duplicated()], seen)
 
 
 def choose_gate(
@@ -112,7 +113,7 @@ def choose_gate(
     probabilities: pd.Series,
     mode: str = "tune",
     box_scale: tuple[float, float] = (1.0, 1.0),
-) -> tuple[Rule, Choice, float]:
+) -> tuple[GateRule, OperatingPoint, float]:
     """The gate, with its confidence, of highest score: exact in the confidence for each gate that is tried.
 
     Args:
@@ -123,19 +124,34 @@ def choose_gate(
         box_scale: Factors on width and height of the boxes.
 
     Returns:
-        The rule, the choice that goes with it, and their score on this split, which flatters. Of equally good ones the
-        simplest: no gate, then weigh, then the lowest threshold.
+        The rule, the operating point that goes with it, and their score on this split, which flatters. Of equally good
+        ones the simplest: no gate, then weigh, then the lowest threshold.
+
+    Raises:
+        UserError: A table is wrong, or an image with predictions has no probability.
     """
     scaled = scale_boxes(predictions, *box_scale)
-    weighs = [Rule("weigh")] if mode == "tune" else []
-    rules = [Rule("none"), *weighs, *(Rule("keep", value) for value in _thresholds(scaled, probabilities))]
-    best: tuple[Rule, Choice, float] | None = None
+    probability_of_each(scaled, probabilities)  # there is one
+    weighs = [GateRule("weigh")] if mode == "tune" else []
+    rules = [GateRule("none"), *weighs, *(GateRule("keep", value) for value in _thresholds(scaled, probabilities))]
+    sweep = Sweep.from_tables(truth, scaled)
+    by_image = probabilities.reindex(sweep.images).to_numpy(dtype=float)
+    best: tuple[GateRule, OperatingPoint, float] | None = None
     for rule in progress(rules, "tuning the gate", unit="gates"):
-        confidence, score = best_confidence(truth, rule.apply(scaled, probabilities))
+        confidence, score = _gated(sweep, rule, by_image).best()
         if best is None or score > best[2]:
-            best = rule, Choice(confidence, box_scale), score
+            best = rule, OperatingPoint(confidence, box_scale), score
     assert best is not None
     return best
+
+
+def _gated(sweep: Sweep, rule: GateRule, probabilities: NDArray[np.float64]) -> Sweep:
+    """What `rule.apply` does to predictions, done to their sweep; (I,) probabilities of its images."""
+    if rule.mode == "weigh":
+        return sweep.weighted(probabilities)
+    if rule.mode == "keep" and rule.threshold is not None:
+        return sweep.only_on(probabilities > rule.threshold)
+    return sweep
 
 
 def _thresholds(predictions: pd.DataFrame, probabilities: pd.Series) -> list[float]:

@@ -6,14 +6,14 @@ Each has a sentence computed from its numbers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from common.pages.figures import BLUE, GREY, INK, MUTED, ORANGE, TEAL, Chart, legend, new_figure
-from common.pages.wording import count, interval_text, is_number, join, percent, score_text
+from common.pages.wording import count, interval_text, join, percent, score_text
+from evaluate.scoring.result import Subgroup
 
 SPLIT_COLOURS = (BLUE, ORANGE)
 """Colour of the split the score is reported on, then of the split it was tuned on."""
@@ -172,37 +172,36 @@ def _metric_curves(table: pd.DataFrame, metrics: dict[str, str]) -> Chart:
     return drawn.chart("Validation while training", f"{_epochs(table)}; {join(bests)}.")
 
 
-def subgroup_dots(subgroups: Mapping[str, Mapping[str, Mapping[str, Any]]], overall: Mapping[str, Any]) -> Chart | None:
+def subgroup_dots(subgroups: Mapping[str, Mapping[str, Subgroup]], overall: float) -> Chart | None:
     """Draw the score of each subgroup with its interval, and the overall score as a line.
 
     Args:
-        subgroups: group (such as `view`) -> value (such as `AP`) -> score with `score`, `interval_95` and `images`.
-        overall: The same for all images.
+        subgroups: Property (such as `view`) -> value (such as `AP`) -> score.
+        overall: The score of all images.
 
     Returns:
         None when no subgroup has a score.
     """
-    rows: list[tuple[str, Mapping[str, Any] | None]] = []
+    rows: list[tuple[str, Subgroup | None]] = []
     for group, levels in subgroups.items():
-        scored = {str(level): entry for level, entry in levels.items() if is_number(entry.get("score"))}
+        scored = {level: subgroup for level, subgroup in levels.items() if subgroup.score is not None}
         if scored:
             rows += [(group, None), *scored.items()]
     if not rows:
         return None
     with new_figure("subgroups", 0.75 + 0.27 * len(rows)) as (figure, drawn):
         axes = figure.subplots()
-        for place, (_, entry) in enumerate(rows):
-            if entry is None:
+        for place, (_, subgroup) in enumerate(rows):
+            if subgroup is None or subgroup.score is None:
                 continue
-            if (bounds := _bounds(entry)) is not None:
-                axes.plot(bounds, [place, place], color=BLUE, linewidth=3, alpha=0.45)
-            axes.plot([entry["score"]], [place], "o", color=BLUE, markersize=7)
-        if is_number(overall.get("score")):
-            axes.axvline(overall["score"], color=ORANGE, linewidth=1.2, linestyle="--", zorder=0.5)
-        names = [text if entry is None else f"{text}  ({count(entry.get('images'))})" for text, entry in rows]
+            if subgroup.interval_95 is not None:
+                axes.plot(subgroup.interval_95, [place, place], color=BLUE, linewidth=3, alpha=0.45)
+            axes.plot([subgroup.score], [place], "o", color=BLUE, markersize=7)
+        axes.axvline(overall, color=ORANGE, linewidth=1.2, linestyle="--", zorder=0.5)
+        names = [text if subgroup is None else f"{text}  ({count(subgroup.images)})" for text, subgroup in rows]
         axes.set_yticks(range(len(rows)), names)
-        for label, (_, entry) in zip(axes.get_yticklabels(), rows, strict=True):
-            label.set_fontweight("bold" if entry is None else "normal")
+        for label, (_, subgroup) in zip(axes.get_yticklabels(), rows, strict=True):
+            label.set_fontweight("bold" if subgroup is None else "normal")
         axes.set(xlabel="RSNA score, 95 % interval (dashed: all images)", ylim=(len(rows) - 0.4, -0.6))
         axes.set_xlim(0, min(1.0, axes.get_xlim()[1] * 1.05) if axes.get_xlim()[1] > 0 else 1.0)
         axes.tick_params(axis="y", length=0)
@@ -247,21 +246,14 @@ def _epochs(table: pd.DataFrame) -> str:
     return f"{len(table)} epoch{'s' if len(table) != 1 else ''} of training"
 
 
-def _bounds(entry: Mapping[str, Any]) -> tuple[float, float] | None:
-    bounds = entry.get("interval_95")
-    return (bounds[0], bounds[1]) if bounds and all(is_number(bound) for bound in bounds) else None
-
-
-def _contrast(group: str, levels: Mapping[str, Mapping[str, Any]]) -> tuple[str, str, bool | None] | None:
+def _contrast(group: str, levels: Mapping[str, Subgroup]) -> tuple[str, str, bool | None] | None:
     """Say how far the extremes of a group are apart: the sentence, the group, and whether their intervals overlap."""
-    scored = {str(level): entry for level, entry in levels.items() if is_number(entry.get("score"))}
-    if len(scored) < 2:
+    scores = {level: subgroup.score for level, subgroup in levels.items() if subgroup.score is not None}
+    if len(scores) < 2:
         return None
-    low = min(scored, key=lambda level: scored[level]["score"])
-    high = max(scored, key=lambda level: scored[level]["score"])
-    bounds = _bounds(scored[low]), _bounds(scored[high])
+    low, high = min(scores, key=lambda level: scores[level]), max(scores, key=lambda level: scores[level])
+    below, above = levels[low].interval_95, levels[high].interval_95
     text = (
-        f"By {group}, {high} scores highest ({score_text(scored[high]['score'])}) and {low} lowest "
-        f"({score_text(scored[low]['score'])})."
+        f"By {group}, {high} scores highest ({score_text(scores[high])}) and {low} lowest ({score_text(scores[low])})."
     )
-    return text, group, None if bounds[0] is None or bounds[1] is None else bounds[0][1] >= bounds[1][0]
+    return text, group, None if below is None or above is None else below.high >= above.low

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from common.pages.pictures import data_uri, overlay, thumbnail
 from common.pages.wording import is_number
-from evaluate.metrics.rsna import image_scores, match
+from evaluate.metrics.rsna import image_scores
+from evaluate.postprocess.boxes import drop_below
+from evaluate.scoring.numbers import mark_hits
 
 Pictures = Callable[[str], NDArray[np.uint8]] | Mapping[str, Path]
 """Gives the grey uint8 picture (height, width) of an image id, or the file that holds it."""
@@ -34,7 +36,6 @@ GROUPS = {
 }
 """Key, heading and explanation of each group of examples, in the order of the page."""
 
-_HIT_IOU = 0.5
 _THUMBNAIL = 384
 
 
@@ -87,8 +88,7 @@ def find_results(truth: pd.DataFrame, predictions: pd.DataFrame, confidence: flo
         predictions: The predictions table, post-processed.
         confidence: Predictions below are not used.
     """
-    kept = predictions[predictions["confidence"] >= confidence].reset_index(drop=True)
-    kept = kept.assign(hit=match(truth, kept, (_HIT_IOU,)).iloc[:, 0].to_numpy(dtype=bool))
+    kept = mark_hits(truth, drop_below(predictions, confidence))
     images = pd.DataFrame({"score": image_scores(truth, predictions, confidence)})
     by_image = truth.assign(area=(truth["width"] * truth["height"]).fillna(0.0)).groupby("image_id")
     images["area"] = by_image["area"].sum()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from common.cli import print_warning
 from common.data.data_set import DataSet
 from common.errors import UserError
+from evaluate.scoring.result import Leakage, SplitLeakage
 
 _EXAMPLES = 5
 
 
-def find_leakage(trained: DataSet | None, scored: DataSet, splits: list[str], reason: str = "") -> dict[str, Any]:
+def find_leakage(trained: DataSet | None, scored: DataSet, splits: list[str], reason: str = "") -> Leakage:
     """Compare the training images of the weights with the scored splits.
 
     Args:
@@ -23,42 +22,41 @@ def find_leakage(trained: DataSet | None, scored: DataSet, splits: list[str], re
         reason: Why `trained` is not known.
 
     Returns:
-        `checked` (bool) and `trained_on` (the YAML as named) or `reason`; then for each split `images` (of the split,
-        also trained on), `patients` (shared), `images_of_these_patients` (of the split) and up to five `examples` of
-        image ids.
+        What was found in each split, with up to five ids of images; or why it is not known.
     """
     if trained is None:
-        return {"checked": False, "reason": reason}
+        return Leakage(reason=reason)
     try:
         seen = _identify(trained, "train")
     except UserError as error:
-        return {"checked": False, "reason": str(error)}
-    result: dict[str, Any] = {"checked": True, "trained_on": str(trained.yaml), "patients_known": True}
+        return Leakage(reason=str(error))
+    found: dict[str, SplitLeakage] = {}
+    patients_known = True
     for split in splits:
         here = _identify(scored, split)
-        result["patients_known"] &= bool(here["known"].all() and seen["known"].all())
+        patients_known &= bool(here["known"].all() and seen["known"].all())
         images = here[here["key"].isin(seen["key"])]
         shared = here[here["patient"].isin(seen["patient"])]
-        result[split] = {
-            "images": len(images),
-            "patients": int(shared["patient"].nunique()),
-            "images_of_these_patients": len(shared),
-            "examples": shared.index[:_EXAMPLES].tolist(),
-        }
-    return result
+        found[split] = SplitLeakage(
+            images=len(images),
+            patients=int(shared["patient"].nunique()),
+            images_of_these_patients=len(shared),
+            examples=tuple(shared.index[:_EXAMPLES]),
+        )
+    return Leakage(trained_on=str(trained.yaml), patients_known=patients_known, splits=found)
 
 
-def warn_of_leakage(leakage: dict[str, Any], reported_on: str) -> None:
+def warn_of_leakage(leakage: Leakage, reported_on: str) -> None:
     """Print what the person must know before they believe the score."""
-    if not leakage["checked"]:
-        print_warning(f"what the weights were trained on is not known, so leakage was not checked: {leakage['reason']}")
+    if not leakage.checked:
+        print_warning(f"what the weights were trained on is not known, so leakage was not checked: {leakage.reason}")
         return
-    for split, found in leakage.items():
-        if isinstance(found, dict) and (found["images"] or found["patients"]):
+    for split, found in leakage.splits.items():
+        if found.images or found.patients:
             print_warning(
-                f"LEAKAGE: of split {split!r}, {found['images']} images were trained on, and "
-                f"{found['images_of_these_patients']} images belong to {found['patients']} patients that were trained "
-                f"on (such as {found['examples'][0]}). "
+                f"LEAKAGE: of split {split!r}, {found.images} images were trained on, and "
+                f"{found.images_of_these_patients} images belong to {found.patients} patients that were trained "
+                f"on (such as {found.examples[0]}). "
                 + (
                     "The score is too high to be believed."
                     if split == reported_on

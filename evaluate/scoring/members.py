@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,12 +14,44 @@ from common.errors import UserError, WorkError
 from common.files import write_json
 from common.paths import shown
 from evaluate.detector.cache import predict_split
-from evaluate.detector.inference import Settings
+from evaluate.detector.options import InferenceOptions
 from evaluate.detector.weights import find_training_data, load_weights, run_folder
-from evaluate.postprocess.fusion import fuse
+from evaluate.postprocess.fusion import FUSION_IOU, fuse
 
 PREDICTIONS_FILE, MEMBERS_FILE = "predictions.csv", "ensemble.json"
 _SPLITS = ("val", "test")
+
+
+@dataclass(frozen=True)
+class EnsembleRequest:
+    """Trainings whose predictions are to be fused.
+
+        fuse_members(EnsembleRequest((Path("runs/winner"),))).predictions
+
+    Attributes:
+        members: Weights, trainings' folders, or folders of such.
+        data: Data YAML or data set folder; None: the one that the first was trained on.
+        iou: Boxes that overlap more are one.
+        inference: How predictions are made.
+        again: Predict anew even if kept predictions are still right.
+        output: The folder to write to; None: the first folder named.
+    """
+
+    members: tuple[Path, ...]
+    data: Path | None = None
+    iou: float = FUSION_IOU
+    inference: InferenceOptions = field(default_factory=InferenceOptions)
+    again: bool = False
+    output: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an IoU that is none.
+
+        Raises:
+            UserError: It is.
+        """
+        if not 0 <= self.iou < 1:
+            raise UserError(f"--iou: found {self.iou}; expected 0 or more and below 1.")
 
 
 @dataclass(frozen=True)
@@ -38,27 +69,23 @@ class Fused:
     voters: dict[str, pd.Series]
 
 
-def fuse_members(args: argparse.Namespace) -> Fused:
-    """Predict with every member and fuse; `args` as `ensemble.build_parser` makes them.
+def fuse_members(request: EnsembleRequest) -> Fused:
+    """Predict with every member and fuse.
 
     Raises:
         UserError: There are no members, their data are missing, or an image has been trained on by all of them.
         WorkError: Pictures cannot be read, or the output cannot be written.
     """
-    paths = find_members(args.members)
-    output = args.output or (args.members[0] if args.members[0].is_dir() else args.members[0].parent)
-    if not 0 <= args.iou < 1:
-        raise UserError(f"--iou: found {args.iou}; expected 0 or more and below 1.")
-    first = load_weights(paths[0])
-    data = DataSet(args.data or find_training_data(first))
+    paths = find_members(request.members)
+    first = request.members[0]
+    output = request.output or (first if first.is_dir() else first.parent)
+    data = DataSet(request.data or find_training_data(load_weights(paths[0])))
     splits = {name: data.split(name) for name in _SPLITS}
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in _SPLITS}
     seen: dict[str, list[set[str]]] = {name: [] for name in _SPLITS}
     for path in paths:
         weights = load_weights(path)
-        training = DataSet(find_training_data(weights))
-        trained_on = set(training.patients("train"))
-        settings = Settings(imgsz=weights.imgsz, augment=args.augment, half=args.half)
+        trained_on = set(DataSet(find_training_data(weights)).patients("train"))
         folder = run_folder(path) / "ensemble"
         folder.mkdir(parents=True, exist_ok=True)
         for name, split in splits.items():
@@ -67,17 +94,10 @@ def fuse_members(args: argparse.Namespace) -> Fused:
             table = pd.DataFrame()
             if part.pictures:
                 print(f"{shown(path)}: {len(part.pictures):,} of {len(split.pictures):,} images of {name}")
-                _, table = predict_split(
-                    weights, part, settings, folder, batch=args.batch, device=args.device, again=args.again
-                )
+                _, table = predict_split(weights, part, folder, request.inference, request.again)
             tables[name].append(table)
     voters = {name: _count_voters(splits[name], seen[name]) for name in _SPLITS}
-    fused = []
-    for name, split in splits.items():
-        sizes = split.manifest.set_index("image_id")[["width", "height"]]
-        frames = {str(image_id): (float(width), float(height)) for image_id, width, height in sizes.itertuples()}
-        with_images = [(table, ids) for table, ids in zip(tables[name], seen[name], strict=True) if ids]
-        fused.append(fuse([one[0] for one in with_images], [one[1] for one in with_images], frames, args.iou))
+    fused = [_fuse_split(split, tables[name], seen[name], request.iou) for name, split in splits.items()]
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -88,8 +108,8 @@ def fuse_members(args: argparse.Namespace) -> Fused:
         {
             "members": [shown(path) for path in paths],
             "data": shown(data.yaml),
-            "iou": args.iou,
-            "augment": args.augment,
+            "iou": request.iou,
+            "augment": request.inference.augment,
             "images_predicted": {name: [len(ids) for ids in seen[name]] for name in _SPLITS},
         },
     )
@@ -134,6 +154,13 @@ def unseen(split: Split, patients: pd.Series, trained_on: set[str]) -> Split:
         truth=split.truth[split.truth["image_id"].isin(pictures)].reset_index(drop=True),
         manifest=split.manifest[split.manifest["image_id"].isin(pictures)].reset_index(drop=True),
     )
+
+
+def _fuse_split(split: Split, tables: Sequence[pd.DataFrame], seen: Sequence[set[str]], iou: float) -> pd.DataFrame:
+    sizes = split.manifest.set_index("image_id")[["width", "height"]]
+    frames = {str(image_id): (float(width), float(height)) for image_id, width, height in sizes.itertuples()}
+    with_images = [(table, ids) for table, ids in zip(tables, seen, strict=True) if ids]
+    return fuse([table for table, _ in with_images], [ids for _, ids in with_images], frames, iou)
 
 
 def _count_voters(split: Split, seen: Sequence[set[str]]) -> pd.Series:

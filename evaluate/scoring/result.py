@@ -1,33 +1,387 @@
-"""`score.json`: what a scoring chose, as far as a later prediction follows it."""
+"""`score.json`: what came out of a scoring, as types. Only this module writes the file, and only this one reads it.
+
+The keys are a contract with whoever reads the file elsewhere; attributes are named as in the file but for
+`true_positives_at_0.5` and its like, which are no names in Python. What an older version wrote can be read: what it
+did not say is None.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from common.errors import UserError
-from evaluate.postprocess.choice import Choice
+from common.files import write_json
+from evaluate.postprocess.gate import GateRule
+from evaluate.postprocess.operating_point import OperatingPoint
 
 SCORE_FILE = "score.json"
 
 
-def read_choice(path: Path) -> Choice:
-    """Read what was chosen from a `score.json`, for predictions without a gate.
+class Interval(NamedTuple):
+    """Lower and upper end of a 95 % interval; a pair, as in the file."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class SplitScore:
+    """Everything that is said about a split.
+
+    Attributes:
+        score: The RSNA score, 0 to 1.
+        interval_95: Its interval, patients resampled.
+        images: Images of the split.
+        positive_images: Those with a truth box.
+        counted_images: Those that count in the score.
+        truth_boxes: Truth boxes.
+        predictions: Predictions at the confidence.
+        true_positives: Predictions that hit a truth box (IoU greater than 0.5).
+        false_positives: Predictions that hit none.
+        false_negatives: Truth boxes that none hits.
+        score_without_predictions: The RSNA score if nothing were predicted.
+        map50: COCO's mAP at IoU 0.5 of the rescaled boxes at all confidences; None without truth boxes.
+        map50_95: The same, mean over IoU 0.50 to 0.95.
+    """
+
+    score: float
+    interval_95: Interval
+    images: int
+    positive_images: int
+    counted_images: int
+    truth_boxes: int
+    predictions: int
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+    score_without_predictions: float
+    map50: float | None
+    map50_95: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The split's entry in the file."""
+        return {_split_key(name): value for name, value in _plain(self).items()}
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """The score of the images of one view, sex or age group; None where none of them counts."""
+
+    score: float | None
+    interval_95: Interval | None
+    images: int
+    counted_images: int
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What a gate changed on a split: the score without it, how much it adds, and the interval of that."""
+
+    score: float
+    gain: float
+    gain_interval_95: Interval
+
+
+@dataclass(frozen=True)
+class GateComparison:
+    """A gate: what it does to predictions, and what that is worth.
+
+    Attributes:
+        files: Where the probabilities of an opacity came from.
+        rule: What is done with them.
+        asked: The mode that was asked for, `tune` among them.
+        tuned_on: The split that the rule was chosen on; None if it was given.
+        seen_images: By split, how many images the gate was trained on.
+        confidence_without: The confidence that is best without the gate.
+        gains: By split, what the gate changed.
+    """
+
+    files: tuple[str, ...]
+    rule: GateRule
+    asked: str
+    tuned_on: str | None
+    seen_images: Mapping[str, int]
+    confidence_without: float
+    gains: Mapping[str, Gain]
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry `gate` in the file; files and rule are in `postprocess`."""
+        return {
+            "asked": self.asked,
+            "tuned_on": self.tuned_on,
+            "seen_images": _plain(self.seen_images),
+            "without": {"confidence": self.confidence_without, "splits": _plain(self.gains)},
+        }
+
+
+@dataclass(frozen=True)
+class SplitLeakage:
+    """What of a split the weights were trained on.
+
+    Attributes:
+        images: Its images that were trained on.
+        patients: Its patients of whom images were trained on.
+        images_of_these_patients: How many images of the split they have.
+        examples: A few ids of these.
+    """
+
+    images: int
+    patients: int
+    images_of_these_patients: int
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """Whether weights have seen the images, or the patients, that they are scored on.
+
+    Attributes:
+        reason: Why this could not be checked; None where it was.
+        trained_on: The data YAML that was trained on.
+        patients_known: Whether patients are known on both sides.
+        splits: By split, what was found.
+    """
+
+    reason: str | None = None
+    trained_on: str | None = None
+    patients_known: bool | None = None
+    splits: Mapping[str, SplitLeakage] = field(default_factory=dict)
+
+    @property
+    def checked(self) -> bool:
+        """Whether it was looked at."""
+        return self.reason is None
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry in the file."""
+        if not self.checked:
+            return {"checked": False, "reason": self.reason}
+        known = {"trained_on": self.trained_on, "patients_known": self.patients_known}
+        return {"checked": True, **known, **_plain(self.splits)}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the numbers were made with: versions by package, command as typed, commit, time (UTC, ISO 8601)."""
+
+    versions: Mapping[str, str]
+    command: str
+    commit: str | None
+    created: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """A scoring.
+
+    Attributes:
+        weights: The weights file as named; None where predictions were handed in.
+        weights_sha256: Its checksum.
+        data_fingerprint: See `common.data.fingerprint`; None where the data set names no validation images.
+        predictions: By split, the predictions file; several that were handed in are under their own names.
+        data: The data YAML as named.
+        synthetic: Whether a program drew the pictures; None where that is not known.
+        tuned_on: The split that the confidence was chosen on; None if it was given.
+        reported_on: The split whose score this is.
+        confidence: Predictions below are left out.
+        box_scale: Factors on each box's width and height.
+        gate: What a gate did before all this; None without one.
+        splits: Numbers by split, the reported one first.
+        subgroups: Of the reported split: property (such as `view`), value (such as `AP`), score.
+        inference: How the predictions were made, as `inference.Settings`; None where they were handed in.
+        leakage: Whether the weights know the images.
+        origin: What it was made with.
+    """
+
+    weights: str | None
+    weights_sha256: str | None
+    data_fingerprint: str | None
+    predictions: Mapping[str, str]
+    data: str
+    synthetic: bool | None
+    tuned_on: str | None
+    reported_on: str
+    confidence: float
+    box_scale: tuple[float, float]
+    gate: GateComparison | None
+    splits: Mapping[str, SplitScore]
+    subgroups: Mapping[str, Mapping[str, Subgroup]]
+    inference: Mapping[str, Any] | None
+    leakage: Leakage
+    origin: Origin
+
+    @property
+    def reported(self) -> SplitScore:
+        """The numbers of the reported split."""
+        return self.splits[self.reported_on]
+
+    @property
+    def score(self) -> float:
+        """The RSNA score, of the reported split."""
+        return self.reported.score
+
+    @property
+    def interval_95(self) -> Interval:
+        """Its interval."""
+        return self.reported.interval_95
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of the file."""
+        gate = self.gate
+        return _plain(
+            {
+                "score": self.score,
+                "interval_95": self.interval_95,
+                "weights": self.weights,
+                "weights_sha256": self.weights_sha256,
+                "data_fingerprint": self.data_fingerprint,
+                "predictions": self.predictions,
+                "data": self.data,
+                "synthetic": self.synthetic,
+                "tuned_on": self.tuned_on,
+                "reported_on": self.reported_on,
+                "confidence": self.confidence,
+                "postprocess": {
+                    "box_scale": self.box_scale,
+                    **({"gate": {"files": gate.files, **_plain(gate.rule)}} if gate else {}),
+                },
+                **({"gate": gate.to_json()} if gate else {}),
+                "splits": {name: split.to_json() for name, split in self.splits.items()},
+                "subgroups": self.subgroups,
+                **({"inference": self.inference} if self.inference is not None else {}),
+                "leakage": self.leakage.to_json(),
+                **_plain(self.origin),
+            }
+        )
+
+
+def write_score(folder: Path, score: Score) -> Path:
+    """Write `score.json` into a folder, and return the file.
+
+    Raises:
+        WorkError: It cannot be written.
+    """
+    write_json(folder / SCORE_FILE, score.to_json())
+    return folder / SCORE_FILE
+
+
+def read_score(path: Path) -> Score:
+    """Read a `score.json`, also one of a version that wrote less.
 
     Raises:
         UserError: The file is not one.
     """
-    try:
+    with _explaining(path):
         content = json.loads(path.read_text(encoding="utf-8"))
-        confidence = float(content["confidence"])
-        width, height = (float(factor) for factor in content["postprocess"].get("box_scale", (1.0, 1.0)))
-        gate = content["postprocess"].get("gate") or {}
-        gated = gate.get("mode", "none") != "none"
+        confidence, box_scale, rule = _chosen(content)
+        gate = content.get("gate")
+        splits = {str(name): _split_score(entry) for name, entry in content["splits"].items()}
+        return Score(
+            weights=content["weights"],
+            weights_sha256=content.get("weights_sha256"),
+            data_fingerprint=content.get("data_fingerprint"),
+            predictions=dict(content["predictions"]),
+            data=str(content["data"]),
+            synthetic=content["synthetic"],
+            tuned_on=content["tuned_on"],
+            reported_on=next(name for name in splits if name == content["reported_on"]),
+            confidence=confidence,
+            box_scale=box_scale,
+            gate=_gate(gate, content["postprocess"]["gate"]["files"], rule) if gate else None,
+            splits=splits,
+            subgroups={
+                group: {level: Subgroup(**_with_interval(one)) for level, one in levels.items()}
+                for group, levels in content["subgroups"].items()
+            },
+            inference=content.get("inference"),
+            leakage=_leakage(content["leakage"]),
+            origin=Origin(**{part.name: content[part.name] for part in fields(Origin)}),
+        )
+
+
+def read_choice(path: Path) -> OperatingPoint:
+    """Read what was chosen from a `score.json`, for predictions without a gate; of the rest nothing need be there.
+
+    Raises:
+        UserError: The file is not one.
+    """
+    with _explaining(path):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        confidence, box_scale, rule = _chosen(content)
+        gated = rule.mode != "none"
         if gated:  # it was chosen for gated predictions; beside it stands the one for predictions as they come
             confidence = float(content["gate"]["without"]["confidence"])
-        return Choice(confidence, (width, height), content.get("inference"), gated)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return OperatingPoint(confidence, box_scale, content.get("inference"), gated)
+
+
+@contextmanager
+def _explaining(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
         raise UserError(
             f"{path}: not a readable score ({type(error).__name__}: {error}); expected what evaluate/score.py writes. "
             "Run it again, or choose with --confidence."
         ) from error
+
+
+def _chosen(content: Any) -> tuple[float, tuple[float, float], GateRule]:
+    confidence, postprocess = float(content["confidence"]), content["postprocess"]
+    width, height = (float(factor) for factor in postprocess.get("box_scale", (1.0, 1.0)))
+    gate = postprocess.get("gate") or {}
+    return confidence, (width, height), GateRule(gate.get("mode", "none"), gate.get("threshold"))
+
+
+def _split_score(entry: Mapping[str, Any]) -> SplitScore:
+    return SplitScore(**_with_interval({part.name: entry[_split_key(part.name)] for part in fields(SplitScore)}))
+
+
+def _gate(content: Mapping[str, Any], files: Sequence[str], rule: GateRule) -> GateComparison:
+    without = content["without"]
+    return GateComparison(
+        files=tuple(files),
+        rule=rule,
+        asked=content["asked"],
+        tuned_on=content["tuned_on"],
+        seen_images=content["seen_images"],
+        confidence_without=float(without["confidence"]),
+        gains={name: Gain(**_with_interval(one)) for name, one in without["splits"].items()},
+    )
+
+
+def _leakage(content: Mapping[str, Any]) -> Leakage:
+    if not content["checked"]:
+        return Leakage(reason=content["reason"])
+    splits = {name: found for name, found in content.items() if isinstance(found, dict)}
+    return Leakage(
+        trained_on=content["trained_on"],
+        patients_known=content["patients_known"],
+        splits={name: SplitLeakage(**found | {"examples": tuple(found["examples"])}) for name, found in splits.items()},
+    )
+
+
+def _with_interval(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry with its interval as a pair."""
+    return {
+        name: Interval(*map(float, value)) if name.endswith("interval_95") and value is not None else value
+        for name, value in entry.items()
+    }
+
+
+def _split_key(name: str) -> str:
+    """The file's name of an attribute of `SplitScore`."""
+    return f"{name}_at_0.5" if name.endswith(("positives", "negatives")) else name
+
+
+def _plain(value: Any) -> Any:
+    """Nested dataclasses, mappings and tuples as what JSON has."""
+    if is_dataclass(value):
+        return {part.name: _plain(getattr(value, part.name)) for part in fields(value)}
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

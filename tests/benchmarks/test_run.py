@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import pytest
+
+from benchmarks import run, scoring
 from benchmarks.conversion import measure
 from benchmarks.results import RESULTS, write_rows
+from common.errors import UserError
 
 ROW = {"what": "convert one file", "seconds": 0.0005, "ratio": 52.3, "against": "something slow"}
 
@@ -14,6 +18,25 @@ def test_every_way_of_conversion_is_timed_in_one_run():
         "shutil.copyfile of the DICOM",
     ]
     assert all(row["ratio"] > 0 and row["seconds"] > 0 for row in rows)
+
+
+def test_scoring_is_timed_against_a_script_that_gives_the_same_numbers():
+    score, gate = scoring.measure(images=120, repeats=1, gates=3)
+    assert "120 images, 2,400 kept predictions" in score["what"]
+    assert all(row["ratio"] > 0 and row["seconds"] > 0 for row in (score, gate))
+
+
+def test_numbers_that_differ_are_no_benchmark(tmp_path):
+    scoring.make_data(tmp_path, 60)
+    theirs = {"confidence": 0.2, **{split: {"score": 0.9, "map50": 0.1, "map50_95": 0.1} for split in scoring.SPLITS}}
+    ours = {"splits": {split: {"score": 0.9, "map50": 0.1, "map50_95": 0.1} for split in scoring.SPLITS}}
+    with pytest.raises(RuntimeError, match=r"val: ours and the alternative's score, .* differ"):
+        scoring._require_equal(tmp_path, ours, theirs)
+
+
+def test_an_unknown_benchmark_is_refused():
+    with pytest.raises(UserError, match="speed: no such benchmark; expected metric, scoring, conversion, training"):
+        run.main(["metric", "speed"])
 
 
 def test_results_keep_what_stands_around_the_table(tmp_path):

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ALL = available_cores()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("asked", "launched", "threads"),
     [("3", False, 3), (None, False, ALL), ("many", False, ALL), ("0", False, ALL), ("3", True, ALL)],

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from common.errors import WorkError
-from common.files import write_atomic, write_json
+from common.errors import UserError, WorkError
+from common.files import make_folder, sha256, write_atomic, write_json
 
 
 @pytest.mark.parametrize("content", [b"", b"x", bytes(range(256)) * 5000, "grün\n"])
@@ -51,3 +51,18 @@ def test_json_round_trip_and_no_nan(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "b.json", float("nan"))
     assert not (tmp_path / "b.json").exists()
+
+
+def test_folders_are_made_once_and_not_through_files(tmp_path):
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "file", tmp_path / "file" / "b"):
+        with pytest.raises(UserError, match=rf"^--output {path}: not a folder that can be written"):
+            make_folder(path)
+
+
+def test_checksum(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")  # FIPS 180-2, appendix B.1
+    assert sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -219,7 +219,7 @@ def test_an_unfinished_run_is_made_again(tmp_path: Path, monkeypatch: pytest.Mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("convert.synthetic.kaggle_tables.write_kaggle_tables", fail)
+        patch.setattr("convert.synthetic.tables.write_kaggle_tables", fail)
         with pytest.raises(KeyboardInterrupt):
             _make(folder, *arguments, "--seed", "9")
     assert not (folder / "sample.json").exists()

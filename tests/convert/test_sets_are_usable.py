@@ -36,6 +36,8 @@ MODEL = {
     "head": [[[1], 1, "Detect", ["nc"]]],
 }
 QUICK = {"imgsz": 64, "batch": 8, "device": "cpu", "workers": 0, "epochs": 1, "plots": False, "amp": False}
+pytestmark = [pytest.mark.full, pytest.mark.slow]
+
 QUIET = ["--no-wandb", "--no-report"]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,16 @@ def trained(data_set, tmp_path_factory) -> Path:
     weights = folder / "runs" / "tiny" / "weights" / "best.pt"
     assert weights.is_file()
     return weights
+
+
+@pytest.fixture
+def run_folder(trained, tmp_path) -> Path:
+    """A copy of the training's folder."""
+    folder = tmp_path / "training"
+    (folder / "weights").mkdir(parents=True)
+    shutil.copy2(trained, folder / "weights" / "best.pt")
+    shutil.copy2(trained.parents[1] / "results.csv", folder / "results.csv")
+    return folder
 
 
 @pytest.fixture(scope="session")

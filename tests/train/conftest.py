@@ -3,6 +3,10 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import cv2
@@ -11,6 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
+ROOT = Path(__file__).resolve().parents[2]
 SIZE = 64
 COUNTS = {"train": 16, "val": 8, "test": 4}
 
@@ -119,6 +124,23 @@ def train(data_set, cnn):
 def trained(train, tmp_path_factory):
     """A trainer that has trained the small network for three epochs."""
     return train(tmp_path_factory.mktemp("runs"))
+
+
+def kill_when(ready: Callable[[], bool], argv: list[str], folder: Path, environment: Mapping[str, str]) -> None:
+    """Start train/train.py in a process of its own and kill it as soon as `ready`.
+
+    Starting Python and PyTorch alone may take a minute where the other tests keep all cores busy.
+    """
+    log = folder / "killed.log"
+    with open(log, "wb") as output, subprocess.Popen(
+        [sys.executable, str(ROOT / "train" / "train.py"), *argv], cwd=folder, env=environment,
+        stdout=output, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        ends = time.monotonic() + 600
+        while not (done := ready()) and process.poll() is None and time.monotonic() < ends:
+            time.sleep(0.1)
+        process.kill()
+    assert done or ready(), log.read_text(errors="replace")[-4000:]
 
 
 # ---- studies, as train/sweep.py leaves them on disk

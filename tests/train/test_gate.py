@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import shutil
@@ -104,7 +105,7 @@ def test_probabilities_are_those_of_plain_ultralytics_at_the_temperature(gate, o
 
 
 def test_the_record_says_how_good_they_are(gate, own_data):
-    from train.detector.best_run import data_fingerprint
+    from common.data.fingerprint import data_fingerprint
 
     table, record = read(gate[0])
     manifest = pd.read_csv(own_data / "manifest.csv")
@@ -123,6 +124,8 @@ def test_the_record_says_how_good_they_are(gate, own_data):
     assert record["fingerprint"] == data_fingerprint(data)
     assert (record["positive"], record["fold"]) == ("Lung Opacity", None)
     assert record["weights"].endswith("best.pt")
+    weights = (gate[0] / "weights" / "best.pt").read_bytes()
+    assert record["weights_sha256"] == hashlib.sha256(weights).hexdigest()
     assert record["arguments"]["epochs"] == 3
     assert record["command"].startswith("python train/gate.py data=")
 

@@ -3,9 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,7 @@ from common.errors import UserError
 from train.settings import arguments, options
 from train.train import main
 
-ROOT = Path(__file__).resolve().parents[2]
+from .conftest import kill_when
 
 
 def words(data_set: Path, cnn: Path, project: Path, **more) -> list[str]:
@@ -139,20 +137,28 @@ def test_weights_that_cannot_be_downloaded(data_set, tmp_path, capsys, monkeypat
     assert "yolov8m.pt is not here and cannot be downloaded (no network at all)" in capsys.readouterr().err
 
 
-def test_train_twice_then_nothing_to_resume(data_set, cnn, tmp_path, capsys):
+def force_score(monkeypatch, score: float) -> None:
+    """Let every validation give this RSNA score."""
+    monkeypatch.setattr("train.detector.validation.score_images", lambda results: (score, 0.5, score))
+
+
+def test_train_twice_then_nothing_to_resume(data_set, cnn, tmp_path, capsys, monkeypatch):
     runs = tmp_path / "runs"
+    force_score(monkeypatch, 0.4)
     assert execute(main, words(data_set, cnn, runs)) == 0
     said = capsys.readouterr().out
-    assert "RSNA score on val" in said
+    assert "RSNA score on val  0.4000 at confidence 0.500 (epoch 1)" in said
+    assert f"{runs / 'best.pt'}  is now this run's" in said
     assert f"next: python evaluate/score.py {runs / 'train' / 'weights' / 'best.pt'}" in said
     assert (runs / "best.pt").read_bytes() == (runs / "train" / "weights" / "best.pt").read_bytes()
     first = json.loads((runs / "best.json").read_text())["data_sets"]
 
-    assert execute(main, words(data_set, cnn, runs, epochs=1, lr0=0, iou_loss="diou")) == 0  # learns nothing
+    force_score(monkeypatch, 0.3)
+    assert execute(main, words(data_set, cnn, runs, epochs=1, iou_loss="diou")) == 0
     said = capsys.readouterr().out
-    assert json.loads((runs / "best.json").read_text())["data_sets"].keys() == first.keys()
-    better = json.loads((runs / "best.json").read_text())["data_sets"] != first
-    assert ("is now this run's" in said) == better
+    assert json.loads((runs / "best.json").read_text())["data_sets"] == first
+    assert f"{runs / 'best.pt'}  stays that of {runs / 'train'}, with 0.4000" in said
+    assert (runs / "best.pt").read_bytes() == (runs / "train" / "weights" / "best.pt").read_bytes()
     (second,) = (folder for folder in runs.iterdir() if folder.is_dir() and folder.name != "train")
     assert "iou_loss: diou" in (second / "args.yaml").read_text()
 
@@ -160,8 +166,13 @@ def test_train_twice_then_nothing_to_resume(data_set, cnn, tmp_path, capsys):
     said = capsys.readouterr()
     assert "is finished after 2 epochs. To train on: resume=" in said.err
     assert "RSNA score on val" in said.out
+    force_score(monkeypatch, 0.5)
     assert execute(main, ["resume", f"project={runs}", "name=train", "epochs=3"]) == 0
     assert len((runs / "train" / "results.csv").read_text().splitlines()) == 4
+    assert f"{runs / 'best.pt'}  is now this run's" in capsys.readouterr().out
+    (record,) = json.loads((runs / "best.json").read_text())["data_sets"].values()
+    assert (record["score"], record["run"]) == (0.5, str(runs / "train"))
+    assert (runs / "best.pt").read_bytes() == (runs / "train" / "weights" / "best.pt").read_bytes()
     last = second / "weights" / "last.pt"
     assert execute(main, [f"resume={last}", "keep_state=False"]) == 0
     assert f"{runs / 'best.pt'}  " in capsys.readouterr().out  # not the project's
@@ -173,18 +184,8 @@ def test_train_twice_then_nothing_to_resume(data_set, cnn, tmp_path, capsys):
 def test_a_killed_command_is_resumed(data_set, cnn, tmp_path, capsys):
     runs = tmp_path / "runs"
     argv = words(data_set, cnn, runs, epochs=200)
-    environment = {**os.environ, "YOLO_OFFLINE": "true"}
-    with subprocess.Popen(
-        [sys.executable, str(ROOT / "train" / "train.py"), *argv], cwd=tmp_path, env=environment,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    ) as process:  # fmt: skip
-        last = runs / "train" / "weights" / "last.pt"
-        for _ in range(600):
-            if last.exists() or process.poll() is not None:
-                break
-            time.sleep(0.1)
-        process.kill()
-    assert last.exists()
+    last = runs / "train" / "weights" / "last.pt"
+    kill_when(last.exists, argv, tmp_path, {**os.environ, "YOLO_OFFLINE": "true"})
     assert "lr0=0.5 cannot change" in failure(["resume", f"project={runs}", "lr0=0.5"], capsys)
     done = len((runs / "train" / "results.csv").read_text().splitlines()) - 1
     assert execute(main, ["resume", f"project={runs}", f"epochs={done + 2}"]) == 0

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from common.tracking.tracker import Tracker
+from train.classifier.record import GateRecord
 from train.detector.tracking import log_outcome, open_run
 
 
@@ -71,11 +73,11 @@ class GateLog:
                 self._tracker.log({"epoch": epoch, **values}, step=epoch)
                 self._logged = epoch
 
-    def log_end(self, record: Mapping[str, Any], table: Path) -> None:
+    def log_end(self, record: GateRecord, table: Path) -> None:
         """Log what has come out.
 
         Args:
-            record: The content of gate.json.
+            record: What gate.json says.
             table: gate.csv.
         """
         run = self._tracker.reference
@@ -83,13 +85,13 @@ class GateLog:
             self._log_epochs()  # those of other processes
             self._tracker.attempt("logging the end", lambda: self._log_outcome(record, table, run.id))
 
-    def _log_outcome(self, record: Mapping[str, Any], table: Path, run: str) -> None:
+    def _log_outcome(self, record: GateRecord, table: Path, run: str) -> None:
         log_outcome(self._tracker, self._run_dir, self._logged, {})
         self._tracker.artifact(table, f"gate-{run}", "gate")
         quality = {
-            f"{split}/{name}{'' if when == 'after' else '_uncalibrated'}": value
-            for split in ("val", "test")
-            for when in ("before", "after")
-            for name, value in record.get(split, {}).get(when, {}).items()
+            f"{split}/{name}{suffix}": value
+            for split, found in record.splits.items()
+            for suffix, judged in (("_uncalibrated", found.before), ("", found.after))
+            for name, value in asdict(judged).items()
         }
-        self._tracker.summary({"best_epoch": record["epoch"], "temperature": record["temperature"], **quality})
+        self._tracker.summary({"best_epoch": record.epoch, "temperature": record.temperature, **quality})

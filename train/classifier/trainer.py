@@ -18,6 +18,7 @@ import numpy as np
 
 from train.classifier.calibration import assess, fit_temperature, softmax
 from train.classifier.class_view import read_positive
+from train.classifier.results import AUC, LOG_LOSS
 from train.ultralytics_setup import set_up
 
 set_up()
@@ -25,9 +26,6 @@ import torch
 from ultralytics.models.yolo.classify import ClassificationTrainer, ClassificationValidator
 from ultralytics.utils import LOGGER
 from ultralytics.utils.metrics import ClassifyMetrics
-
-AUC, LOG_LOSS = "metrics/AUC", "metrics/log_loss"
-"""Columns of results.csv: of the probability of an opacity, calibrated on the images it is judged on."""
 
 
 class GateMetrics(ClassifyMetrics):

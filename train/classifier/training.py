@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import dataclasses
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -16,24 +14,36 @@ import pandas as pd
 
 from common.cli import print_warning
 from common.data.data_set import find_root
+from common.data.fingerprint import data_fingerprint
 from common.errors import UserError, WorkError
-from common.files import write_atomic, write_json
-from common.paths import PROJECT, shown
+from common.files import sha256, write_atomic
+from common.paths import PROJECT, default_data, shown
 from common.provenance import describe_origin
 from common.quiet_ultralytics import import_ultralytics
 from common.tracking.runs import RUN_FILE
-from train.classifier.calibration import COLDEST, HOTTEST, Floats, Ints, assess, fit_temperature, softmax
+from train.classifier.calibration import COLDEST, HOTTEST, Ints, assess, fit_temperature, softmax
 from train.classifier.class_view import SPLITS, ClassView, make_view
-from train.detector.best_run import data_fingerprint
-from train.detector.locating import MODELS, check_data, download_weights, find_data, find_model
-from train.settings.arguments import ultralytics_defaults
+from train.classifier.record import GateRecord, SplitQuality, write_record
+from train.classifier.results import best_epoch
+from train.detector import heads
+from train.detector.locating import (
+    MODELS,
+    Resumable,
+    check_data,
+    download_weights,
+    find_data,
+    find_last,
+    find_model,
+    positive_class,
+)
+from train.settings.arguments import check_values
 from train.settings.options import GATE
 
 if TYPE_CHECKING:
     from train.classifier.tracking import GateLog
 
 GATE_DEFAULTS: dict[str, Any] = {
-    "data": str(PROJECT / "rsna.yaml"),
+    "data": str(default_data()),
     "project": str(PROJECT / "runs"),
     "name": "gate",
     "imgsz": 256,  # what the challenge's winners' smallest recipe gave its classifier; Ultralytics' 224 is ImageNet's
@@ -46,41 +56,69 @@ GATE_DEFAULTS: dict[str, Any] = {
 }
 """Where the command differs from `yolo classify train`. No class is weighted: that would shift the probabilities."""
 
-TABLE, RECORD = "gate.csv", "gate.json"
+TABLE = "gate.csv"
 _DECIMALS = 6
+_CHECKPOINTS = Resumable(
+    runs=f"{GATE_DEFAULTS['name']}*",
+    files=("",),
+    no_file="expected a training's weights/last.pt, or its folder.",
+    no_run="expected a training's weights/last.pt, or its folder.",
+    remedy="start the training without resume.",
+)
 
 
 @dataclass(frozen=True)
-class Gate:
+class TrainedGate:
     """A finished gate.
 
     Attributes:
         table: `gate.csv`: image_id, split, the calibrated probability of each class by its label, p_opacity.
-        record: The content of `gate.json`.
+        record: The content of `gate.json`, which lies beside it.
         logged_at: Where its W&B run can be seen, or how to upload it; empty where it was not logged.
     """
 
     table: Path
-    record: dict[str, Any]
+    record: GateRecord
     logged_at: str = ""
 
 
-def run(given: Mapping[str, Any], argv: Sequence[str]) -> Gate:
-    """Train as `train.settings.arguments.parse` has read it, calibrate on val, and look at every picture.
+@dataclass(frozen=True)
+class _Material:
+    """What a gate is trained on.
+
+    Attributes:
+        yaml: The data YAML.
+        data: Its content as Ultralytics sees it.
+        view: The pictures by class.
+    """
+
+    yaml: Path
+    data: Mapping[str, Any]
+    view: ClassView
+
+
+def train_gate(arguments: Mapping[str, Any], words: Sequence[str] | None = None) -> TrainedGate:
+    """Train a gate, calibrate it on val, and look at every picture: `train_gate({"model": "yolov8n-cls.pt"})`.
 
     Args:
-        given: The arguments that were given.
-        argv: The command line's words, for the record.
+        arguments: Arguments of `yolo classify train` and ours (`train.settings.options.GATE`) by name; what is missing
+            has `GATE_DEFAULTS`. `resume` goes on with a training.
+        words: The command line's words, for the record; None makes them from the arguments.
+
+    Returns:
+        The probabilities, and how good they are.
 
     Raises:
         UserError: Data, weights or an argument's value are not usable, or there is nothing to resume.
         WorkError: Weights cannot be downloaded, a file cannot be read or written, or no weights came out.
     """
-    wanted = {**GATE_DEFAULTS, **{name: value for name, value in given.items() if value is not None}}
+    if words is None:
+        words = [f"{name}={value}" for name, value in arguments.items()]
+    wanted = {**GATE_DEFAULTS, **{name: value for name, value in arguments.items() if value is not None}}
     project = Path(str(wanted["project"])).expanduser().absolute()
     wanted["project"] = os.fspath(project)
-    if wanted.pop("resume", False):
-        return _resume(given, argv, project)
+    if resume := wanted.pop("resume", False):
+        return _resume(find_last(resume, project, arguments.get("name"), kind=_CHECKPOINTS), arguments, words)
     yaml_file = find_data(Path(str(wanted["data"])))
     if wanted.get("model") is None:
         raise UserError(
@@ -95,30 +133,29 @@ def run(given: Mapping[str, Any], argv: Sequence[str]) -> Gate:
         download_weights(model)
     _check_classifier(model)
     data = check_data(os.fspath(yaml_file))
-    view = _make_view(data, fold)
+    material = _Material(yaml_file, data, _make_view(data, fold))
     from train.classifier.tracking import GateLog
     from train.classifier.trainer import GateTrainer
 
-    trainer = GateTrainer(overrides={**wanted, "model": os.fspath(model), "data": os.fspath(view.folder)})
-    with GateLog(trainer.save_dir, _config(trainer, view, data), group, enabled=enabled) as log:
+    trainer = GateTrainer(overrides={**wanted, "model": os.fspath(model), "data": os.fspath(material.view.folder)})
+    with GateLog(trainer.save_dir, _config(trainer, material), group, enabled=enabled) as log:
         log.hook_into(trainer)
         trainer.train()
-        return _finish(trainer.save_dir, view, yaml_file, data, argv, log)
+        return _finish(trainer.save_dir, material, words, log)
 
 
-def _config(trainer: Any, view: ClassView, data: Mapping[str, Any]) -> dict[str, Any]:
+def _config(trainer: Any, material: _Material) -> dict[str, Any]:
     """What W&B is told of the training: its arguments, and the data."""
-    images = view.images["split"].value_counts()
+    images = material.view.images["split"].value_counts()
     return {
         **vars(trainer.args),
-        "data_fingerprint": data_fingerprint(data),
+        "data_fingerprint": data_fingerprint(material.data),
         **{f"{split}_images": int(images.get(split, 0)) for split in SPLITS},
     }
 
 
-def _resume(given: Mapping[str, Any], argv: Sequence[str], project: Path) -> Gate:
+def _resume(last: Path, given: Mapping[str, Any], words: Sequence[str]) -> TrainedGate:
     """Go on with a training that was stopped; one that is finished is only looked at again."""
-    last = _find_last(given, project)
     import_ultralytics(verbose=True)
     from ultralytics.nn.tasks import load_checkpoint
 
@@ -132,7 +169,7 @@ def _resume(given: Mapping[str, Any], argv: Sequence[str], project: Path) -> Gat
     yaml_file = find_data(Path(str(given["data"])) if given.get("data") else trained_on.parent)
     data = check_data(os.fspath(yaml_file))
     fold = re.search(r"-fold(\d+)$", trained_on.name)
-    view = _make_view(data, int(fold[1]) if fold else None)
+    material = _Material(yaml_file, data, _make_view(data, int(fold[1]) if fold else None))
     run_dir = last.parent.parent
     # A training that was not logged is not when it goes on, either.
     enabled = given.get("wandb", (run_dir / RUN_FILE).is_file())
@@ -144,7 +181,7 @@ def _resume(given: Mapping[str, Any], argv: Sequence[str], project: Path) -> Gat
             overrides={
                 **{name: value for name, value in given.items() if name not in {"model", "project", "name", *GATE}},
                 "resume": os.fspath(last),
-                "data": os.fspath(view.folder),
+                "data": os.fspath(material.view.folder),
                 "save_dir": os.fspath(run_dir),
             }
         )
@@ -153,52 +190,27 @@ def _resume(given: Mapping[str, Any], argv: Sequence[str], project: Path) -> Gat
         if trainer is not None:
             log.hook_into(trainer)
             trainer.train()
-        return _finish(run_dir, view, yaml_file, data, argv, log)
-
-
-def _find_last(given: Mapping[str, Any], project: Path) -> Path:
-    named = given["resume"] if isinstance(given["resume"], str) else None
-    if named is not None:
-        path = Path(named).expanduser()
-        last = path / "weights" / "last.pt" if path.is_dir() else path
-        if last.suffix == ".pt" and last.is_file():
-            return last.absolute()
-        raise UserError(f"resume: {named}: expected a training's weights/last.pt, or its folder.")
-    name = given.get("name") or f"{GATE_DEFAULTS['name']}*"
-    found = sorted(project.glob(f"{name}/weights/last.pt"), key=lambda file: file.stat().st_mtime_ns)
-    if not found:
-        raise UserError(f"resume: no {shown(project)}/{name}/weights/last.pt; start the training without resume.")
-    return found[-1].absolute()
+        return _finish(run_dir, material, words, log)
 
 
 def _check_arguments(wanted: Mapping[str, Any]) -> None:
     """Refuse wrong values before the data are converted or a folder is made."""
-    from ultralytics.cfg import get_cfg
-
     if wanted.get("single_cls"):
         raise UserError("single_cls: a gate tells classes apart; leave it out.")
-    try:
-        get_cfg(ultralytics_defaults(), {**wanted, "task": "classify"})
-    except (TypeError, ValueError, SyntaxError) as error:
-        raise UserError(" ".join(str(error).split())[:300]) from error
+    check_values({**wanted, "task": "classify"}, {})
 
 
 def _check_classifier(model: Path) -> None:
     """Refuse a model whose last layer says what boxes there are."""
-    from ultralytics.nn.tasks import load_checkpoint, yaml_model_load
-
     try:
-        if model.suffix == ".pt":
-            head = type(load_checkpoint(model)[0].model[-1]).__name__
-        else:
-            head = str(yaml_model_load(model)["head"][-1][2])
+        head = heads.head_of_file(model)
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
         raise UserError(
             f"model: {shown(model)}: no classifier ({reason}); expected weights such as yolov8n-cls.pt, or a YAML as "
             "in train/models/."
         ) from error
-    if head != "Classify":
+    if head != heads.CLASSIFIER:
         raise UserError(
             f"model: {shown(model)}: its last layer is {head}; expected an image classifier (Classify), such as "
             f"yolov8n-cls.pt or {shown(MODELS)}/basic-cnn-cls.yaml."
@@ -220,20 +232,16 @@ def _make_view(data: Mapping[str, Any], fold: int | None) -> ClassView:
     named = re.fullmatch(r"fold(\d+)_val", entries[0].stem)
     if named and fold not in (None, int(named[1])):
         raise UserError(f"fold={fold}: {shown(Path(data['yaml_file']))} is that of fold {named[1]}; name one fold.")
-    from train.detector.validation import positive_class
-
     return make_view(root, data["names"][positive_class(data["names"])], int(named[1]) if named else fold)
 
 
-def _finish(
-    run_dir: Path, view: ClassView, yaml_file: Path, data: Mapping[str, Any], argv: Sequence[str], log: GateLog
-) -> Gate:
+def _finish(run_dir: Path, material: _Material, words: Sequence[str], log: GateLog) -> TrainedGate:
     """Calibrate on val, look at every picture, write gate.json and gate.csv."""
     import yaml
 
     from train.classifier.predictions import predict_logits
 
-    weights = run_dir / "weights" / "best.pt"
+    view, weights = material.view, run_dir / "weights" / "best.pt"
     if not weights.is_file():
         raise WorkError(f"{shown(weights)}: the training left no weights. Its own messages above say why.")
     arguments = yaml.safe_load((run_dir / "args.yaml").read_text(encoding="utf-8"))
@@ -262,41 +270,38 @@ def _finish(
             "probabilities are nearly all the same. Train longer, or with another model"
         )
     calibrated = softmax(logits, temperature)
-    record = {
-        "weights": shown(weights),
-        "epoch": best_epoch(run_dir / "results.csv"),
-        "data": shown(yaml_file),
-        "fold": view.fold,
-        "fingerprint": data_fingerprint(data),
-        "manifest": view.manifest,
-        "positive": view.classes[view.positive],
-        "classes": view.classes,
-        "temperature": temperature,
-        **{
-            split: {
-                "images": len(chosen),
-                "before": _quality(softmax(logits[chosen]), classes[chosen], positive),
-                "after": _quality(calibrated[chosen], classes[chosen], positive),
-            }
+    record = GateRecord(
+        weights=shown(weights),
+        weights_sha256=sha256(weights),
+        epoch=best_epoch(run_dir / "results.csv"),
+        data=shown(material.yaml),
+        fold=view.fold,
+        fingerprint=data_fingerprint(material.data),
+        manifest=view.manifest,
+        positive=view.classes[view.positive],
+        classes=view.classes,
+        temperature=temperature,
+        splits={
+            split: SplitQuality(
+                images=len(chosen),
+                before=assess(softmax(logits[chosen]), _integers(classes[chosen]), positive),
+                after=assess(calibrated[chosen], _integers(classes[chosen]), positive),
+            )
             for split in SPLITS[1:]
             if len(chosen := rows(split))
         },
-        "images": {str(split): int(count) for split, count in images["split"].value_counts().items()},
-        "arguments": arguments,
-        **describe_origin("train/gate.py", argv),
-    }
+        images={str(split): int(count) for split, count in images["split"].value_counts().items()},
+        arguments=arguments,
+        **describe_origin("train/gate.py", words),
+    )
     table = images[["image_id", "split"]].assign(
         **dict(zip(labels, calibrated.round(_DECIMALS).T, strict=True)),
         p_opacity=calibrated[:, positive].round(_DECIMALS),
     )
-    write_json(run_dir / RECORD, record)
+    write_record(run_dir, record)
     write_atomic(run_dir / TABLE, table.to_csv(index=False, lineterminator="\n"))
     log.log_end(record, run_dir / TABLE)
-    return Gate(run_dir / TABLE, record, log.where)
-
-
-def _quality(probabilities: Floats, classes: pd.Series, positive: int) -> dict[str, float]:
-    return dataclasses.asdict(assess(probabilities, _integers(classes), positive))
+    return TrainedGate(run_dir / TABLE, record, log.where)
 
 
 def _integers(classes: pd.Series) -> Ints:
@@ -309,19 +314,3 @@ def _device(arguments: Mapping[str, Any]) -> tuple[Any, int]:
 
     device = select_device(str(arguments["device"] or "").split(",")[0], verbose=False)
     return device, 0 if device.type in {"cpu", "mps"} else int(arguments["workers"])
-
-
-def best_epoch(results: Path) -> int:
-    """The epoch (from 1) of best.pt: that of the lowest log-loss in results.csv, of equals the last.
-
-    Raises:
-        WorkError: There is no such file, or no epoch in it.
-    """
-    from train.classifier.trainer import LOG_LOSS
-
-    try:
-        with open(results, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return int(min(reversed(rows), key=lambda row: float(row[LOG_LOSS]))["epoch"])
-    except (OSError, ValueError, KeyError) as error:
-        raise WorkError(f"{shown(results)}: no epoch with a log-loss; the training ended before one.") from error

@@ -8,22 +8,57 @@ as `best-<fingerprint>.pt` before, and come back when that data set is trained o
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from common.cli import print_warning
 from common.errors import WorkError
-from common.files import PART, write_json
+from common.files import PART, sha256, write_json
 
 WEIGHTS, RECORDS = "best.pt", "best.json"
 _SHORT = 8
+
+
+@dataclass(frozen=True)
+class BestRun:
+    """The best run on a data set.
+
+    Attributes:
+        run: Its folder.
+        weights_sha256: Of its weights; None in a record of an earlier version.
+        score: Its RSNA score on the validation images.
+        data: The data YAML, for people.
+        fingerprint: The data set's.
+        created: When it was finished (UTC, ISO 8601).
+        arguments: The training's.
+    """
+
+    run: str
+    weights_sha256: str | None
+    score: float
+    data: str
+    fingerprint: str
+    created: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Records:
+    """What best.json says.
+
+    Attributes:
+        holds: Fingerprint of the data set whose best weights best.pt holds; None if it holds none.
+        data_sets: The best run on each data set, by fingerprint.
+    """
+
+    holds: str | None = None
+    data_sets: Mapping[str, BestRun] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -33,36 +68,14 @@ class Outcome:
     Attributes:
         weights: The file best.pt.
         is_best: Whether the run offered is now the best on its data set.
-        best: The record of the best run on the data set.
+        best: The best run on the data set.
         put_aside: Where another data set's best weights went; None if best.pt held none.
     """
 
     weights: Path
     is_best: bool
-    best: Mapping[str, Any]
+    best: BestRun
     put_aside: Path | None = None
-
-
-def data_fingerprint(data: Mapping[str, Any]) -> str:
-    """Tell data sets apart by what a score depends on: the manifest, where there is one, and the validation images.
-
-    Args:
-        data: A data YAML with absolute paths, as Ultralytics' `check_det_dataset` gives it.
-
-    Returns:
-        64 hexadecimal digits. Moving or renaming the data set's folder does not change them.
-    """
-    digest = hashlib.sha256()
-    entries = data["val"] if isinstance(data["val"], list) else [data["val"]]
-    for entry in map(Path, entries):
-        manifest = entry.parent / "manifest.csv"
-        digest.update(manifest.read_bytes() if manifest.is_file() else b"no manifest")
-        if entry.is_dir():
-            names = sorted(str(path.relative_to(entry)) for path in entry.rglob("*") if path.is_file())
-            digest.update("\n".join(names).encode())
-        else:
-            digest.update(entry.read_bytes())
-    return digest.hexdigest()
 
 
 def offer(
@@ -74,70 +87,87 @@ def offer(
         folder: Where best.pt is kept; the project's `runs`, as a rule.
         weights: The run's `weights/best.pt`; copied, not linked.
         score: Its RSNA score on the validation images.
-        fingerprint: See `data_fingerprint`.
+        fingerprint: Of its data set; see `common.data.fingerprint`.
         data: The data YAML, for people.
         arguments: The training's arguments.
 
     Raises:
         WorkError: The weights cannot be copied.
     """
-    record = {
-        "run": os.fspath(weights.resolve().parent.parent),
-        "score": score,
-        "data": data,
-        "fingerprint": fingerprint,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "arguments": json.loads(json.dumps(dict(arguments), default=str)),
-    }
+    run = BestRun(
+        run=os.fspath(weights.resolve().parent.parent),
+        weights_sha256=sha256(weights),
+        score=score,
+        data=data,
+        fingerprint=fingerprint,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        arguments=json.loads(json.dumps(dict(arguments), default=str)),
+    )
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
-        state = read_records(folder)
-        records, holds = state["data_sets"], state["best.pt"]
-        best_file, known = folder / WEIGHTS, records.get(fingerprint)
-        source = _kept(folder, fingerprint, holds, known) if known else None
-        is_best = source is None or known is None or score > known["score"]
+    with _lock(folder):
+        found = read_records(folder)
+        runs, holds = dict(found.data_sets), found.holds
+        best_file, known = folder / WEIGHTS, runs.get(fingerprint)
+        source = _find_weights(folder, holds, known) if known else None
+        is_best = source is None or known is None or score > known.score
         if is_best:
-            source, records[fingerprint] = weights, record
+            source, runs[fingerprint] = weights, run
         put_aside = None
         if holds not in (None, fingerprint) and best_file.is_file():
             put_aside = _aside(folder, holds)
             _copy(best_file, put_aside)
         if source is not None and source != best_file:
             _copy(source, best_file)
+        records = {known_as: asdict(best) for known_as, best in runs.items()}
         write_json(folder / RECORDS, {"best.pt": fingerprint, "data_sets": records})
         _aside(folder, fingerprint).unlink(missing_ok=True)
-    return Outcome(best_file, is_best, records[fingerprint], put_aside)
+    return Outcome(best_file, is_best, runs[fingerprint], put_aside)
 
 
-def read_records(folder: Path) -> dict[str, Any]:
-    """What best.json says.
+def read_records(folder: Path) -> Records:
+    """Read best.json; nothing where there is none.
 
-    Returns:
-        `best.pt`: fingerprint of the data set whose best weights best.pt holds, or None; `data_sets`: by fingerprint
-        the record of the best run: run, score, data, fingerprint, created, arguments. A damaged file is put aside with
-        a warning: it must not cost anybody the end of a long training.
+    A damaged file is put aside with a warning: it must not cost anybody the end of a long training.
     """
     file = folder / RECORDS
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        records = content["data_sets"]
-        if all(isinstance(record["score"], int | float) and record["run"] for record in records.values()):
-            return {"best.pt": content.get("best.pt"), "data_sets": dict(records)}
+        runs = {fingerprint: _to_run(fingerprint, record) for fingerprint, record in content["data_sets"].items()}
+        return Records(content.get("best.pt"), runs)
     except FileNotFoundError:
-        return {"best.pt": None, "data_sets": {}}
+        return Records()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     damaged = file.with_suffix(".damaged.json")
     with contextlib.suppress(OSError):
         os.replace(file, damaged)
     print_warning(f"{file}: not a record of best runs; put aside as {damaged.name}, and a new one begun.")
-    return {"best.pt": None, "data_sets": {}}
+    return Records()
 
 
-def _kept(folder: Path, fingerprint: str, holds: str | None, record: Mapping[str, Any]) -> Path | None:
+def _to_run(fingerprint: str, record: Mapping[str, Any]) -> BestRun:
+    """What best.json says of a data set.
+
+    Raises:
+        ValueError: It lacks a score or a run.
+    """
+    if not isinstance(record["score"], int | float) or not record["run"]:
+        raise ValueError(f"{fingerprint}: no score or no run")
+    return BestRun(
+        run=str(record["run"]),
+        weights_sha256=record.get("weights_sha256"),
+        score=record["score"],
+        data=str(record.get("data", "")),
+        fingerprint=fingerprint,
+        created=str(record.get("created", "")),
+        arguments=record.get("arguments", {}),
+    )
+
+
+def _find_weights(folder: Path, holds: str | None, best: BestRun) -> Path | None:
     """Where the best weights of a data set are now; None if they are gone."""
-    places = [_aside(folder, fingerprint), Path(record["run"]) / "weights" / "best.pt"]
-    if holds == fingerprint:
+    places = [_aside(folder, best.fingerprint), Path(best.run) / "weights" / "best.pt"]
+    if holds == best.fingerprint:
         places.insert(0, folder / WEIGHTS)
     return next((place for place in places if place.is_file()), None)
 
@@ -160,13 +190,13 @@ def _copy(source: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _lock(folder: Path) -> Iterator[None]:
     """Let one training at a time, as several of a study may end together; where the system has such locks."""
     try:
         import fcntl
     except ImportError:  # Windows
         yield
         return
-    with open(folder / ".best.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with open(folder / ".best.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -13,6 +13,7 @@ from typing import Any
 from common.errors import UserError
 from common.paths import shown
 from common.quiet_ultralytics import import_ultralytics
+from train.detector import heads
 from train.detector.locating import find_model
 
 WARM_UP, MOST_PASSES, LEAST_PASSES, MOST_SECONDS = 3, 50, 5, 4.0
@@ -93,7 +94,7 @@ def _build(file: Path, channels: int, classes: int) -> Any:
     from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel, yaml_model_load
 
     description = yaml_model_load(file)
-    kind = RTDETRDetectionModel if description["head"][-1][2] == "RTDETRDecoder" else DetectionModel
+    kind = RTDETRDetectionModel if heads.head_of_description(description) == heads.RTDETR else DetectionModel
     return kind(description, ch=channels, nc=classes, verbose=False)
 
 

@@ -1,15 +1,18 @@
-"""What a training starts from: the data YAML, the model's file, the checkpoint to go on with; found or refused."""
+"""What a training starts from: the data YAML, the scored class, the model's file, the checkpoint; found or refused."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.data import names as names_of
 from common.errors import UserError, WorkError
-from common.paths import PROJECT, shown
+from common.paths import CODE, PROJECT, shown
 from common.quiet_ultralytics import import_ultralytics
 
-MODELS = PROJECT / "train" / "models"
+MODELS = CODE / "train" / "models"
 
 
 def find_data(data: Path) -> Path:
@@ -47,6 +50,18 @@ def check_data(data: str) -> dict[str, Any]:
         raise UserError(f"data: {shown(Path(data))}: {reason}. Convert the data first, or correct the YAML.") from error
 
 
+def positive_class(names: Mapping[int, str]) -> int:
+    """Index of the class that is scored: the only one, or the one named `Lung Opacity`.
+
+    Args:
+        names: Class names by index, as the data YAML has them.
+
+    Raises:
+        UserError: There are several and none has that name.
+    """
+    return names_of.positive_class(names, "names", "Rename it in the data YAML, or train with single_cls=True.")
+
+
 def find_model(model: Any) -> tuple[Path, bool]:
     """The model's file, and whether it has yet to be downloaded.
 
@@ -58,7 +73,7 @@ def find_model(model: Any) -> tuple[Path, bool]:
             f"model: missing; name weights (model=yolov8m.pt) or a model's YAML (model={shown(MODELS)}/basic-cnn.yaml)"
         )
     path = Path(str(model)).expanduser()
-    for place in (path, PROJECT / path, MODELS / path.name, PROJECT / ".cache" / "weights" / path.name):
+    for place in (path, PROJECT / path, CODE / path, MODELS / path.name, PROJECT / ".cache" / "weights" / path.name):
         if place.is_file():
             return place.absolute(), False
     if path.suffix in {".yaml", ".yml"} or not path.suffix:
@@ -107,27 +122,57 @@ def download_weights(target: Path) -> None:
         raise WorkError(f"model: {target.name} is not here and its download failed. Check the network, and try again.")
 
 
-def find_last(resume: Any, model: Any, project: Path, name: Any) -> Path:
+@dataclass(frozen=True)
+class Resumable:
+    """Which checkpoints a command goes on with, and what it says where there is none.
+
+    Attributes:
+        runs: Pattern of the runs' folders in the project, where none is named.
+        files: How the name of a checkpoint begins that may be named itself.
+        no_file: Said of a file that is not there.
+        no_run: Said of a folder that is not a training's.
+        remedy: Said where no training is found.
+    """
+
+    runs: str = "**"
+    files: tuple[str, ...] = ("last", "epoch")
+    no_file: str = "no such file; expected a training's weights/last.pt."
+    no_run: str = "expected a training's folder with weights/last.pt, or that file."
+    remedy: str = (
+        "a training can be resumed once its first epoch is done. Start it anew with the same command without resume, "
+        "or name the checkpoint: resume=<run>/weights/last.pt"
+    )
+
+
+DETECTORS = Resumable()
+
+
+def find_last(resume: Any, project: Path, name: Any, model: Any = None, kind: Resumable = DETECTORS) -> Path:
     """The last.pt that is meant: named by `resume`, by `model`, by the run's `name`, or else the newest.
+
+    Args:
+        resume: A checkpoint, a training's folder, or True.
+        project: The folder of the runs.
+        name: A run's name; None takes the newest run.
+        model: The argument `model`, as a checkpoint may be named there too.
+        kind: Which checkpoints they may be.
 
     Raises:
         UserError: There is none.
     """
     for named in (resume, model):
-        if isinstance(named, str) and named.endswith(".pt") and Path(named).name.startswith(("last", "epoch")):
-            if Path(named).is_file():
-                return Path(named).absolute()
-            raise UserError(f"resume: {named}: no such file; expected a training's weights/last.pt.")
+        if isinstance(named, str) and named.endswith(".pt") and Path(named).name.startswith(kind.files):
+            file = Path(named).expanduser()
+            if file.is_file():
+                return file.absolute()
+            raise UserError(f"resume: {named}: {kind.no_file}")
     if isinstance(resume, str):
-        last = Path(resume) / "weights" / "last.pt"
+        last = Path(resume).expanduser() / "weights" / "last.pt"
         if last.is_file():
             return last.absolute()
-        raise UserError(f"resume: {resume}: expected a training's folder with weights/last.pt, or that file.")
-    pattern = f"{name}/weights/last.pt" if name else "**/weights/last.pt"
+        raise UserError(f"resume: {resume}: {kind.no_run}")
+    pattern = f"{name or kind.runs}/weights/last.pt"
     found = sorted(project.glob(pattern), key=lambda file: file.stat().st_mtime_ns)
     if not found:
-        raise UserError(
-            f"resume: no {shown(project)}/{pattern}; a training can be resumed once its first epoch is done. Start it "
-            "anew with the same command without resume, or name the checkpoint: resume=<run>/weights/last.pt"
-        )
+        raise UserError(f"resume: no {shown(project)}/{pattern}; {kind.remedy}")
     return found[-1].absolute()

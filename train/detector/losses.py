@@ -38,7 +38,7 @@ class _Pair:
     hull_height: Tensor
 
 
-def _compare(pred: Tensor, target: Tensor) -> _Pair:
+def _pair_up(pred: Tensor, target: Tensor) -> _Pair:
     pred, target = _at_least_float32(pred), _at_least_float32(target)
     px1, py1, px2, py2 = pred.unbind(-1)
     tx1, ty1, tx2, ty2 = target.unbind(-1)
@@ -81,7 +81,7 @@ def giou_loss(pred: Tensor, target: Tensor) -> Tensor:
     Returns:
         Losses (N,).
     """
-    pair = _compare(pred, target)
+    pair = _pair_up(pred, target)
     hull = pair.hull_width * pair.hull_height
     return 1 - pair.iou + _divide(hull - pair.union, hull)
 
@@ -98,7 +98,7 @@ def diou_loss(pred: Tensor, target: Tensor) -> Tensor:
     Returns:
         Losses (N,).
     """
-    return _diou(_compare(pred, target))
+    return _diou(_pair_up(pred, target))
 
 
 def _diou(pair: _Pair) -> Tensor:
@@ -119,7 +119,7 @@ def ciou_loss(pred: Tensor, target: Tensor) -> Tensor:
     Returns:
         Losses (N,).
     """
-    pair = _compare(pred, target)
+    pair = _pair_up(pred, target)
     slope, target_slope = (
         torch.atan(_divide(width, height)) for width, height in zip(pair.widths, pair.heights, strict=True)
     )
@@ -145,7 +145,7 @@ def siou_loss(pred: Tensor, target: Tensor, theta: float = 4.0) -> Tensor:
     Returns:
         Losses (N,).
     """
-    pair = _compare(pred, target)
+    pair = _pair_up(pred, target)
     dx, dy = pair.centre_dx, pair.centre_dy
     angle = _divide(2 * (dx * dy).abs(), dx.square() + dy.square())
     distance = sum(
@@ -200,7 +200,7 @@ def wiou_v1_loss(pred: Tensor, target: Tensor) -> Tensor:
     Returns:
         Losses (N,).
     """
-    return _wiou_v1(_compare(pred, target))
+    return _wiou_v1(_pair_up(pred, target))
 
 
 def _wiou_v1(pair: _Pair) -> Tensor:
@@ -227,7 +227,7 @@ def wiou_v3_loss(
     Returns:
         Losses (N,).
     """
-    pair = _compare(pred, target)
+    pair = _pair_up(pred, target)
     unlike = (1 - pair.iou).detach()
     running_mean.update(unlike)
     outlier = _divide(unlike, running_mean.value.to(unlike))

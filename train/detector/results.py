@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,10 +31,33 @@ def best_epoch(results: Path) -> BestEpoch:
     Raises:
         WorkError: There is no such file, or no epoch in it.
     """
+    columns = (SCORE, CONFIDENCE, FIXED_SCORE)
+    epoch, (score, confidence, fixed_score) = best_row(results, columns, highest=True, first=True, what="an RSNA score")
+    return BestEpoch(epoch, score, confidence, fixed_score)
+
+
+def best_row(
+    results: Path, columns: Sequence[str], *, highest: bool, first: bool, what: str
+) -> tuple[int, tuple[float, ...]]:
+    """The best epoch in a training's results.csv.
+
+    Args:
+        results: The file.
+        columns: What is asked for; the first one decides.
+        highest: Whether the highest value is the best, or the lowest.
+        first: Whether of equal epochs the first counts, or the last.
+        what: The first column in words.
+
+    Returns:
+        The epoch, from 1, and its values of `columns`.
+
+    Raises:
+        WorkError: There is no such file, or no epoch with these columns in it.
+    """
     try:
         with open(results, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        best = max(rows, key=lambda row: float(row[SCORE]))
-        return BestEpoch(int(best["epoch"]), float(best[SCORE]), float(best[CONFIDENCE]), float(best[FIXED_SCORE]))
+        best = (max if highest else min)(rows if first else reversed(rows), key=lambda row: float(row[columns[0]]))
+        return int(best["epoch"]), tuple(float(best[column]) for column in columns)
     except (OSError, ValueError, KeyError) as error:
-        raise WorkError(f"{shown(results)}: no epoch with an RSNA score; the training ended before one.") from error
+        raise WorkError(f"{shown(results)}: no epoch with {what}; the training ended before one.") from error

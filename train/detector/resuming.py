@@ -28,7 +28,7 @@ from train.detector.losses import RunningMean
 
 def save_state(trainer: Any) -> None:
     """Write the state after the trainer's current epoch."""
-    file = _file(trainer.wdir, trainer.epoch)
+    file = _state_file(trainer.wdir, trainer.epoch)
     part = Path(f"{file}{PART}")
     torch.save(
         {
@@ -47,7 +47,7 @@ def save_state(trainer: Any) -> None:
 
 def load_state(trainer: Any, epoch: int) -> bool:
     """Put the trainer into the state after `epoch` (counted from 0); False if it was not kept."""
-    file = _file(trainer.wdir, epoch)
+    file = _state_file(trainer.wdir, epoch)
     if not file.is_file():
         return False
     state = torch.load(file, map_location="cpu", weights_only=True)
@@ -69,7 +69,7 @@ def load_state(trainer: Any, epoch: int) -> bool:
 def remove_states(folder: Path, but_of: int | None = None) -> None:
     """Remove the states in `folder`, except that after epoch `but_of`."""
     for file in folder.glob("state-*.pt*"):
-        if but_of is None or file != _file(folder, but_of):
+        if but_of is None or file != _state_file(folder, but_of):
             file.unlink(missing_ok=True)
 
 
@@ -84,7 +84,7 @@ def cut_results(csv: Path, epochs: int) -> None:
         write_atomic(csv, head + "".join(kept))
 
 
-def _file(folder: Path, epoch: int) -> Path:
+def _state_file(folder: Path, epoch: int) -> Path:
     return folder / f"state-{epoch}.pt"
 
 

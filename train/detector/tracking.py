@@ -21,12 +21,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from common.data.fingerprint import data_fingerprint
 from common.tracking.runs import write_run
-from common.tracking.tracker import Line, Picture, Tracker, start
+from common.tracking.tracker import Line, LoggedPicture, Tracker, start
 from evaluate.metrics.rsna import confidence_sweep, thin_sweep
-from train.detector.best_run import data_fingerprint
+from train.detector.locating import positive_class
 from train.detector.results import FIXED_CONFIDENCE, best_epoch
-from train.detector.validation import ImageResult, positive_class, to_tables
+from train.detector.validation import ImageResult, to_tables
 
 CURVE_ROWS = 200
 EXAMPLES_OF_EACH = 4
@@ -185,7 +186,7 @@ def log_outcome(tracker: Tracker, run_dir: Path, epochs: int, more: Mapping[str,
         more: What is logged in the same step.
     """
     plots = sorted(file for kind in ("*.png", "*.jpg") for file in run_dir.glob(kind))
-    values = {**{f"plots/{file.stem}": Picture(file) for file in plots}, **more}
+    values = {**{f"plots/{file.stem}": LoggedPicture(file) for file in plots}, **more}
     if values:
         tracker.log(values, step=epochs + 1)
     weights = run_dir / "weights" / "best.pt"
@@ -234,7 +235,9 @@ def choose_examples(labels: Sequence[Mapping[str, Any]], positive: int) -> dict[
     return examples
 
 
-def draw_examples(examples: Mapping[str, Example], results: Sequence[ImageResult], confidence: float) -> list[Picture]:
+def draw_examples(
+    examples: Mapping[str, Example], results: Sequence[ImageResult], confidence: float
+) -> list[LoggedPicture]:
     """Put the boxes of a validation on the examples: the truth, and the predictions of at least this confidence."""
     found = {result.file: result for result in results if result.file in examples}
     pictures = []
@@ -243,5 +246,5 @@ def draw_examples(examples: Mapping[str, Example], results: Sequence[ImageResult
             truth, predictions = found[file].truth * scale, found[file].predictions
             predictions = predictions[predictions[:, 0] >= confidence][:_EXAMPLE_BOXES]
             predictions = np.column_stack([predictions[:, 0], predictions[:, 1:] * scale])
-            pictures.append(Picture(pixels, Path(file).stem, truth, predictions))
+            pictures.append(LoggedPicture(pixels, Path(file).stem, truth, predictions))
     return pictures

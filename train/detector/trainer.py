@@ -32,15 +32,15 @@ from ultralytics.cfg import cfg2dict
 from ultralytics.models.rtdetr.train import RTDETRTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.modules import Detect, RTDETRDecoder
-from ultralytics.nn.modules.head import OBB, Pose, Segment
 from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK
 from ultralytics.utils.torch_utils import unwrap_model
 
-from train.detector import resuming, sampling, stems
+from train.detector import heads, resuming, sampling, stems
 from train.detector.criterion import LossSettings, build_criterion
 from train.detector.dataset import RSNADataset, build_dataset
+from train.detector.locating import positive_class
 from train.detector.tracking import TrainingLog
-from train.detector.validation import RSNARTDETRValidator, RSNAValidator, positive_class, without_own_arguments
+from train.detector.validation import RSNARTDETRValidator, RSNAValidator, without_own_arguments
 
 _MAY_CHANGE_TOO = {"epochs", "wandb", "keep_state"}
 """What a resumed training may be told anew, besides what Ultralytics allows."""
@@ -161,10 +161,9 @@ class _RSNATraining(_Mixin):
             if fixed := re.search(r"expected input.* to have (\d+) channels", str(error)):
                 stems.refuse_channels(int(fixed[1]), channels)
             raise
-        head = model.model[-1]
-        if not isinstance(head, self.head_class) or isinstance(head, Segment | Pose | OBB):
+        if not heads.is_detector(model, self.head_class):
             raise UserError(
-                f"model: its last layer is {type(head).__name__}; expected a detection model, such as yolov8m.pt, "
+                f"model: its last layer is {heads.head_of(model)}; expected a detection model, such as yolov8m.pt, "
                 "rtdetr-l.pt or train/models/basic-cnn.yaml."
             )
         stems.check_input(model, channels)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from common.cli import print_warning
+from common.data.fingerprint import data_fingerprint
 from common.errors import UserError, WorkError
 from common.paths import shown
 from common.quiet_ultralytics import import_ultralytics
 from common.tracking.runs import logged_at
-from train.detector.best_run import Outcome, data_fingerprint, offer
+from train.detector import heads
+from train.detector.best_run import Outcome, offer
 from train.detector.locating import check_data, download_weights, find_data, find_last, find_model
 from train.detector.results import best_epoch
-from train.settings.arguments import COMMAND_DEFAULTS, ultralytics_defaults
+from train.settings.arguments import COMMAND_DEFAULTS, check_values, ultralytics_defaults
 from train.settings.options import DEFAULTS, LOSS
 
 _MAY_CHANGE = {
@@ -43,45 +45,75 @@ class Trained:
     logged_at: str = ""
 
 
-def run(
-    given: Mapping[str, Any], *, update_best: bool = True, after_epoch: Callable[[Any], None] | None = None
+@dataclass(frozen=True)
+class _Request:
+    """What was asked for.
+
+    Attributes:
+        given: The arguments that were given.
+        project: The folder of the runs, absolute.
+        update_best: Whether best.pt is to take the run into account.
+        after_epoch: Called with the trainer when an epoch's checkpoint is written.
+    """
+
+    given: Mapping[str, Any]
+    project: Path
+    update_best: bool
+    after_epoch: Callable[[Any], None] | None
+
+    def train(self, trainer: Any) -> None:
+        """Train."""
+        if self.after_epoch is not None:
+            trainer.add_callback("on_model_save", self.after_epoch)
+        trainer.train()
+
+
+def train_detector(
+    arguments: Mapping[str, Any], *, update_best: bool = True, after_epoch: Callable[[Any], None] | None = None
 ) -> Trained:
-    """Train as `train.settings.arguments.parse` has read it.
+    """Train a detector: `train_detector({"data": "datasets/rsna", "model": "yolov8m.pt", "epochs": 50})`.
 
     Args:
-        given: Arguments by name.
+        arguments: Arguments of `yolo train` and ours (`train.settings.options.OWN`) by name; what is missing has the
+            defaults of `train/train.py`. `resume` goes on with a training.
         update_best: Take the run into account in best.pt; otherwise `outcome` is None.
         after_epoch: Called with the trainer when an epoch's checkpoint is written.
+
+    Returns:
+        The best weights, and how good they are.
 
     Raises:
         UserError: Data, weights or an argument's value are not usable, or there is nothing to resume.
         WorkError: Weights cannot be downloaded, or the training ended without a checkpoint.
     """
-    wanted = {**COMMAND_DEFAULTS, **{name: value for name, value in given.items() if value is not None}}
+    wanted = _with_defaults(arguments)
     project = Path(str(wanted["project"])).expanduser().absolute()
     wanted["project"] = os.fspath(project)
+    request = _Request(arguments, project, update_best, after_epoch)
     resume = wanted.pop("resume", False)
     if resume:
-        last = find_last(resume, wanted.get("model"), project, given.get("name"))
-        return _resume(last, given, project if given.get("project") else None, update_best, after_epoch)
+        return _resume(find_last(resume, project, arguments.get("name"), wanted.get("model")), request)
     model, data = _prepare(wanted)
-    trainer = _trainer_class(model)(overrides=wanted)
-    _train(trainer, after_epoch)
-    return _finish(trainer.save_dir, wanted["data"], data, project if update_best else None)
+    trainer = trainer_class(model)(overrides=wanted)
+    request.train(trainer)
+    return _finish(trainer.save_dir, wanted["data"], data, request)
 
 
-def check(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Refuse what `run` would refuse before it trains; fetch the weights and convert the data if they are not here.
+def check(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuse what `train_detector` would refuse before it trains; fetch the weights, convert the data if need be.
 
     Returns:
         The data YAML's content as Ultralytics sees it.
 
     Raises:
-        UserError: See `run`.
-        WorkError: See `run`.
+        UserError: See `train_detector`.
+        WorkError: See `train_detector`.
     """
-    wanted = {**COMMAND_DEFAULTS, **{name: value for name, value in given.items() if value is not None}}
-    return _prepare(wanted)[1]
+    return _prepare(_with_defaults(arguments))[1]
+
+
+def _with_defaults(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {**COMMAND_DEFAULTS, **{name: value for name, value in arguments.items() if value is not None}}
 
 
 def _prepare(wanted: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
@@ -99,28 +131,17 @@ def _prepare(wanted: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
     return model, data
 
 
-def _train(trainer: Any, after_epoch: Callable[[Any], None] | None) -> None:
-    if after_epoch is not None:
-        trainer.add_callback("on_model_save", after_epoch)
-    trainer.train()
-
-
-def _resume(
-    last: Path,
-    given: Mapping[str, Any],
-    project: Path | None,
-    update_best: bool,
-    after_epoch: Callable[[Any], None] | None,
-) -> Trained:
-    """Go on with a training; its best.pt is that of `project`, or else of the folder it was started in."""
+def _resume(last: Path, request: _Request) -> Trained:
+    """Go on with a training; its best.pt is that of the project, or else of the folder it was started in."""
     import_ultralytics(verbose=True)
     from ultralytics.nn.tasks import load_checkpoint
     from ultralytics.utils.torch_utils import strip_optimizer
 
     model, checkpoint = load_checkpoint(last)
-    arguments = checkpoint["train_args"]
+    given, arguments = request.given, checkpoint["train_args"]
     run_dir = last.resolve().parent.parent
-    project = project or _project_of(run_dir, arguments)
+    if not given.get("project"):
+        request = replace(request, project=_project_of(run_dir, arguments))
     if checkpoint.get("optimizer") is None or checkpoint.get("epoch", -1) < 0:
         raise UserError(
             f"resume: {shown(last)} is finished, and what training on would need was not kept. To train on from "
@@ -157,11 +178,11 @@ def _resume(
             resuming.remove_states(last.parent)
         if given.get("wandb", arguments.get("wandb")):
             complete(run_dir, done, arguments.get("group"))
-        return _finish(run_dir, os.fspath(data_yaml), data, project if update_best else None)
+        return _finish(run_dir, os.fspath(data_yaml), data, request)
     again = {name: given[name] for name in given.keys() & (_MAY_CHANGE - {"model", "project", "name", "exist_ok"})}
     again |= {"resume": os.fspath(last), "data": os.fspath(data_yaml), "save_dir": os.fspath(run_dir)}
-    _train(_class_for_head(model)(overrides=again), after_epoch)
-    return _finish(run_dir, os.fspath(data_yaml), data, project if update_best else None)
+    request.train(_trainer_for(heads.head_of(model))(overrides=again))
+    return _finish(run_dir, os.fspath(data_yaml), data, request)
 
 
 def _project_of(run_dir: Path, arguments: Mapping[str, Any]) -> Path:
@@ -181,15 +202,10 @@ def _warn_finished(last: Path, done: int, waited: int | None) -> None:
 
 def check_arguments(wanted: Mapping[str, Any]) -> None:
     """Refuse wrong values before the data are converted or a folder is made."""
-    from ultralytics.cfg import get_cfg
-
     from train.detector import sampling
     from train.detector.criterion import LossSettings
 
-    try:
-        get_cfg({**ultralytics_defaults(), **DEFAULTS}, dict(wanted))
-    except (TypeError, ValueError, SyntaxError) as error:
-        raise UserError(" ".join(str(error).split())[:300]) from error
+    check_values(wanted, DEFAULTS)
     LossSettings(**{name: wanted[name] for name in LOSS if name in wanted})
     sampling.check_arguments(wanted.get("negatives"), wanted.get("hard_negatives"))
 
@@ -198,17 +214,16 @@ def _check_sampling(wanted: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     """Refuse to draw from data that do not allow it, before a run's folder is made or other processes are started."""
     if wanted.get("negatives") is None:
         return
-    from ultralytics.cfg import get_cfg
-
     from train.detector import sampling
     from train.detector.dataset import build_dataset
 
-    args = get_cfg({**ultralytics_defaults(), **DEFAULTS}, {**wanted, "cache": False})
+    args = check_values({**wanted, "cache": False}, DEFAULTS)
     found = build_dataset(args, data["train"], 1, dict(data), "train", stride=32)
     sampling.make_draw(found.im_files, found.labels, args.negatives, args.hard_negatives)
 
 
-def _finish(run_dir: Path, data_yaml: str, data: Mapping[str, Any], best_folder: Path | None) -> Trained:
+def _finish(run_dir: Path, data_yaml: str, data: Mapping[str, Any], request: _Request) -> Trained:
+    """Say what has come out, best.pt's fate included."""
     import yaml
 
     weights = run_dir / "weights" / "best.pt"
@@ -216,7 +231,9 @@ def _finish(run_dir: Path, data_yaml: str, data: Mapping[str, Any], best_folder:
     if not weights.is_file():
         raise WorkError(f"{shown(weights)}: the training left no weights. Its own messages above say why.")
     arguments = yaml.safe_load((run_dir / "args.yaml").read_text(encoding="utf-8"))
-    outcome = offer(best_folder, weights, score, data_fingerprint(data), data_yaml, arguments) if best_folder else None
+    outcome = None
+    if request.update_best:
+        outcome = offer(request.project, weights, score, data_fingerprint(data), data_yaml, arguments)
     logged = logged_at(run_dir) if arguments.get("wandb") else ""
     return Trained(weights, epoch, score, confidence, fixed_score, outcome, logged)
 
@@ -232,36 +249,34 @@ def _warn_of_idle_colour(given: Mapping[str, Any], data: Mapping[str, Any]) -> N
         print_warning(f"{', '.join(idle)}: no effect on pictures of one channel; use gamma= and contrast= instead.")
 
 
-def _trainer_class(model: Path) -> Any:
-    """RT-DETR has a trainer of its own; which one is needed shows in the model's last layer."""
-    from train.detector.trainer import RSNARTDETRTrainer, RSNATrainer
+def trainer_class(model: Path) -> Any:
+    """The trainer that a model needs.
 
-    if model.suffix == ".pt":
-        from ultralytics.nn.tasks import load_checkpoint
+    Args:
+        model: Weights (`.pt`) or a model's YAML.
 
-        try:
-            return _class_for_head(load_checkpoint(model)[0])
-        except UserError:
-            raise
-        except Exception as error:
-            reason = " ".join(str(error).split())[:160]
-            raise UserError(
-                f"model: {shown(model)}: cannot be loaded as weights ({reason}); expected a checkpoint as Ultralytics "
-                "writes it."
-            ) from error
-    from ultralytics.nn.tasks import yaml_model_load
-
+    Raises:
+        UserError: The file is neither.
+    """
     try:
-        head = yaml_model_load(model)["head"][-1][2]
+        head = heads.head_of_file(model)
+    except UserError:
+        raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-        raise UserError(f"model: {shown(model)}: no YAML of a model ({reason}); see train/models/.") from error
-    return RSNARTDETRTrainer if head == "RTDETRDecoder" else RSNATrainer
+        reason = " ".join(str(error).split())
+        if model.suffix == ".pt":
+            raise UserError(
+                f"model: {shown(model)}: cannot be loaded as weights ({reason[:160]}); expected a checkpoint as "
+                "Ultralytics writes it."
+            ) from error
+        raise UserError(
+            f"model: {shown(model)}: no YAML of a model ({type(error).__name__}: {reason[:120]}); see train/models/."
+        ) from error
+    return _trainer_for(head)
 
 
-def _class_for_head(model: Any) -> Any:
-    from ultralytics.nn.modules import RTDETRDecoder
-
+def _trainer_for(head: str) -> Any:
+    """RT-DETR has a trainer of its own."""
     from train.detector.trainer import RSNARTDETRTrainer, RSNATrainer
 
-    return RSNARTDETRTrainer if isinstance(model.model[-1], RTDETRDecoder) else RSNATrainer
+    return RSNARTDETRTrainer if head == heads.RTDETR else RSNATrainer

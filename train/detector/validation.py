@@ -9,7 +9,7 @@ the others, and `DetectionValidator._process_batch`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from common.data import names as names_of
 from common.quiet_ultralytics import import_ultralytics
-from evaluate.metrics.rsna import BOX_COLUMNS, confidence_sweep
+from evaluate.metrics.rsna import confidence_sweep
+from train.detector.locating import positive_class
 from train.detector.results import CONFIDENCE, FIXED_CONFIDENCE, FIXED_SCORE, SCORE
 from train.settings.options import DEFAULTS
 
@@ -29,9 +30,6 @@ import torch
 from ultralytics.models.rtdetr.val import RTDETRValidator
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.utils.metrics import DetMetrics
-
-MAX_BOXES = 100
-"""Boxes of an image that are scored, the most confident first. No useful confidence lets so many through."""
 
 
 class ImageResult(NamedTuple):
@@ -119,7 +117,8 @@ class _RSNAScoring(_Mixin):
         confidence = preds["conf"][chosen].float().cpu().numpy()
         usable = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1) & np.isfinite(confidence)
         kept = np.flatnonzero(usable)
-        kept = kept[np.argsort(-confidence[kept], kind="stable")][:MAX_BOXES]
+        # The most confident ones; no useful confidence lets so many through.
+        kept = kept[np.argsort(-confidence[kept], kind="stable")][: names_of.MOST_BOXES]
         return ImageResult(
             file=str(batch["im_file"]),
             truth=truth_boxes[(truth_boxes[:, 2:] > 0).all(axis=1)],
@@ -168,21 +167,12 @@ def to_tables(results: Sequence[ImageResult]) -> tuple[pd.DataFrame, pd.DataFram
         ids.append(stem if seen[stem] == 1 else f"{stem}/{seen[stem]}")
     nothing = np.full((1, 4), np.nan)
     truth_rows = [result.truth if len(result.truth) else nothing for result in results]
-    truth = pd.DataFrame(np.concatenate([*truth_rows, np.empty((0, 4))]), columns=BOX_COLUMNS)
+    truth = pd.DataFrame(np.concatenate([*truth_rows, np.empty((0, 4))]), columns=names_of.COORDINATES)
     truth.insert(0, "image_id", np.repeat(np.array(ids, dtype=object), [len(rows) for rows in truth_rows]))
     rows = [result.predictions for result in results]
-    predictions = pd.DataFrame(np.concatenate([*rows, np.empty((0, 5))]), columns=["confidence", *BOX_COLUMNS])
+    predictions = pd.DataFrame(np.concatenate([*rows, np.empty((0, 5))]), columns=["confidence", *names_of.COORDINATES])
     predictions.insert(0, "image_id", np.repeat(np.array(ids, dtype=object), [len(row) for row in rows]))
     return truth, predictions
-
-
-def positive_class(names: Mapping[int, str]) -> int:
-    """Index of the class that is scored: the only one, or the one named `Lung Opacity`.
-
-    Raises:
-        UserError: There are several and none has that name.
-    """
-    return names_of.positive_class(names, "names", "Rename it in the data YAML, or train with single_cls=True.")
 
 
 def without_own_arguments(args: Any) -> Any:

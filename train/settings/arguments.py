@@ -17,12 +17,13 @@ from typing import Any
 
 from common.cli import print_warning
 from common.errors import UserError
-from common.paths import PROJECT
+from common.paths import PROJECT, default_data
 from train.settings.options import OWN, Argument
 from train.settings.recipes import names, read_recipe
+from train.settings.yaml_files import read_mapping
 
 COMMAND_DEFAULTS: dict[str, Any] = {
-    "data": str(PROJECT / "rsna.yaml"),
+    "data": str(default_data()),
     "project": str(PROJECT / "runs"),
     "name": "train",
     "iou": 0.4,  # of the non-maximum suppression before scoring: what evaluate/score.py does
@@ -32,12 +33,13 @@ COMMAND_DEFAULTS: dict[str, Any] = {
 _EXTRA = ("save_dir", "augmentations")  # known to Ultralytics, though not in its configuration file
 _USES = {"detect": "detectors", "classify": "classifiers"}
 """The tasks that a command here may train for, and what comes out."""
-_DIFFERING = (
+DIFFERING = (
     "data=rsna.yaml            of the project",
     "project=runs              of the project; a relative one is relative to the current folder",
     "iou=0.4                   of non-maximum suppression in validation, as in evaluate/score.py",
     "model=                    has none: name weights or a model's YAML",
 )
+"""`COMMAND_DEFAULTS` in words."""
 
 
 @cache
@@ -45,15 +47,13 @@ def ultralytics_defaults() -> dict[str, Any]:
     """Ultralytics' arguments and their defaults, without importing it.
 
     Raises:
-        UserError: It is not installed.
+        ModuleNotFoundError: It is not installed.
     """
     import yaml
 
     spec = importlib.util.find_spec("ultralytics")
     if spec is None or not spec.submodule_search_locations:
-        raise UserError(
-            "ultralytics is not installed. Set up the environment with `make setup` and use .venv/bin/python."
-        )
+        raise ModuleNotFoundError("No module named 'ultralytics'", name="ultralytics")  # `execute` says what to do
     file = Path(next(iter(spec.submodule_search_locations))) / "cfg" / "default.yaml"
     return yaml.safe_load(file.read_text(encoding="utf-8"))
 
@@ -91,7 +91,10 @@ def parse(words: Sequence[str], own: Mapping[str, Argument] = OWN, task: str = "
             _refuse_unknown(name, own)
             raise UserError(f"{name}: has no value; write {name}=VALUE")
     if given.get("cfg"):
-        given = {**_read_file(Path(str(given["cfg"]))), **given}
+        file = Path(str(given["cfg"]))
+        unreadable = f"cfg: {file} cannot be read ({{reason}}); expected a YAML of arguments."
+        nothing = f"cfg: {file} holds no arguments; expected a YAML with lines such as `lr0: 0.003`."
+        given = {**read_mapping(file, unreadable, nothing), **given}
     given.pop("cfg", None)
     if "recipe" in own and given.get("recipe"):
         given = {**read_recipe(str(given["recipe"])).values(), **given}
@@ -103,6 +106,27 @@ def parse(words: Sequence[str], own: Mapping[str, Argument] = OWN, task: str = "
                 f"{name}: expected {only}; this command trains {_USES[task]}. Use `yolo` for anything else."
             )
     return {name: own[name].check(name, value) if name in own else value for name, value in given.items()}
+
+
+def check_values(given: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
+    """Have all values checked by Ultralytics, which `import_ultralytics` has imported before.
+
+    Args:
+        given: What was given.
+        own: Our arguments that may be among them, with their defaults.
+
+    Returns:
+        All arguments as attributes, with defaults for those that were not given.
+
+    Raises:
+        UserError: A value is of another type, or out of range.
+    """
+    from ultralytics.cfg import get_cfg
+
+    try:
+        return get_cfg({**ultralytics_defaults(), **own}, dict(given))
+    except (TypeError, ValueError, SyntaxError) as error:
+        raise UserError(" ".join(str(error).split())[:300]) from error
 
 
 def warn_of_idle_rate(given: Mapping[str, Any]) -> None:
@@ -122,7 +146,7 @@ def to_value(text: str) -> Any:
         return text
 
 
-def help_text(own: Mapping[str, Argument] = OWN, differing: Sequence[str] = _DIFFERING) -> str:
+def help_text(own: Mapping[str, Argument] = OWN, differing: Sequence[str] = DIFFERING) -> str:
     """Our arguments and differing defaults, for --help."""
     lines = ["our arguments (name=default):"] if own else []
     for name, argument in own.items():
@@ -153,19 +177,6 @@ def _join(words: Sequence[str]) -> list[str]:
         else:
             joined.append(word)
     return joined
-
-
-def _read_file(file: Path) -> Mapping[str, Any]:
-    import yaml
-
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"cfg: {file} cannot be read ({reason}); expected a YAML of arguments.") from error
-    if not isinstance(content, dict):
-        raise UserError(f"cfg: {file} holds no arguments; expected a YAML with lines such as `lr0: 0.003`.")
-    return content
 
 
 def _is_switch(name: str, own: Mapping[str, Argument]) -> bool:

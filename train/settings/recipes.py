@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.paths import PROJECT, shown
+from common.paths import CODE, shown
+from train.settings.yaml_files import read_mapping
 
-FOLDER = PROJECT / "train" / "recipes"
+FOLDER = CODE / "train" / "recipes"
 _PARTS = ("about", "arguments", "members", "gate")
 _MEMBERS = ("folds", "imgsz")
 
@@ -62,18 +63,14 @@ def read_recipe(name: str) -> Recipe:
     Raises:
         UserError: There is no such recipe, or its file is not one.
     """
-    import yaml
-
     given = Path(name).expanduser()
     file = given if given.suffix in {".yaml", ".yml"} else FOLDER / f"{name}.yaml"
     if not file.is_file():
         raise UserError(f"recipe: {name}: no such recipe; expected {', '.join(names())}, or the path of a YAML.")
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"recipe: {shown(file)}: cannot be read ({' '.join(str(error).split())[:160]}).") from error
-    if not isinstance(content, dict) or not content.get("about"):
-        raise UserError(f"recipe: {shown(file)}: expected `about: what it is for` and `arguments:`.")
+    expected = f"recipe: {shown(file)}: expected `about: what it is for` and `arguments:`."
+    content = read_mapping(file, f"recipe: {shown(file)}: cannot be read ({{reason}}).", expected)
+    if not content.get("about"):
+        raise UserError(expected)
     for part in content:
         if part not in _PARTS:
             raise UserError(f"recipe: {shown(file)}: found {part!r}; expected {', '.join(_PARTS)}.")

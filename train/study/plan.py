@@ -16,7 +16,7 @@ from train.settings.arguments import COMMAND_DEFAULTS, parse, ultralytics_defaul
 from train.settings.options import DEFAULTS
 from train.settings.recipes import read_recipe
 from train.study.space import Block, Space
-from train.study.space_values import Range, to_text
+from train.study.space_values import Place, Range, to_text
 
 _IGNORED_BY_AUTO = ("lr0", "momentum")
 
@@ -88,7 +88,7 @@ def trials_of(space: Space, block: Block, values: Mapping[str, Any], setting: in
             if value == values.get(name):
                 arguments.update(changed)
     arguments.update(values)
-    _check(arguments, values, shown(space.file))
+    _check(arguments, values, Place(shown(space.file)))
     repeats: list[tuple[int, int | None]] = [(seed, None) for seed in block.seeds or space.seeds]
     if space.folds:
         repeats = [(space.seeds[0], fold) for fold in range(space.folds)]
@@ -150,17 +150,17 @@ def fold_yaml(data: str, fold: int) -> Path:
     )
 
 
-def _check(arguments: Mapping[str, Any], varied: Mapping[str, Any], where: str) -> None:
+def _check(arguments: Mapping[str, Any], varied: Mapping[str, Any], place: Place) -> None:
     """Refuse what every trial would fail of, or be no different for."""
     if arguments.get("model") is None:
-        raise UserError(f"{where}: base: model: missing; name weights (yolov8m.pt) or a model's YAML (basic-cnn.yaml)")
+        raise place.at("base", "model").error("missing; name weights (yolov8m.pt) or a model's YAML (basic-cnn.yaml)")
     if arguments.get("recipe") and read_recipe(str(arguments["recipe"])).members:
-        raise UserError(f"{where}: recipe: {arguments['recipe']} is several trainings; expected one of a single one")
+        raise place.at("recipe").error(f"{arguments['recipe']} is several trainings; expected one of a single one")
     ignored = [name for name in _IGNORED_BY_AUTO if name in varied]
     if ignored and str(effective(arguments)["optimizer"]).lower() == "auto":
-        raise UserError(
-            f"{where}: {ignored[0]}: is ignored with optimizer: auto (the default), so that trials would not differ; "
-            "name an optimizer in `base`, such as SGD."
+        raise place.at(ignored[0]).error(
+            "is ignored with optimizer: auto (the default), so that trials would not differ; name an optimizer in "
+            "`base`, such as SGD."
         )
 
 

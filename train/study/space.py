@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.paths import PROJECT, shown
+from common.paths import CODE, shown
 from train.settings.arguments import COMMAND_DEFAULTS, parse
 from train.study.space_values import (
     SET_BY_STUDY,
+    Place,
     Range,
     arguments,
     brief,
@@ -27,7 +28,7 @@ from train.study.space_values import (
     whole,
 )
 
-SPACES = PROJECT / "train" / "spaces"
+SPACES = CODE / "train" / "spaces"
 METHODS = ("grid", "random", "tpe")
 
 _KEYS = (
@@ -130,38 +131,38 @@ def read_space(file: Path, words: Sequence[str] = ()) -> Space:
         UserError: It cannot be read, or a key is unknown, missing or has a wrong value.
     """
     path, content = _load(file)
-    where = shown(path)
-    check_keys(content, _KEYS, where)
+    place = Place(shown(path))
+    check_keys(content, _KEYS, place)
     method = str(content.get("method", "grid"))
     if method not in METHODS:
-        raise UserError(f"{where}: method: found {method!r}; expected one of {', '.join(METHODS)}")
+        raise place.at("method").wrong(repr(method), f"one of {', '.join(METHODS)}")
     name = str(content.get("name", path.stem))
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):
-        raise UserError(f"{where}: name: found {name!r}; expected letters, digits, dots, dashes and underscores")
-    base = {**arguments(content.get("base", {}), f"{where}: base", {}), **_from_words(words)}
+        raise place.at("name").wrong(repr(name), "letters, digits, dots, dashes and underscores")
+    base = {**arguments(content.get("base", {}), place.at("base"), {}), **_from_words(words)}
     if (content.get("trials") is None) != (method == "grid"):
         expected = "none with method grid, which tries everything" if method == "grid" else "how many settings to try"
-        raise UserError(f"{where}: trials: found {content.get('trials')!r}; expected {expected}")
+        raise place.at("trials").wrong(repr(content.get("trials")), expected)
     if "seeds" in content and "folds" in content:
-        raise UserError(f"{where}: seeds, folds: found both; expected one of the two")
+        raise place.error("seeds, folds: found both; expected one of the two")
     title, about = str(content.get("title", name)), str(content.get("about", "")).strip()
     default_seed = base.pop("seed", 0)
     if "seeds" in content and default_seed:
-        raise UserError(f"{where}: base: found a seed beside `seeds`; expected one of the two")
-    folds = None if content.get("folds") is None else whole(content["folds"], f"{where}: folds", 2)
+        raise place.at("base").wrong("a seed beside `seeds`", "one of the two")
+    folds = None if content.get("folds") is None else whole(content["folds"], place.at("folds"), 2)
     return Space(
         file=path,
         name=name,
         title=title,
         about=about,
         method=method,
-        trials=None if method == "grid" else whole(content["trials"], f"{where}: trials", 1),
-        seed=whole(content.get("seed", 0), f"{where}: seed", 0),
+        trials=None if method == "grid" else whole(content["trials"], place.at("trials"), 1),
+        seed=whole(content.get("seed", 0), place.at("seed"), 0),
         base=base,
-        seeds=seeds(content.get("seeds", [default_seed]), f"{where}: seeds"),
+        seeds=seeds(content.get("seeds", [default_seed]), place.at("seeds")),
         folds=folds,
-        scheduler=_scheduler(content.get("scheduler"), f"{where}: scheduler"),
-        blocks=_blocks(content, method, (name, title, about), folds, where),
+        scheduler=_scheduler(content.get("scheduler"), place.at("scheduler")),
+        blocks=_blocks(content, method, (name, title, about), folds, place),
     )
 
 
@@ -184,93 +185,91 @@ def _load(file: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def _blocks(
-    content: Mapping[str, Any], method: str, names: tuple[str, str, str], folds: int | None, where: str
+    content: Mapping[str, Any], method: str, names: tuple[str, str, str], folds: int | None, place: Place
 ) -> tuple[Block, ...]:
     if ("blocks" in content) == ("parameters" in content):
         found = "both" if "blocks" in content else "neither"
-        raise UserError(f"{where}: blocks, parameters: found {found}; expected one of the two")
+        raise place.error(f"blocks, parameters: found {found}; expected one of the two")
     if "parameters" in content:
         name, title, about = names
-        parameters = _parameters(content["parameters"], method, f"{where}: parameters")
-        return (Block(name, title, about, parameters),)
+        return (Block(name, title, about, _parameters(content["parameters"], method, place.at("parameters"))),)
     if method != "grid":
-        raise UserError(f"{where}: blocks: found with method {method}; expected `parameters`, blocks are for a grid")
+        raise place.at("blocks").wrong(f"with method {method}", "`parameters`, blocks are for a grid")
     given = content["blocks"]
     if not isinstance(given, list) or not given or not all(isinstance(block, dict) for block in given):
-        raise UserError(f"{where}: blocks: found {brief(given)}; expected a list of blocks, each with its `parameters`")
+        raise place.at("blocks").wrong(brief(given), "a list of blocks, each with its `parameters`")
     blocks: list[Block] = []
     for number, block in enumerate(given, 1):
         name = str(block.get("name", f"block{number}"))
-        here = f"{where}: block {name}"
+        here = place.at(f"block {name}")
         check_keys(block, _BLOCK_KEYS, here)
         if name in [other.name for other in blocks]:
-            raise UserError(f"{here}: name: found twice; expected a name of its own for each block")
+            raise here.at("name").wrong("twice", "a name of its own for each block")
         if folds and "seeds" in block:
-            raise UserError(f"{here}: seeds: found beside `folds`; expected one of the two")
-        parameters = _parameters(block.get("parameters"), method, f"{here}: parameters")
-        base = arguments(block.get("base", {}), f"{here}: base")
+            raise here.at("seeds").wrong("beside `folds`", "one of the two")
+        parameters = _parameters(block.get("parameters"), method, here.at("parameters"))
+        base = arguments(block.get("base", {}), here.at("base"))
         if both := parameters.keys() & base.keys():
-            raise UserError(f"{here}: {min(both)}: found in `base` and in `parameters`; expected one of the two")
-        only = _only(block.get("only", {}), parameters, f"{here}: only")
-        own_seeds = seeds(block["seeds"], f"{here}: seeds") if "seeds" in block else None
+            raise here.at(min(both)).wrong("in `base` and in `parameters`", "one of the two")
+        only = _only(block.get("only", {}), parameters, here.at("only"))
+        own_seeds = seeds(block["seeds"], here.at("seeds")) if "seeds" in block else None
         title, about = str(block.get("title", name)), str(block.get("about", "")).strip()
         blocks.append(Block(name, title, about, parameters, base, own_seeds, only))
     return tuple(blocks)
 
 
-def _parameters(given: Any, method: str, where: str) -> dict[str, tuple[Any, ...] | Range]:
+def _parameters(given: Any, method: str, place: Place) -> dict[str, tuple[Any, ...] | Range]:
     if not isinstance(given, dict) or not given:
-        raise UserError(f"{where}: found {brief(given)}; expected lines such as `lr0: [0.001, 0.01]`")
+        raise place.wrong(brief(given), "lines such as `lr0: [0.001, 0.01]`")
     found: dict[str, tuple[Any, ...] | Range] = {}
     for name, values in given.items():
-        here = f"{where}: {name}"
+        here = place.at(name)
         if isinstance(values, dict):
             if method == "grid":
-                raise UserError(f"{here}: found a range; expected a list of values. A range needs method random or tpe")
-            found[str(name)] = read_range(str(name), values, where)
+                raise here.wrong("a range", "a list of values. A range needs method random or tpe")
+            found[str(name)] = read_range(str(name), values, place)
             continue
         if not isinstance(values, list) or not values:
             ranges = "" if method == "grid" else ", or a range {low: 0.001, high: 0.1, log: true}"
-            raise UserError(f"{here}: found {brief(values)}; expected a list of values{ranges}")
-        checked = [arguments({name: value}, where)[str(name)] for value in values]
-        twice = next((value for place, value in enumerate(checked) if value in checked[:place]), None)
+            raise here.wrong(brief(values), f"a list of values{ranges}")
+        checked = [arguments({name: value}, place)[str(name)] for value in values]
+        twice = next((value for number, value in enumerate(checked) if value in checked[:number]), None)
         if twice is not None:
-            raise UserError(f"{here}: found {twice!r} twice; expected values that differ")
+            raise here.wrong(f"{twice!r} twice", "values that differ")
         if method == "tpe" and not all(value is None or isinstance(value, str | int | float) for value in checked):
-            raise UserError(f"{here}: found a list as a value; expected numbers, names, True or False with method tpe")
+            raise here.wrong("a list as a value", "numbers, names, True or False with method tpe")
         found[str(name)] = tuple(checked)
     return found
 
 
 def _only(
-    given: Any, parameters: Mapping[str, tuple[Any, ...] | Range], where: str
+    given: Any, parameters: Mapping[str, tuple[Any, ...] | Range], place: Place
 ) -> dict[str, list[tuple[Any, dict[str, Any]]]]:
     found: dict[str, list[tuple[Any, dict[str, Any]]]] = {}
-    for name, cases in mapping(given, where).items():
-        values = parameters.get(name, ())
+    for name, cases in mapping(given, place).items():
+        here, values = place.at(name), parameters.get(name, ())
         if isinstance(values, Range) or not values:
-            raise UserError(f"{where}: {name}: found no such parameter; expected one of {', '.join(parameters)}")
-        for text, changed in mapping(cases, f"{where}: {name}").items():
+            raise here.wrong("no such parameter", f"one of {', '.join(parameters)}")
+        for text, changed in mapping(cases, here).items():
             matching = [value for value in values if value == text or str(value) == str(text)]
             if not matching:
-                listed = ", ".join(map(str, values))
-                raise UserError(f"{where}: {name}: found the value {text!r}; expected one of {listed}")
-            changes = arguments(changed, f"{where}: {name}: {text}")
+                raise here.wrong(f"the value {text!r}", f"one of {', '.join(map(str, values))}")
+            changes = arguments(changed, here.at(text))
             if both := parameters.keys() & changes.keys():
-                raise UserError(f"{where}: {name}: {text}: {min(both)}: is varied in this block; leave it out here")
+                raise here.at(text, min(both)).error("is varied in this block; leave it out here")
             found.setdefault(name, []).append((matching[0], changes))
     return found
 
 
-def _scheduler(given: Any, where: str) -> dict[str, Any] | None:
+def _scheduler(given: Any, place: Place) -> dict[str, Any] | None:
     if given is None:
         return None
-    scheduler = mapping(given, where)
-    check_keys(scheduler, ("type", "grace", "reduction"), where)
+    scheduler = mapping(given, place)
+    check_keys(scheduler, ("type", "grace", "reduction"), place)
     if scheduler.get("type", "asha") != "asha":
-        raise UserError(f"{where}: type: found {scheduler['type']!r}; expected asha")
-    grace = whole(scheduler.get("grace", 1), f"{where}: grace", 1)
-    return {"type": "asha", "grace": grace, "reduction": whole(scheduler.get("reduction", 3), f"{where}: reduction", 2)}
+        raise place.at("type").wrong(repr(scheduler["type"]), "asha")
+    grace = whole(scheduler.get("grace", 1), place.at("grace"), 1)
+    return {"type": "asha", "grace": grace, "reduction": whole(scheduler.get("reduction", 3), place.at("reduction"), 2)}
 
 
 def _from_words(words: Sequence[str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ def write_yaml(path: Path, /, **content) -> Path:
 @pytest.fixture
 def ultralytics_files(monkeypatch):
     """What Ultralytics itself makes of a data YAML: the picture files of a split."""
+    pytest.importorskip("ultralytics", reason="Ultralytics is not installed")
     import_ultralytics()
     from ultralytics.data.base import BaseDataset
     from ultralytics.data.utils import check_det_dataset

@@ -9,7 +9,16 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from common.pages.data_charts import ages, box_heatmap, box_sizes, class_shares, draw_data, filled_column, split_rows
+from common.pages.data_charts import (
+    ages,
+    box_heatmap,
+    box_sizes,
+    class_shares,
+    draw_data,
+    filled_column,
+    relative_boxes,
+    split_rows,
+)
 
 
 def texts(chart):
@@ -110,3 +119,9 @@ def test_draw_data_draws_what_it_can():
     assert draw_data({}, None) == []
     empty = {"test": boxes(("e", np.nan, np.nan, np.nan, np.nan))}
     assert [chart.name for chart in draw_data(empty, manifest())] == ["classes", "ages"]
+
+
+def test_relative_boxes():
+    images = pd.DataFrame({"width": [100, np.nan], "height": [400, 100]}, index=["a", "b"])
+    found = relative_boxes(boxes(("a", 10, 20, 50, 100), ("b", 1, 1, 1, 1), ("c", 1, 1, 1, 1)), images)
+    assert found.to_numpy().tolist() == [["a", 0.1, 0.05, 0.5, 0.25]]

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import wandb
 
 from common.tracking.runs import RunReference, find_run, logged_at, write_run
-from common.tracking.tracker import Line, Picture, Tracker, start
+from common.tracking.tracker import Line, LoggedPicture, Tracker, start
 
+wandb = pytest.importorskip("wandb", reason="Weights & Biases is not installed")
 pytestmark = pytest.mark.usefixtures("apart", "wandb_service")
 
 
@@ -44,7 +44,7 @@ def test_everything_logged_is_in_the_files(tmp_path, capfd, wandb_files):
     frame = pd.DataFrame({"score": [0.5, np.nan], "view": ["AP", None]}, index=pd.Index(["a", "b"], name="image_id"))
     tracker.log({"views": frame})
     pixels = np.zeros((6, 9, 3), np.uint8)
-    tracker.log({"overlay": Picture(pixels, "a miss")})
+    tracker.log({"overlay": LoggedPicture(pixels, "a miss")})
     tracker.artifact(file, "predictions of test", "predictions")
     tracker.summary({"rsna_score": 0.25, "map50": None})
     tracker.finish()
@@ -99,7 +99,7 @@ def test_lines_boxes_steps_axes_and_aliases(tmp_path, wandb_files):
     tracker.log({"epoch": 7, "train/loss": 0.5}, step=7)
     curve = pd.DataFrame({"confidence": [0.9, 0.1], "score": [0.25, 0.5]})
     truth, predictions = np.array([[1.0, 2, 3, 4]]), np.array([[0.75, 2, 2, 4, 3]])
-    pictures = [Picture(np.full((8, 10), 100, np.uint8), name, truth, predictions) for name in ("a", "b")]
+    pictures = [LoggedPicture(np.full((8, 10), 100, np.uint8), name, truth, predictions) for name in ("a", "b")]
     tracker.log({"curve": Line(curve, "confidence", "score", "a curve"), "examples": pictures}, step=9)
     (tmp_path / "best.pt").write_bytes(b"weights")
     tracker.artifact(tmp_path / "best.pt", "weights", "model", aliases=["best"])
@@ -262,7 +262,7 @@ def use_all(tracker, tmp_path):
     tracker.log({"score": 1.0})
     tracker.axis("epoch", ["train"])
     tracker.log({"t": pd.DataFrame({"a": [1]})}, step=3)
-    tracker.log({"i": Picture(tmp_path / "missing.png")})
+    tracker.log({"i": LoggedPicture(tmp_path / "missing.png")})
     tracker.artifact(tmp_path / "missing", "a", "predictions")
     tracker.summary({"score": 1.0})
     tracker.finish()
@@ -331,7 +331,7 @@ def test_failures_while_logging_are_told_once(tmp_path, capfd):
 
 def test_one_failure_does_not_stop_the_others(tmp_path, capfd, wandb_files):
     tracker = start(folder=tmp_path / "work" / "runs")
-    tracker.log({"i": Picture(tmp_path / "missing.png"), "score": 0.75})
+    tracker.log({"i": LoggedPicture(tmp_path / "missing.png"), "score": 0.75})
     tracker.summary({"score": 0.5})
     tracker.finish()
     assert "logging i failed" in capfd.readouterr().err

@@ -19,7 +19,8 @@ from common.cli import execute
 from convert import download
 from convert.downloads import http
 from convert.downloads import rsna as rsna_download
-from convert.sources import places, rsna, rsna_release
+from convert.parsers import rsna, rsna_release
+from convert.sources import places
 from convert.sources.places import MAPPING_NAME
 from tests.convert.downloads.web import serve
 
@@ -404,6 +405,7 @@ def test_rsnas_bucket_is_the_default():
 def test_places_are_those_of_the_converters():
     from convert import rsna_release_to_yolo, rsna_to_yolo
 
-    assert rsna_to_yolo.DEFAULT_ZIP == places.RAW / NAME
-    assert rsna_to_yolo.DEFAULT_ZIP.name == rsna_download.COMPETITION + ".zip"
-    assert rsna_release_to_yolo.DEFAULT_SOURCE == places.RELEASE_FOLDER == ROOT / "datasets" / "raw" / "rsna-release"
+    raw = ROOT / "datasets" / "raw"
+    assert rsna_to_yolo.CONVERTER.default_sources == (raw / "rsna", raw / NAME)
+    assert raw / NAME == places.RAW / f"{rsna_download.COMPETITION}.zip"
+    assert rsna_release_to_yolo.CONVERTER.default_sources == (places.RELEASE_FOLDER,) == (raw / "rsna-release",)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from convert.pictures import elements
-from convert.pictures.dicom import UnusableDicom, read_header, to_picture
+from convert.pictures import UnusablePicture, elements, read_header
+from convert.pictures.dicom import to_picture
 from convert.synthetic.dicom_writer import ENCODINGS, write_dicom
 
 
@@ -20,7 +20,7 @@ def outcome(data: bytes) -> object:
     """The picture and the header, or the reason for refusing."""
     try:
         return to_picture(data), read_header(data)
-    except UnusableDicom as error:
+    except UnusablePicture as error:
         return str(error)
 
 

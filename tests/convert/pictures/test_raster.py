@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert.pictures.raster import UnusablePicture, is_picture_file, passed_through, read_picture_header, render
+from convert.pictures import UnusablePicture, is_picture_file
+from convert.pictures.raster import passed_through, read_header, to_picture
 from convert.synthetic.dicom_writer import write_dicom
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -50,7 +51,7 @@ def decoded(data: bytes) -> np.ndarray:
     ids=["png", "png 9", "jpeg", "jpeg 30"],
 )
 def test_grey_pictures_are_passed_through(data, suffix):
-    picture = render(data)
+    picture = to_picture(data)
     assert picture.encoded == data
     assert (picture.suffix, picture.stored) == (suffix, "passed through")
     assert (picture.header.width, picture.header.height, picture.header.view) == (64, 48, None)
@@ -81,7 +82,7 @@ def luma(rgb: np.ndarray) -> np.ndarray:
     ids=["rgb", "rgba", "equal", "nih", "la", "1 bit", "palette", "bmp", "tiff", "tiff rgb", "webp"],
 )
 def test_other_pictures_become_grey(data, expected):
-    picture = render(data)
+    picture = to_picture(data)
     assert (picture.suffix, picture.stored) == (".png", "decoded")
     tolerance = 0 if np.asarray(expected).dtype != float else 1.01  # libpng rounds down
     assert np.abs(decoded(picture.encoded).astype(float) - expected).max() <= tolerance
@@ -93,12 +94,12 @@ def test_other_pictures_become_grey(data, expected):
 def test_16_bits_are_stretched(low, high):
     values = np.linspace(low, high, 48 * 64).round().astype(np.uint16).reshape(48, 64)
     expected = np.floor((values - low) * 255.0 / (high - low) + 0.5)
-    assert (decoded(render(deep(values)).encoded) == expected).all()
-    assert (decoded(render(deep(np.dstack([values] * 3))).encoded) == expected).all()
+    assert (decoded(to_picture(deep(values)).encoded) == expected).all()
+    assert (decoded(to_picture(deep(np.dstack([values] * 3))).encoded) == expected).all()
 
 
 def test_an_even_16_bit_picture_is_black():
-    assert not decoded(render(deep(np.full((8, 8), 500, np.uint16))).encoded).any()
+    assert not decoded(to_picture(deep(np.full((8, 8), 500, np.uint16))).encoded).any()
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
@@ -107,9 +108,9 @@ def test_a_lying_picture_is_put_upright(kind):
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
     data = saved(SMOOTH, kind, exif=exif)
     assert passed_through(data) is None
-    header = read_picture_header(data)
+    header = read_header(data)
     assert (header.width, header.height) == (48, 64)
-    picture = render(data)
+    picture = to_picture(data)
     assert (picture.header.width, picture.header.height) == (48, 64)
     found = decoded(picture.encoded).astype(float)
     assert found.shape == (64, 48)
@@ -118,13 +119,13 @@ def test_a_lying_picture_is_put_upright(kind):
 
 def test_progressive_and_trailing_bytes_are_decoded():
     for data in (saved(SMOOTH, "JPEG", progressive=True), saved(SMOOTH, "JPEG") + b"more"):
-        picture = render(data)
+        picture = to_picture(data)
         assert picture.stored == "decoded"
         assert (decoded(picture.encoded) == np.asarray(Image.open(io.BytesIO(data)))).all()
 
 
 def test_size_scales_down():
-    picture = render(saved(GREY), 32)
+    picture = to_picture(saved(GREY), 32)
     assert decoded(picture.encoded).shape == (24, 32)
     assert (picture.header.width, picture.header.height) == (64, 48)
 
@@ -154,14 +155,14 @@ def spoilt(data: bytes) -> bytes:
 )
 def test_broken_pictures_are_refused_in_one_line(data, message):
     with pytest.raises(UnusablePicture, match=message) as error:
-        render(data)
+        to_picture(data)
     assert "\n" not in str(error.value)
 
 
 def test_too_many_pixels_are_refused_unread():
     data = saved(Image.new("1", (20_000, 10_000)))
     with pytest.raises(UnusablePicture, match=r"pixels, expected at most|exceeds limit"):
-        render(data)
+        to_picture(data)
 
 
 def test_dicom_is_no_picture_file():
@@ -169,13 +170,14 @@ def test_dicom_is_no_picture_file():
     assert is_picture_file(saved(GREY))
 
 
+@pytest.mark.full
 def test_a_broken_picture_is_refused_where_ultralytics_is_loaded():
     """It puts a function of its own in the place of Pillow's `open`, which raises other errors."""
     code = (
         "from common.quiet_ultralytics import import_ultralytics; import_ultralytics()\n"
-        "from convert.pictures.raster import UnusablePicture, render\n"
+        "from convert.pictures import UnusablePicture, read_picture\n"
         "try:\n"
-        "    render(b'\\x89PNG\\r\\n\\x1a\\n')\n"
+        "    read_picture(b'\\x89PNG\\r\\n\\x1a\\n')\n"
         "except UnusablePicture as error:\n"
         "    print('REFUSED', error)\n"
     )

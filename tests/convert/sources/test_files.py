@@ -9,6 +9,7 @@ import pytest
 
 from common.errors import UserError
 from convert.sources.files import open_source
+from convert.sources.tables import LINE
 
 
 @pytest.fixture(params=["folder", "zip"])
@@ -42,7 +43,12 @@ def test_travels_to_another_process(source):
 
 def test_table_counts_lines_as_an_editor_does(source):
     table = source.table("top.csv", ["a"], "")
-    assert table.to_dict("records") == [{"a": "1", "b": "2", "row": 2}]
+    assert table.to_dict("records") == [{"a": "1", "b": "2", LINE: 2}]
+
+
+def test_a_column_called_row_stays_what_it_is(tmp_path):
+    (tmp_path / "t.csv").write_text("row,line, line\n7,8,9\n")
+    assert open_source(tmp_path).table("t.csv", ["row"], "")[["row", LINE]].to_numpy().tolist() == [["7", 2]]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +71,7 @@ def test_table_takes_the_encodings_that_spreadsheets_write(tmp_path, encoded):
 
 def test_blank_lines_do_not_shift_the_line_numbers(tmp_path):
     (tmp_path / "t.csv").write_text("a\n1\n\n3\n")
-    assert open_source(tmp_path).table("t.csv", ["a"], "")["row"].tolist() == [2, 4]
+    assert open_source(tmp_path).table("t.csv", ["a"], "")[LINE].tolist() == [2, 4]
 
 
 def test_table_may_be_packed_as_download_tools_leave_it(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from common.data.data_set import DataSet
 from common.data.tables import make_predictions
 from common.errors import UserError
-from convert.pictures.dicom import to_picture
+from convert.pictures import read_picture
 from convert.synthetic.dicom_writer import write_dicom
 from evaluate.detector.inference import Picture, Settings, _Loader, load_picture, predict, warn_if_augment_is_idle
 from evaluate.detector.weights import load_weights
@@ -82,7 +82,7 @@ def test_dicom_gives_the_predictions_of_its_converted_picture(detector, data_set
     for number, path in enumerate(list(DataSet(data_set).pictures("val").values())[:6]):
         pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
         data = as_dicom(pixels, path.stem, ("jpeg-baseline", "explicit-vr")[number % 2])
-        stored = to_picture(data)
+        stored = read_picture(data)
         expected.append(Picture(path.stem, f"{path.stem}{stored.suffix}", lambda encoded=stored.encoded: encoded))
         given.append(Picture(path.stem, f"{path.stem}.dcm", lambda data=data: data))
     converted, direct = (predict(detector, some, settings).predictions for some in (expected, given))
@@ -167,6 +167,16 @@ def test_picture_is_decoded_as_for_training(tmp_path):
     one = Picture("colour", path.name, path.read_bytes)
     np.testing.assert_array_equal(load_picture(one, 3), colour)
     np.testing.assert_array_equal(load_picture(one, 1), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bits_look_as_they_do_converted(channels):
+    twelve_bits = np.linspace(0, 4095, 30 * 20).round().astype(np.uint16).reshape(30, 20)
+    data = cv2.imencode(".png", twelve_bits)[1].tobytes()
+    converted = cv2.imdecode(np.frombuffer(read_picture(data).encoded, np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert converted.max() == 255  # divided by 256 it would be 15
+    shown = load_picture(Picture("deep", "deep.png", lambda: data), channels)
+    np.testing.assert_array_equal(shown, converted if channels == 1 else np.dstack([converted] * 3))
 
 
 def test_augmentation_changes_boxes_or_warns(detector, untrained, data_set, capsys):

@@ -1,4 +1,7 @@
-"""The RSNA metric against a slow, exact one written from the definition alone: loops and fractions, no NumPy."""
+"""The RSNA metric against two slow ones written from the definition alone.
+
+One is of these tests: loops and fractions, exact, no NumPy. The other, `score_image`, is the module's own.
+"""
 
 from __future__ import annotations
 
@@ -22,114 +25,20 @@ from evaluate.metrics.rsna import (
     iou,
     match,
     rsna_score,
+    score_image,
 )
-
-BOX = ["x", "y", "width", "height"]
-EXACT_THRESHOLDS = [Fraction(k, 20) for k in range(8, 16)]
-
-
-# The reference.
-
-
-def fraction_iou(a, b):
-    (ax, ay, aw, ah), (bx, by, bw, bh) = a, b  # whole numbers: Python's integers are exact
-    across = min(ax + aw, bx + bw) - max(ax, bx)
-    down = min(ay + ah, by + bh) - max(ay, by)
-    if across <= 0 or down <= 0:
-        return Fraction(0)
-    return Fraction(across * down, aw * ah + bw * bh - across * down)
-
-
-def brute_force_hits(overlaps, confidences, threshold):
-    """Whether each prediction is a true positive; overlaps[p][t] is the IoU of prediction p and truth box t."""
-    free = list(range(len(overlaps[0]) if overlaps else 0))
-    hits = [False] * len(overlaps)
-    for p in sorted(range(len(overlaps)), key=lambda p: -confidences[p]):  # sorted() is stable
-        best = None
-        for t in free:
-            if best is None or overlaps[p][t] > overlaps[p][best]:
-                best = t
-        if best is not None and overlaps[p][best] > threshold:
-            free.remove(best)
-            hits[p] = True
-    return hits
-
-
-def brute_force_image(truth, predictions, confidence=0.0, thresholds=EXACT_THRESHOLDS):
-    """One image's score as a fraction, or None where the image does not count.
-
-    Takes [truth box] and [(confidence, box)].
-    """
-    predictions = [p for p in predictions if p[0] >= confidence]
-    if not truth:
-        return Fraction(0) if predictions else None
-    overlaps = [[fraction_iou(box, other) for other in truth] for _, box in predictions]
-    total = Fraction(0)
-    for threshold in thresholds:
-        hits = sum(brute_force_hits(overlaps, [p[0] for p in predictions], threshold))
-        misses, missed = len(predictions) - hits, len(truth) - hits
-        total += Fraction(hits, hits + misses + missed)
-    return total / len(thresholds)
-
-
-def brute_force_score(images, confidence=0.0, thresholds=EXACT_THRESHOLDS):
-    scores = [brute_force_image(*image, confidence, thresholds) for image in images]
-    counted = [float(score) for score in scores if score is not None]
-    return math.fsum(counted) / len(counted) if counted else 0.0
-
-
-def tables(images):
-    """Turn [([truth box], [(confidence, box)])] into the two tables; image k is called imgk."""
-    truth, predictions = [], []
-    for number, (boxes, found) in enumerate(images):
-        truth += [(f"img{number}", *box) for box in boxes] or [(f"img{number}", *[math.nan] * 4)]
-        predictions += [(f"img{number}", confidence, *box) for confidence, box in found]
-    return (
-        pd.DataFrame(truth, columns=["image_id", *BOX]),
-        pd.DataFrame(predictions, columns=["image_id", "confidence", *BOX]),
-    )
-
-
-# Images. A coarse grid makes what is rare in real data common: equal boxes, touching boxes, nested boxes, equal IoU,
-# IoU exactly on a threshold, equal confidences.
-
-
-def random_images(count, seed, grid=12, confidences=12, most_truths=4, most_predictions=8):
-    random = np.random.default_rng(seed)
-
-    def box():
-        return (*random.integers(0, grid // 3, 2).tolist(), *random.integers(1, grid, 2).tolist())
-
-    images = []
-    for _ in range(count):
-        truth = [box() for _ in range(random.integers(0, most_truths + 1))]
-        found = []
-        for _ in range(random.integers(0, most_predictions + 1)):
-            copied = truth and random.random() < 0.2
-            confidence = float(random.integers(1, confidences + 1)) / confidences
-            found.append((confidence, truth[random.integers(len(truth))] if copied else box()))
-        images.append((truth, found))
-    return images
-
-
-SQUARE = (0, 0, 10, 10)
-HAND_MADE = {
-    "nothing at all": ([], []),
-    "no truth, one prediction": ([], [(0.5, SQUARE)]),
-    "no truth, several predictions": ([], [(0.5, SQUARE), (0.5, SQUARE), (0.1, (3, 3, 4, 4))]),
-    "truth, no prediction": ([SQUARE], []),
-    "found": ([SQUARE], [(0.9, SQUARE)]),
-    "found twice": ([SQUARE], [(0.9, SQUARE), (0.8, SQUARE)]),
-    "equal truth boxes, found once": ([SQUARE, SQUARE], [(0.9, SQUARE)]),
-    "equal truth boxes, found twice": ([SQUARE, SQUARE], [(0.9, SQUARE), (0.9, SQUARE)]),
-    "touching": ([SQUARE], [(0.9, (10, 0, 10, 10)), (0.8, (0, 10, 10, 10)), (0.7, (10, 10, 5, 5))]),
-    "nested, just above 0.40": ([SQUARE], [(0.9, (0, 0, 10, 5)), (0.8, (1, 1, 7, 6))]),
-    "better box less confident": ([SQUARE], [(0.5, SQUARE), (0.9, (0, 0, 10, 6))]),
-    "first takes the nearer": ([SQUARE, (0, 0, 10, 9)], [(0.9, (0, 0, 10, 9)), (0.8, (0, 0, 10, 9))]),
-    "equally near, the other stays": ([(0, 0, 4, 4), (4, 0, 4, 4)], [(0.9, (2, 0, 4, 4)), (0.8, (5, 0, 4, 4))]),
-    **{f"exactly {k}/20": ([(0, 0, 20, 1)], [(0.9, (0, 0, k, 1))]) for k in range(8, 16)},
-    **{f"just above {k}/20": ([(0, 0, 20_000, 1)], [(0.9, (0, 0, 1000 * k + 1, 1))]) for k in range(8, 16)},
-}
+from tests.evaluate.metrics.reference import (
+    BOX,
+    EXACT_THRESHOLDS,
+    HAND_MADE,
+    SQUARE,
+    brute_force_hits,
+    brute_force_image,
+    brute_force_score,
+    fraction_iou,
+    random_images,
+    tables,
+)
 
 
 @pytest.mark.parametrize("name", HAND_MADE)
@@ -187,6 +96,51 @@ def test_ten_thousand_images_equal_brute_force():
     assert on_threshold > 500
     assert sum(not boxes and not found for boxes, found in images) > 100
     assert len(set(expected)) > 300
+
+
+def plain_loops(boxes, found, thresholds=IOU_THRESHOLDS):
+    return score_image(
+        np.array(boxes, dtype=float).reshape(-1, 4),
+        np.array([box for _, box in found], dtype=float).reshape(-1, 4),
+        [confidence for confidence, _ in found],
+        thresholds,
+    )
+
+
+@pytest.mark.parametrize("name", HAND_MADE)
+def test_plain_loops_equal_brute_force(name):
+    expected = brute_force_image(*HAND_MADE[name])
+    found = plain_loops(*HAND_MADE[name])
+    assert math.isnan(found) if expected is None else found == pytest.approx(float(expected), abs=1e-15)
+
+
+def test_plain_loops_and_all_images_at_once_are_equal_to_the_last_bit():
+    images = [*HAND_MADE.values(), *random_images(1_000, seed=12), *random_images(300, seed=13, grid=300)]
+    exact = [brute_force_image(*image) for image in images]
+    found = np.array([plain_loops(*image) for image in images])
+    np.testing.assert_array_equal(np.isnan(found), [score is None for score in exact])
+    np.testing.assert_allclose(found, [math.nan if s is None else float(s) for s in exact], rtol=0, atol=1e-12)
+    truth, predictions = tables(images)
+    np.testing.assert_array_equal(image_scores(truth, predictions).to_numpy(), found)
+
+    # In another order, so that confidences do not fall and equal ones come in other places.
+    shuffled = predictions.sample(frac=1, random_state=14)
+    rows = {name: table[["confidence", *BOX]].to_numpy() for name, table in shuffled.groupby("image_id")}
+    again = [
+        plain_loops(boxes, [(row[0], row[1:]) for row in rows.get(f"img{number}", [])])
+        for number, (boxes, _) in enumerate(images)
+    ]
+    assert again != found.tolist()
+    np.testing.assert_array_equal(image_scores(truth, shuffled).to_numpy(), again)
+
+
+def test_plain_loops_round_as_the_fast_way_does():
+    """Decimal coordinates and thresholds with binary noise: IoU on paper is k/20, which is no hit at k/20."""
+    noisy = np.arange(0.4, 0.8, 0.05).tolist()
+    for k in range(8, 16):
+        for shift in range(40):
+            whole, part = (shift / 10, 0.7, 2.0, 0.3), (shift / 10, 0.7, k / 10, 0.3)
+            assert plain_loops([whole], [(0.5, part)], noisy) == (k - 8) / 8
 
 
 @pytest.mark.parametrize("seed", [3, 4])
@@ -370,61 +324,7 @@ def test_scaling_an_axis_changes_nothing(images, across, down):
 
 @pytest.fixture
 def small():
-    return tables([([SQUARE], [(0.9, SQUARE), (0.8, (5, 5, 5, 5))]), ([], [])])
-
-
-def changed(table, row, column, value):
-    table = table.astype({column: object}) if isinstance(value, str) else table.copy()
-    table.loc[row, column] = value
-    return table
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "says"),
-    [
-        ("image_id", "elsewhere", "'elsewhere' is not in the truth"),
-        ("confidence", math.nan, r"row 1 \(image img0\): confidence is nan"),
-        ("confidence", math.inf, "row 1 .*confidence is inf"),
-        ("width", 0, "row 1 .*5, 5, 0, 5; expected"),
-        ("height", -3, "row 1 .*5, 5, 5, -3; expected"),
-        ("x", math.nan, "row 1 .*nan, 5, 5, 5; expected"),
-        ("y", math.inf, "row 1 .*5, inf, 5, 5; expected"),
-        ("y", "five", "must be numbers"),
-    ],
-)
-def test_bad_predictions_are_named(small, column, value, says):
-    truth, predictions = small
-    with pytest.raises(UserError, match=says):
-        rsna_score(truth, changed(predictions.astype(dict.fromkeys(BOX, float)), 1, column, value))
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "says"),
-    [
-        ("x", math.nan, r"truth: row 0 \(image img0\).*nan, 0, 10, 10"),
-        ("width", -1.0, "truth: row 0 .*expected finite numbers"),
-        ("image_id", None, "truth: row 0 has no image_id"),
-        ("image_id", "img1", "truth: image img1 has a row without box beside other rows"),
-    ],
-)
-def test_bad_truth_is_named(small, column, value, says):
-    truth, _ = small
-    with pytest.raises(UserError, match=says):
-        rsna_score(changed(truth, 0, column, value), pd.DataFrame())
-
-
-def test_two_empty_rows_of_one_image_are_refused(small):
-    truth, _ = small
-    with pytest.raises(UserError, match="image img1 has a row without box beside other rows"):
-        rsna_score(pd.concat([truth, truth.tail(1)]), pd.DataFrame())
-
-
-def test_missing_columns_are_named(small):
-    truth, predictions = small
-    with pytest.raises(UserError, match="truth: no column x, width; found image_id, y, height"):
-        rsna_score(truth.drop(columns=["x", "width"]), predictions)
-    with pytest.raises(UserError, match="predictions: no column confidence"):
-        confidence_sweep(truth, predictions.drop(columns="confidence"))
+    return tables([HAND_MADE["found"], ([], [])])
 
 
 @pytest.mark.parametrize("thresholds", [(), (0.5, 1.5), (-0.1,), (math.nan,)])

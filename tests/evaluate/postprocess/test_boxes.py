@@ -6,18 +6,18 @@ import pytest
 
 from common.data.tables import empty_predictions, make_predictions
 from common.errors import UserError
-from evaluate.postprocess.boxes import gate, keep, scale_boxes, weigh
+from evaluate.postprocess.boxes import drop_below, drop_unlikely_images, scale_boxes, weigh
 
 
 def table() -> pd.DataFrame:
     return make_predictions(["a", "a", "b"], np.array([[0.9, 10, 20, 100, 50], [0.5, 0, 0, 8, 8], [0.3, 5, 5, 4, 2]]))
 
 
-def test_keep_is_inclusive_and_leaves_its_argument_alone():
+def test_dropping_is_inclusive_and_leaves_its_argument_alone():
     given = table()
-    assert keep(given, 0.5)["confidence"].tolist() == [0.9, 0.5]
-    assert keep(given, 0.500001)["confidence"].tolist() == [0.9]
-    assert keep(given, 0.0).equals(given)
+    assert drop_below(given, 0.5)["confidence"].tolist() == [0.9, 0.5]
+    assert drop_below(given, 0.500001)["confidence"].tolist() == [0.9]
+    assert drop_below(given, 0.0).equals(given)
     assert len(given) == 3
 
 
@@ -52,9 +52,9 @@ PROBABILITIES = pd.Series({"a": 0.25, "b": 0.5, "unpredicted": 0.9})
 
 def test_gate_is_exclusive_and_leaves_its_argument_alone():
     given = table()
-    assert gate(given, PROBABILITIES, 0.25)["image_id"].tolist() == ["b"]
-    assert gate(given, PROBABILITIES, 0.249999).equals(given)
-    assert gate(given, PROBABILITIES, 0.5).empty
+    assert drop_unlikely_images(given, PROBABILITIES, 0.25)["image_id"].tolist() == ["b"]
+    assert drop_unlikely_images(given, PROBABILITIES, 0.249999).equals(given)
+    assert drop_unlikely_images(given, PROBABILITIES, 0.5).empty
     assert len(given) == 3
 
 
@@ -69,15 +69,15 @@ def test_weighing_multiplies_and_keeps_order_and_boxes():
 
 @pytest.mark.parametrize("known", [{"a": 0.5}, {"a": 0.5, "b": float("nan")}])
 def test_a_prediction_without_probability(known):
-    for function in (weigh, lambda predictions, probabilities: gate(predictions, probabilities, 0.1)):
+    for function in (weigh, lambda predictions, probabilities: drop_unlikely_images(predictions, probabilities, 0.1)):
         with pytest.raises(UserError, match="no probability for image b"):
             function(table(), pd.Series(known))
 
 
 def test_empty_tables_stay_empty():
-    assert gate(empty_predictions(), PROBABILITIES, 0.5).empty
+    assert drop_unlikely_images(empty_predictions(), PROBABILITIES, 0.5).empty
     assert weigh(empty_predictions(), PROBABILITIES).empty
-    assert keep(empty_predictions(), 0.5).empty
+    assert drop_below(empty_predictions(), 0.5).empty
     assert scale_boxes(empty_predictions(), 0.8, 0.8).empty
 
 

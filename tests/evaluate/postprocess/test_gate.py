@@ -11,14 +11,20 @@ import pytest
 from common.data.data_set import DataSet
 from common.data.tables import empty_predictions, make_predictions
 from common.errors import UserError
-from evaluate.metrics.rsna import rsna_score
+from evaluate.metrics.rsna import best_confidence, rsna_score
 from evaluate.postprocess import gate
 from evaluate.postprocess.boxes import scale_boxes
-from evaluate.postprocess.gate import Rule, choose_gate, read_gates
+from evaluate.postprocess.gate import GateRule, choose_gate, read_gates
+from evaluate.postprocess.operating_point import OperatingPoint
 
 
-def case(seed: int, images: int = 30, informative: float = 2.0) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
-    """Truth, predictions and probabilities; the higher `informative`, the more these know what is there."""
+def case(
+    seed: int, images: int = 30, informative: float = 2.0, decimals: int = 6
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
+    """Truth, predictions and probabilities; the higher `informative`, the more these know what is there.
+
+    The fewer `decimals` of confidences, the more of these are equal.
+    """
     random = np.random.default_rng(seed)
     truth, ids, values, chance = [], [], [], {}
     for number in range(images):
@@ -28,7 +34,7 @@ def case(seed: int, images: int = 30, informative: float = 2.0) -> tuple[pd.Data
         truth.append((image_id, *(box if positive else [np.nan] * 4)))
         for _ in range(random.integers(0, 4)):
             ids.append(image_id)
-            values.append([random.random(), *(box + random.integers(-9, 10, 4))])
+            values.append([round(random.random(), decimals), *(box + random.integers(-9, 10, 4))])
     columns = ["image_id", "x", "y", "width", "height"]
     return pd.DataFrame(truth, columns=columns), make_predictions(ids, np.array(values)), pd.Series(chance)
 
@@ -59,6 +65,41 @@ def test_the_tuned_gate_is_the_best_of_all(seed, scale):
     assert score >= best_by_brute_force(truth, {"none": tables["none", None]})
 
 
+def choose_table_by_table(truth, predictions, chance, mode, scale):
+    """The same choice, with every gate put on the tables and the metric asked anew."""
+    scaled = scale_boxes(predictions, *scale)
+    rules = [GateRule("none"), *([GateRule("weigh")] if mode == "tune" else [])]
+    rules += [GateRule("keep", value) for value in sorted(set(chance[scaled["image_id"].unique()]))[:-1]]
+    best = None
+    for rule in rules:
+        confidence, score = best_confidence(truth, rule.apply(scaled, chance))
+        if best is None or score > best[2]:
+            best = rule, OperatingPoint(confidence, scale), score
+    return best
+
+
+@pytest.mark.parametrize("mode", ["tune", "keep"])
+@pytest.mark.parametrize("decimals", [1, 6], ids=["many ties", "hardly any"])
+def test_one_matching_chooses_what_every_table_by_itself_would(mode, decimals):
+    modes = set()
+    for seed in range(24):
+        truth, predictions, chance = case(seed, 25, informative=[-2.0, 0.5, 2.0][seed % 3], decimals=decimals)
+        chance = chance.round(decimals)
+        chance.iloc[:2] = 0.0, 1.0
+        scale = (0.8, 1.1) if seed % 2 else (1.0, 1.0)
+        found = choose_gate(truth, predictions, chance.sample(frac=1, random_state=seed), mode, scale)
+        assert found == choose_table_by_table(truth, predictions, chance, mode, scale)
+        modes.add(found[0].mode)
+    assert modes == {"none", "weigh", "keep"} - ({"weigh"} if mode == "keep" else set())
+
+
+def test_an_image_with_predictions_and_without_probability():
+    truth, predictions, chance = case(0)
+    missing = predictions["image_id"].iloc[3]
+    with pytest.raises(UserError, match=f"no probability for image {missing}, which has predictions"):
+        choose_gate(truth, predictions, chance.drop(missing))
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_tuned_threshold_is_the_best_threshold(seed):
     truth, predictions, chance = case(seed)
@@ -72,15 +113,15 @@ def test_the_tuned_threshold_is_the_best_threshold(seed):
 def test_a_gate_that_knows_the_wrong_thing_is_left_out():
     truth, predictions, chance = case(3, informative=-4.0)
     rule, choice, score = choose_gate(truth, predictions, chance)
-    assert rule == Rule("none")
+    assert rule == GateRule("none")
     assert score == rsna_score(truth, predictions, choice.confidence)
     assert rule.apply(predictions, chance) is predictions
 
 
 def test_of_equals_the_simplest():
     truth, predictions, chance = case(1)
-    assert choose_gate(truth, predictions, chance * 0 + 0.5)[0] == Rule("none")
-    assert choose_gate(truth, empty_predictions(), chance)[0] == Rule("none")
+    assert choose_gate(truth, predictions, chance * 0 + 0.5)[0] == GateRule("none")
+    assert choose_gate(truth, empty_predictions(), chance)[0] == GateRule("none")
 
 
 def test_no_more_thresholds_than_said(monkeypatch):
@@ -103,7 +144,7 @@ def all_rows(chance: float = 0.5, **roles: str) -> list[tuple[str, str, object]]
     ]
 
 
-def read(data_set: Path, *paths: Path) -> gate.Gate:
+def read(data_set: Path, *paths: Path) -> gate.GateProbabilities:
     data = DataSet(data_set)
     return read_gates(list(paths), data, {name: data.split(name) for name in ("val", "test")})
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from evaluate.report.charts import score_scale, subgroup_dots, sweep_curves, training_curves
+from evaluate.scoring.result import Interval, Subgroup
 
 
 def texts(chart):
@@ -132,17 +133,17 @@ def test_training_curves_of_what_there_is():
 
 
 def entry(score, low, high, images=10):
-    return {"score": score, "interval_95": [low, high], "images": images}
+    return Subgroup(score, Interval(low, high), images, counted_images=images)
 
 
 def test_subgroups():
     groups = {
         "view": {"AP": entry(0.1, 0.05, 0.15, 1234), "PA": entry(0.3, 0.2, 0.4)},
-        "sex": {"F": entry(0.2, 0.1, 0.3), "M": entry(0.22, 0.1, 0.3), "?": {"score": None, "images": 3}},
-        "age": {"$40$ <60": entry(0.2, None, None)},
+        "sex": {"F": entry(0.2, 0.1, 0.3), "M": entry(0.22, 0.1, 0.3), "?": Subgroup(None, None, 3, 0)},
+        "age": {"$40$ <60": Subgroup(0.2, None, 10, 10)},
         "site": {},
     }
-    chart = subgroup_dots(groups, {"score": 0.2})
+    chart = subgroup_dots(groups, 0.2)
     assert {"view", "AP  (1,234)", "PA  (10)", "sex", "F  (10)", "M  (10)", "age", "$40$ <60  (10)"} <= set(
         texts(chart)
     )
@@ -150,10 +151,10 @@ def test_subgroups():
     assert "By view, PA scores highest (0.300) and AP lowest (0.100)." in chart.sentence
     assert "By sex, M scores highest (0.220) and F lowest (0.200)." in chart.sentence
     assert "By view the intervals are apart" in chart.sentence
-    overlapping = subgroup_dots({"sex": groups["sex"]}, {"score": 0.2})
+    overlapping = subgroup_dots({"sex": groups["sex"]}, 0.2)
     assert "intervals overlap" in overlapping.sentence
 
 
 def test_no_subgroup_no_figure():
-    assert subgroup_dots({}, {}) is None
-    assert subgroup_dots({"view": {"AP": {"score": None}}}, {"score": 0.1}) is None
+    assert subgroup_dots({}, 0.1) is None
+    assert subgroup_dots({"view": {"AP": Subgroup(None, None, 3, 0)}}, 0.1) is None

@@ -278,7 +278,7 @@ def test_colour_augmentation_on_grey_pictures_is_warned_of(data_set, capsys, mon
     def stop(*_):
         raise InterruptedError
 
-    monkeypatch.setattr("train.detector.training._trainer_class", stop)
+    monkeypatch.setattr("train.detector.training.trainer_class", stop)
     with pytest.raises(InterruptedError):
         execute(main, [f"data={data_set / data}", "model=basic-cnn.yaml", *words])
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]

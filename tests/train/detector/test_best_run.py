@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from train.detector.best_run import data_fingerprint, offer, read_records
+from common.data.fingerprint import data_fingerprint
+from train.detector.best_run import offer, read_records
 
 
 @pytest.fixture
@@ -37,10 +39,11 @@ def test_the_best_run_stays(run, tmp_path):
     assert (worse.is_best, equal.is_best) == (False, False)
     assert (folder / "best.pt").read_text() == "weights of better"
     assert not (folder / "best.pt").is_symlink()
-    assert worse.best["run"] == str(folder / "better")
+    assert worse.best.run == str(folder / "better")
     content = json.loads((folder / "best.json").read_text())
     assert content["best.pt"] == "a" * 64
     record = content["data_sets"]["a" * 64]
+    assert record["weights_sha256"] == hashlib.sha256(b"weights of better").hexdigest()
     assert (record["score"], record["arguments"]) == (0.3, {"epochs": 3, "path": "x"})
     assert not list(folder.glob("*.part"))
 
@@ -78,7 +81,18 @@ def test_a_damaged_record_is_put_aside(run, tmp_path, capsys, content):
     assert give(weights, 0.2).is_best
     assert (tmp_path / "runs" / "best.damaged.json").read_text() == content
     assert capsys.readouterr().err.count("warning: ") == 1
-    assert read_records(tmp_path / "runs")["best.pt"] == "a" * 64
+    assert read_records(tmp_path / "runs").holds == "a" * 64
+
+
+def test_a_record_of_an_earlier_version_still_counts(run, tmp_path):
+    give(run("old"), 0.5)
+    file = tmp_path / "runs" / "best.json"
+    content = json.loads(file.read_text())
+    del content["data_sets"]["a" * 64]["weights_sha256"]
+    file.write_text(json.dumps(content))
+    assert not give(run("new"), 0.4).is_best
+    assert read_records(tmp_path / "runs").data_sets["a" * 64].weights_sha256 is None
+    assert give(run("newest"), 0.6).is_best
 
 
 def test_trainings_that_end_together(run, tmp_path):
@@ -86,7 +100,7 @@ def test_trainings_that_end_together(run, tmp_path):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda item: give(*item), offers))
     assert (tmp_path / "runs" / "best.pt").read_text() == "weights of r23"
-    assert read_records(tmp_path / "runs")["data_sets"]["a" * 64]["score"] == 0.23
+    assert read_records(tmp_path / "runs").data_sets["a" * 64].score == 0.23
 
 
 def test_fingerprint_depends_on_the_manifest_and_the_validation_list_alone(data_set, tmp_path):

@@ -29,8 +29,7 @@ def command(data_set, cnn, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     import two_processes
 
-    monkeypatch.setattr("train.detector.training._class_for_head", lambda model: two_processes.OnTwoProcesses)
-    monkeypatch.setattr("train.detector.training._trainer_class", lambda model: two_processes.OnTwoProcesses)
+    monkeypatch.setattr("train.detector.training._trainer_for", lambda head: two_processes.OnTwoProcesses)
     argv = [
         f"data={data_set}", f"model={cnn}", f"project={tmp_path / 'runs'}", "imgsz=64", "batch=4", "nbs=4",
         "device=cpu", "optimizer=AdamW", "lr0=0.02", "warmup_epochs=0", "mosaic=0.5", "close_mosaic=1", "plots=False",

@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -23,17 +21,18 @@ from evaluate.metrics.rsna import rsna_score
 import_ultralytics()
 import wandb  # noqa: E402
 
+from common.data.fingerprint import data_fingerprint  # noqa: E402
 from common.tracking.runs import find_run  # noqa: E402
-from common.tracking.tracker import Picture, start  # noqa: E402
+from common.tracking.tracker import LoggedPicture, start  # noqa: E402
 from train.detector import tracking  # noqa: E402
 from train.detector import trainer as ours  # noqa: E402
-from train.detector.best_run import data_fingerprint  # noqa: E402
 from train.detector.results import CONFIDENCE, SCORE  # noqa: E402
 from train.detector.validation import ImageResult, to_tables  # noqa: E402
 from train.settings.options import DEFAULTS  # noqa: E402
 from train.train import main  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[3]
+from ..conftest import kill_when  # noqa: E402
+
 pytestmark = pytest.mark.usefixtures("apart", "wandb_service")
 LOGGED = {"wandb": True, "group": "night", "mosaic": 0.0, "iou_loss": "siou"}
 
@@ -167,7 +166,7 @@ def test_large_pictures_are_reduced_with_their_boxes(tmp_path):
     )
     small = ImageResult(str(tmp_path / "small.png"), np.empty((0, 4)), np.empty((0, 5)))
     first, second = tracking.draw_examples(examples, [small, wide], confidence=0.5)
-    assert isinstance(first, Picture)
+    assert isinstance(first, LoggedPicture)
     assert (first.image.shape, second.image.shape) == ((192, 384), (100, 50))
     assert first.truth == pytest.approx(np.array([[38.4, 19.2, 76.8, 115.2]]))
     assert first.predictions == pytest.approx(np.array([[0.9, 192, 96, 38.4, 19.2], [0.5, 0, 0, 384, 192]]))
@@ -233,15 +232,8 @@ def test_a_killed_process_leaves_readable_files(data_set, cnn, tmp_path, wandb_f
     argv = [f"data={data_set}", f"model={cnn}", f"project={tmp_path}", "imgsz=64", "epochs=500", "device=cpu"]
     argv += ["plots=False", "amp=False", "deterministic=False", "optimizer=SGD"]
     run_dir = tmp_path / "train"
-    with subprocess.Popen(
-        [sys.executable, str(ROOT / "train" / "train.py"), *argv], cwd=tmp_path,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    ) as process:  # fmt: skip
-        for _ in range(600):
-            if process.poll() is not None or len(epochs_in_file(run_dir, wandb_files)) > 1:
-                break
-            time.sleep(0.1)
-        process.kill()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    kill_when(lambda: len(epochs_in_file(run_dir, wandb_files)) > 1, argv, tmp_path, environment)
     assert epochs_in_file(run_dir, wandb_files)[:2] == [1, 2]
     (folder,) = wandb_files.parts(run_dir)
     assert find_run(run_dir).id == folder.name.rsplit("-", 1)[1]

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.data.names import MOST_BOXES
 from common.errors import UserError
 from common.quiet_ultralytics import import_ultralytics
 from evaluate.metrics.rsna import best_confidence, rsna_score
@@ -13,7 +14,6 @@ import torch  # noqa: E402
 
 from train.detector.results import CONFIDENCE, FIXED_SCORE, SCORE  # noqa: E402
 from train.detector.validation import (  # noqa: E402
-    MAX_BOXES,
     ImageResult,
     RSNAMetrics,
     RSNAValidator,
@@ -125,7 +125,7 @@ def test_boxes_come_in_pixels_of_the_original_image_clipped_to_it(tmp_path):
 
 
 def test_only_the_positive_class_and_so_many_boxes_count(tmp_path):
-    count = MAX_BOXES + 20
+    count = MOST_BOXES + 20
     confidence = torch.linspace(0.01, 0.9, count)
     preds = {
         "bboxes": torch.tensor([[5.0, 15.0, 25.0, 30.0]]).repeat(count, 1),
@@ -135,7 +135,7 @@ def test_only_the_positive_class_and_so_many_boxes_count(tmp_path):
     two = {0: "Lung Opacity", 1: "Nodule"}
     result = validator(tmp_path, two)._process_batch(preds, picture([[5, 15, 25, 30], [1, 11, 9, 19]], [1, 0]))["rsna"]
     assert result.truth.tolist() == [[2, 2, 16, 16]]
-    assert len(result.predictions) == MAX_BOXES
+    assert len(result.predictions) == MOST_BOXES
     assert result.predictions[0, 0] == pytest.approx(0.9)
     assert (np.diff(result.predictions[:, 0]) <= 0).all()
 

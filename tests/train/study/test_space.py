@@ -247,8 +247,57 @@ def test_the_spaces_that_are_provided(file):
             )
 
 
+STOCK = {"iou_loss": "ciou", "cls_loss": "bce"}
+"""What YOLO heads train with where no loss is named; see tests/train/detector/test_criterion.py."""
+
+BELONGS_TO = {"focal": "focal_", "varifocal": "vfl_", "siou": "siou_", "wiou": "wiou_"}
+"""How arguments begin that count with one loss alone."""
+
+
+def trained_with(arguments: dict) -> str:
+    """A text that is equal for trainings that come to the same, though their arguments differ."""
+    every = effective(arguments)
+    if "rtdetr" not in str(every["model"]):
+        every |= {name: None for name, stock in STOCK.items() if every[name] == stock}
+    idle = [start for loss, start in BELONGS_TO.items() if loss not in (every["iou_loss"], every["cls_loss"])]
+    return identity({name: value for name, value in every.items() if not name.startswith(tuple(idle))})
+
+
+def test_names_of_the_stock_losses_are_the_same_training():
+    """What the next test relies on."""
+    named, other = ({"model": "yolov8n.yaml", "iou_loss": loss} for loss in ("ciou", "giou"))
+    assert trained_with(named) == trained_with({"model": "yolov8n.yaml", "cls_loss": "bce", "focal_gamma": 3})
+    assert trained_with(named) != trained_with(other)
+    assert trained_with({"model": "rtdetr-l.yaml", "iou_loss": "ciou"}) != trained_with({"model": "rtdetr-l.yaml"})
+
+
+@pytest.mark.parametrize("file", sorted(SPACES.glob("*.yaml")), ids=lambda file: file.stem)
+def test_no_provided_space_trains_the_same_twice(file):
+    space = read_space(file)
+    if space.method == "tpe":
+        (block,) = space.blocks
+        lists = {name: values for name, values in block.parameters.items() if isinstance(values, tuple)}
+        made = [
+            {**space.base, **dict(zip(lists, values, strict=True))} for values in itertools.product(*lists.values())
+        ]
+    else:
+        made = [trial.arguments for trial in plan(space)]
+    twice = [arguments for count in [Counter(map(trained_with, made))] for arguments in made
+             if count[trained_with(arguments)] > 1]  # fmt: skip
+    assert twice == []
+
+
 def test_provided_spaces_cover_what_is_argued_about():
-    varied = {n for f in SPACES.glob("*.yaml") for block in read_space(f).blocks for n in block.parameters}
+    varied: set[str] = set()
+    for file in SPACES.glob("*.yaml"):
+        space = read_space(file)
+        for block in space.blocks:
+            if space.method == "tpe":
+                varied |= {n for n, values in block.parameters.items() if isinstance(values, Range) or len(values) > 1}
+                continue
+            made = [effective(trial.arguments) for trial in plan(space) if block.name in trial.blocks]
+            # Trained with different values, and not only listed.
+            varied |= {name for name in block.parameters if len({json.dumps(one[name]) for one in made}) > 1}
     assert varied >= {
         "optimizer", "lr0", "lrf", "cos_lr", "warmup_epochs", "batch", "epochs", "patience", "iou_loss", "cls_loss",
         "imgsz", "model", "negatives", "fliplr", "mosaic", "rotation", "gamma",

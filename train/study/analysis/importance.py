@@ -17,13 +17,13 @@ import numpy as np
 import pandas as pd
 
 from common.pages.wording import is_number
-from train.study.analysis.effects import levels_of
-from train.study.analysis.noise import Floats, Measured
-from train.study.analysis.reading import Block, Study
+from train.study.analysis.block_view import BlockView
+from train.study.analysis.noise import Floats
+from train.study.study_record import BlockRecord
 
 FEWEST_SETTINGS = 10
 """A forest that learned from fewer settings says nothing."""
-_TREES, _FORESTS, _POINTS = 60, 20, 12
+_TREES, _FORESTS, _MOST_POINTS = 60, 20, 12
 
 
 @dataclass(frozen=True)
@@ -72,23 +72,24 @@ class Dependence:
     high: Floats
 
 
-def find_importance(study: Study, measured: Measured, block: Block) -> Importance | None:
+def find_importance(view: BlockView) -> Importance | None:
     """Give the shares of a block's parameters; None where they cannot be told from these trials.
 
     That is where too few have finished, all score the same, or one parameter alone is varied and nothing repeated.
     """
-    if all(levels_of(study, block, name) for name in block.parameters) and study.info.get("method", "grid") == "grid":
-        table, scores = _varied(study, measured, block)
+    block = view.block
+    if view.listed().keys() == block.parameters.keys() and view.study.record.method == "grid":
+        table, scores = _varied(view)
         return None if len(table) < 3 else _explained(block, table, scores)
-    table, scores = _by_setting(*_varied(study, measured, block))
+    table, scores = _by_setting(*_varied(view))
     if len(table) < FEWEST_SETTINGS or np.ptp(scores) == 0 or table.empty:
         return None
     return _predicted(block, table, scores)
 
 
-def find_dependence(study: Study, measured: Measured, block: Block) -> list[Dependence]:
+def find_dependence(view: BlockView) -> list[Dependence]:
     """For drawn settings, what a forest expects of each parameter; nothing with too few of them."""
-    table, scores = _by_setting(*_varied(study, measured, block))
+    table, scores = _by_setting(*_varied(view))
     if len(table) < FEWEST_SETTINGS or np.ptp(scores) == 0:
         return []
     random = np.random.default_rng(0)
@@ -96,29 +97,29 @@ def find_dependence(study: Study, measured: Measured, block: Block) -> list[Depe
     forests = [_forest(table, number).fit(table.iloc[chosen], scores[chosen]) for number, chosen in enumerate(rows)]
     found = []
     for name in map(str, table):
-        log = bool(isinstance(block.parameters[name], dict) and block.parameters[name].get("log"))
-        values = _grid(table[name], log)
+        given = view.block.parameters[name]
+        log = bool(isinstance(given, dict) and given.get("log"))
+        values = _points(table[name], log)
         asked = pd.concat([table.assign(**{name: value}) for value in values])  # all at once, which is much faster
         expected = np.array([forest.predict(asked).reshape(len(values), -1).mean(axis=1) for forest in forests])
         mean, spread = expected.mean(axis=0), 2 * expected.std(axis=0, ddof=1)
-        found.append(Dependence(block.name, name, log, values, mean, mean - spread, mean + spread))
+        found.append(Dependence(view.block.name, name, log, values, mean, mean - spread, mean + spread))
     return found
 
 
-def _varied(study: Study, measured: Measured, block: Block) -> tuple[pd.DataFrame, Floats]:
+def _varied(view: BlockView) -> tuple[pd.DataFrame, Floats]:
     """The parameters that take more than one value in a block's finished trials, and the scores, folds levelled out."""
-    inside = np.array([block.name in names for names in measured.trials["blocks"]])
-    trials = measured.trials[inside]
-    columns = {name: [study.setting(str(trial), name) for trial in trials.index] for name in block.parameters}
+    trials = view.trials()
+    columns = {name: [view.study.setting(str(trial), name) for trial in trials.index] for name in view.block.parameters}
     table = pd.DataFrame(columns, index=trials.index, dtype=object)
     table = table[[name for name in table if table[name].map(repr).nunique() > 1]]
-    scores = pd.Series(measured.scores[inside], index=trials.index)
+    scores = trials[view.measured.split].astype(np.float64)
     if trials["fold"].notna().all() and len(trials):
         scores = scores - scores.groupby(trials["fold"]).transform("mean") + scores.mean()
-    return table, scores.to_numpy()
+    return table, np.asarray(scores, dtype=np.float64)
 
 
-def _explained(block: Block, table: pd.DataFrame, scores: Floats) -> Importance | None:
+def _explained(block: BlockRecord, table: pd.DataFrame, scores: Floats) -> Importance | None:
     if table.empty or np.ptp(scores) == 0:
         return None
     names = [str(name) for name in table]
@@ -168,7 +169,7 @@ def _forest(table: pd.DataFrame, seed: int) -> Any:
     return make_pipeline(encoder, RandomForestRegressor(_TREES, min_samples_leaf=2, random_state=seed))
 
 
-def _predicted(block: Block, table: pd.DataFrame, scores: Floats) -> Importance:
+def _predicted(block: BlockRecord, table: pd.DataFrame, scores: Floats) -> Importance:
     from sklearn.inspection import permutation_importance
     from sklearn.model_selection import RepeatedKFold
 
@@ -193,10 +194,10 @@ def _predicted(block: Block, table: pd.DataFrame, scores: Floats) -> Importance:
     )
 
 
-def _grid(column: pd.Series, log: bool) -> list[Any]:
+def _points(column: pd.Series, log: bool) -> list[Any]:
     """Values at which a parameter is looked at: all that there are, if they are few."""
     values = sorted(column.dropna().unique())
-    if not pd.api.types.is_float_dtype(column) or len(values) <= _POINTS:
+    if not pd.api.types.is_float_dtype(column) or len(values) <= _MOST_POINTS:
         return list(values)
     space = np.geomspace if log else np.linspace
-    return space(values[0], values[-1], _POINTS).tolist()
+    return space(values[0], values[-1], _MOST_POINTS).tolist()

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from train.study.analysis.effects import SIGNIFICANT, is_ordered, levels_of, matched_trials
-from train.study.analysis.noise import Estimate, Measured, estimate, holm
-from train.study.analysis.reading import Block, Study
+from train.study.analysis.block_view import SIGNIFICANT, BlockView, is_ordered
+from train.study.analysis.noise import Estimate, estimate, holm
 
 
 @dataclass(frozen=True)
@@ -43,9 +42,9 @@ class Interaction:
         return self.p_holm < SIGNIFICANT
 
 
-def find_interactions(study: Study, measured: Measured, block: Block) -> list[Interaction]:
+def find_interactions(view: BlockView) -> list[Interaction]:
     """For each pair of listed parameters of a block, the contrast of contrasts with the smallest p value."""
-    listed = {name: levels for name in block.parameters if (levels := levels_of(study, block, name))}
+    listed = view.listed()
     found = []
     for first, second in combinations(listed, 2):
         swap = is_ordered(listed[second]) and not is_ordered(listed[first])
@@ -53,16 +52,15 @@ def find_interactions(study: Study, measured: Measured, block: Block) -> list[In
         made = []
         for steps in _contrast_pairs(listed[parameter]):
             for values in _contrast_pairs(listed[other]):
-                weights = _double_difference(study, measured, block, parameter, steps, other, values)
+                weights = _double_difference(view, parameter, steps, other, values)
                 if weights:
-                    made.append((steps, values, estimate(measured, weights)))
+                    made.append((steps, values, estimate(view.measured, weights)))
         if made:
             corrected = holm([effect.p for _, _, effect in made])
             place = int(np.argmin([effect.p for _, _, effect in made]))
             (reference, level), values, effect = made[place]
-            found.append(
-                Interaction(block.name, parameter, reference, level, other, values, effect, corrected[place], len(made))
-            )
+            told = (other, values, effect, corrected[place], len(made))
+            found.append(Interaction(view.block.name, parameter, reference, level, *told))
     return found
 
 
@@ -72,16 +70,10 @@ def _contrast_pairs(levels: Sequence[Any]) -> list[tuple[Any, Any]]:
 
 
 def _double_difference(
-    study: Study,
-    measured: Measured,
-    block: Block,
-    parameter: str,
-    steps: tuple[Any, Any],
-    other: str,
-    values: tuple[Any, Any],
+    view: BlockView, parameter: str, steps: tuple[Any, Any], other: str, values: tuple[Any, Any]
 ) -> dict[str, float]:
     """Weights of the change at the second value less the change at the first, matched in all else; {} without any."""
-    low, high = (matched_trials(study, measured, block, parameter, {other: value}, drop=(other,)) for value in values)
+    low, high = (view.matched(parameter, {other: value}, drop=(other,)).groups for value in values)
     whole = [key for key in low if key in high and all(step in side[key] for side in (low, high) for step in steps)]
     weights: dict[str, float] = {}
     for key in whole:

@@ -15,7 +15,6 @@ Journal of Statistics* 6, 1979) over a family of comparisons.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,9 @@ from scipy.special import stdtrit
 from common.errors import UserError
 from common.paths import shown
 from evaluate.metrics.uncertainty import RESAMPLES, resampled_scores
-from train.study.analysis.reading import FINISHED, Study
+from train.study.analysis.study_results import Study
+from train.study.plan import identity
+from train.study.trial_record import FINISHED
 
 Floats = NDArray[np.float64]
 
@@ -147,12 +148,9 @@ def measure(study: Study, resamples: int = RESAMPLES) -> Measured | None:
 
 
 def setting_keys(trials: pd.DataFrame) -> pd.Series:
-    """A text by trial that is equal for trainings that differ in their seed or fold only."""
-    kept = [
-        {name: value for name, value in arguments.items() if name not in ("seed", "data")}
-        for arguments in trials["arguments"]
-    ]
-    return pd.Series([json.dumps(arguments, sort_keys=True) for arguments in kept], index=trials.index, dtype=object)
+    """A text by trial that is equal for trainings that differ in their seed or fold only; see `plan.identity`."""
+    keys = [identity(arguments, repeats=False) for arguments in trials["arguments"]]
+    return pd.Series(keys, index=trials.index, dtype=object)
 
 
 def training_noise(trials: pd.DataFrame, split: str) -> TrainingNoise | None:

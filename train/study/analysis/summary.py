@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from evaluate.metrics.uncertainty import RESAMPLES
-from train.study.analysis.effects import SIGNIFICANT, Comparison, Effect, conditional_comparisons, find_effects
+from train.study.analysis.block_view import SIGNIFICANT, BlockView, Comparison
+from train.study.analysis.effects import Effect, conditional_comparisons, find_effects
 from train.study.analysis.importance import Dependence, Importance, find_dependence, find_importance
 from train.study.analysis.interactions import Interaction, find_interactions
 from train.study.analysis.noise import Estimate, Measured, estimate, holm, measure, setting_keys
-from train.study.analysis.reading import Study
+from train.study.analysis.study_results import Study
 from train.study.analysis.tradeoffs import Patience, complete_curves, model_costs, patience_costs
+from train.study.study_record import BlockRecord
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,11 @@ class Analysis:
     patience: tuple[Patience, ...]
     curves: Mapping[str, pd.Series]
 
+    def view(self, block: BlockRecord) -> BlockView:
+        """One block with its trials; there must be a finished trial in the study."""
+        assert self.measured is not None
+        return BlockView(self.study, self.measured, block)
+
     def effects_of(self, block: str) -> list[Effect]:
         """The effects of a block's parameters."""
         return [effect for effect in self.effects if effect.block == block]
@@ -85,20 +92,20 @@ def analyse(study: Study, resamples: int = RESAMPLES) -> Analysis:
     measured = measure(study, resamples)
     if measured is None:
         return Analysis(study, None, (), (), {}, {}, {}, {}, {}, (), curves)
-    effects = find_effects(study, measured)
-    blocks = {block.name: block for block in study.blocks}
-    importance = {name: find_importance(study, measured, block) for name, block in blocks.items()}
+    views = {block.name: BlockView(study, measured, block) for block in study.blocks}
+    effects = [effect for view in views.values() for effect in find_effects(view)]
+    importance = {name: find_importance(view) for name, view in views.items()}
     return Analysis(
         study,
         measured,
         rank_settings(measured),
         tuple(effects),
-        {name: conditional_comparisons(study, measured, block) for name, block in blocks.items()},
-        {name: find_interactions(study, measured, block) for name, block in blocks.items()},
+        {name: conditional_comparisons(view) for name, view in views.items()},
+        {name: find_interactions(view) for name, view in views.items()},
         importance,
         {
-            name: find_dependence(study, measured, block)
-            for name, block in blocks.items()
+            name: find_dependence(view)
+            for name, view in views.items()
             if (found := importance[name]) and found.predicted is not None
         },
         {one.block: model_costs(study, one) for one in effects if one.parameter == "model" and one.scores},
@@ -112,7 +119,9 @@ def rank_settings(measured: Measured) -> tuple[Setting, ...]:
     trials = measured.trials
     groups = trials.groupby(setting_keys(trials), sort=False).groups
     settings = [
-        Setting(tuple(map(str, names)), float(trials.loc[names, "val"].mean()), _mean(measured, list(map(str, names))))
+        Setting(
+            tuple(map(str, names)), float(trials.loc[names, "val"].mean()), _mean_score(measured, list(map(str, names)))
+        )
         for names in groups.values()
     ]
     settings.sort(key=lambda setting: -setting.val)
@@ -125,7 +134,7 @@ def rank_settings(measured: Measured) -> tuple[Setting, ...]:
     return best, *(replace(setting, p_holm=p) for setting, p in zip(compared, corrected, strict=True))
 
 
-def _mean(measured: Measured, names: list[str]) -> Estimate:
+def _mean_score(measured: Measured, names: list[str]) -> Estimate:
     return estimate(measured, dict.fromkeys(names, 1 / len(names)))
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from common.pages.wording import is_number
 from train.study.analysis.effects import Effect
-from train.study.analysis.reading import FINISHED, Study
+from train.study.analysis.study_results import Study
+from train.study.trial_record import FINISHED
 
 COSTS = {
     "parameters": "parameters",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from common.pages.wording import count
 from train.study.analysis.noise import Measured
-from train.study.analysis.reading import FAILED, FINISHED, STOPPED
 from train.study.analysis.summary import Analysis
 from train.study.report.observations import Observation, observe
 from train.study.report.sections import (
@@ -22,6 +20,8 @@ from train.study.report.sections import (
     ranking_section,
 )
 from train.study.report.words import of_count
+from train.study.study_record import StudyRecord
+from train.study.trial_record import FAILED, FINISHED, STOPPED
 
 _READING = (
     "The RSNA score goes from 0 to 1, higher is better. ± is half of a 95 % interval, which holds the noise of the "
@@ -66,7 +66,7 @@ class Content:
 
 def make_content(analysis: Analysis) -> Content:
     """Put the report together."""
-    study, info = analysis.study, analysis.study.info
+    study, record = analysis.study, analysis.study.record
     said = observe(analysis)
     sections = [
         importance_section(analysis),
@@ -77,8 +77,8 @@ def make_content(analysis: Analysis) -> Content:
         appendix(analysis),
     ]
     return Content(
-        title=str(info.get("title") or info["name"]),
-        about=str(info.get("about") or ""),
+        title=record.title,
+        about=record.about,
         tiles=tiles_of(analysis),
         facts=facts_of(analysis),
         caveats=caveats_of(analysis),
@@ -88,9 +88,9 @@ def make_content(analysis: Analysis) -> Content:
         ),
         sections=tuple(section for section in sections if section),
         reading=_READING if analysis.measured else "",
-        setup=setup_commands(info),
-        data_commands=bool(info.get("setup")),
-        created=str(info.get("created") or "")[:16].replace("T", " "),
+        setup=setup_commands(record),
+        data_commands=bool(record.setup),
+        created=_begun(record),
     )
 
 
@@ -119,35 +119,35 @@ def _counted(number: int, noun: str) -> tuple[str, str]:
 
 def facts_of(analysis: Analysis) -> tuple[tuple[str, str], ...]:
     """How the study was done: name and text."""
-    info, measured = analysis.study.info, analysis.measured
-    folds, seeds = info.get("folds"), info.get("seeds") or []
+    record, measured = analysis.study.record, analysis.measured
+    origin = record.origin
     methods = {
         "grid": "every combination of the listed values",
         "random": "settings drawn at random",
         "tpe": "settings proposed by TPE, from what earlier ones scored",
     }
-    method = str(info.get("method") or "grid")
-    base = ", ".join(f"{name}={value}" for name, value in (info.get("base") or {}).items())
-    repeats = f"{folds} folds" if folds else f"seed{'s' if len(seeds) != 1 else ''} {', '.join(map(str, seeds))}"
-    for block in () if folds else info.get("blocks") or ():
-        if block.get("seeds"):
-            repeats += f"; {block['title']}: {', '.join(map(str, block['seeds']))}"
-    scheduler = ", ".join(f"{name}={value}" for name, value in (info.get("scheduler") or {}).items())
-    kind = "synthetic pictures, drawn by a program" if info.get("synthetic") else ""
+    base = ", ".join(f"{name}={value}" for name, value in record.base.items())
+    seeds = f"seed{'s' if len(record.seeds) != 1 else ''} {', '.join(map(str, record.seeds))}"
+    repeats = f"{record.folds} folds" if record.folds else seeds
+    for block in () if record.folds else record.blocks:
+        if block.seeds:
+            repeats += f"; {block.title}: {', '.join(map(str, block.seeds))}"
+    scheduler = ", ".join(f"{name}={value}" for name, value in (record.scheduler or {}).items())
+    kind = "synthetic pictures, drawn by a program" if origin.synthetic else ""
     rows = {
-        "Data": ", ".join(filter(None, (str(info.get("data") or ""), kind))),
-        "Data fingerprint": info.get("fingerprint"),
+        "Data": ", ".join(filter(None, (origin.data, kind))),
+        "Data fingerprint": origin.fingerprint,
         "Scores": _scored_on(measured),
-        "Settings": methods.get(method, method),
+        "Settings": methods.get(record.method, record.method),
         "Each setting is trained with": repeats,
-        "Threads of a training": info.get("threads"),
+        "Threads of a training": origin.threads,
         "Stopped early by": scheduler,
         "Held fixed": base,
-        "Machine": info.get("machine"),
-        "Commit": info.get("commit"),
-        "Versions": ", ".join(f"{name} {version}" for name, version in (info.get("versions") or {}).items()),
-        "Command": info.get("command"),
-        "Begun": str(info.get("created") or "")[:16].replace("T", " "),
+        "Machine": origin.machine,
+        "Commit": origin.commit,
+        "Versions": ", ".join(f"{name} {version}" for name, version in origin.versions.items()),
+        "Command": origin.command,
+        "Begun": _begun(record),
     }
     return tuple((name, str(text)) for name, text in rows.items() if text)
 
@@ -165,9 +165,9 @@ def _scored_on(measured: Measured | None) -> str:
 
 def caveats_of(analysis: Analysis) -> tuple[str, ...]:
     """What limits what can be learned from this study."""
-    info, measured, study = analysis.study.info, analysis.measured, analysis.study
+    record, measured, study = analysis.study.record, analysis.measured, analysis.study
     texts = []
-    if info.get("synthetic"):
+    if record.origin.synthetic:
         texts.append("The pictures are drawn by a program: what was learned here need not hold for real radiographs.")
     if measured and not measured.chosen_apart:
         texts.append(
@@ -183,14 +183,14 @@ def caveats_of(analysis: Analysis) -> tuple[str, ...]:
             "Trainings of different folds share most of their images, so that their spread understates the noise of "
             "training."
         )
-    if info.get("method") in ("random", "tpe"):
+    if record.method in ("random", "tpe"):
         texts.append(
             "Settings were drawn, so that none differ in one parameter only: effects are those that a random forest "
             "has learned."
         )
-    if info.get("method") == "tpe":
+    if record.method == "tpe":
         texts.append("TPE tries most where it expects high scores; of other values little is known.")
-    if (study.trials["status"] == "stopped").any():
+    if (study.trials["status"] == STOPPED).any():
         texts.append(
             "Trials that the scheduler stopped are left out of comparisons; values that it stops often look better "
             "than they are."
@@ -199,14 +199,18 @@ def caveats_of(analysis: Analysis) -> tuple[str, ...]:
         texts.append(
             f"{count(len(study.unfinished))} more trials have no result: they are still running, or were killed."
         )
-    if str(info.get("commit") or "").endswith("-dirty"):
+    if (record.origin.commit or "").endswith("-dirty"):
         texts.append("Files differed from the commit when the study ran.")
     return tuple(texts)
 
 
-def setup_commands(info: Mapping[str, Any]) -> tuple[str, ...]:
+def setup_commands(record: StudyRecord) -> tuple[str, ...]:
     """Commands that come first; how the data were made is known where the study says so."""
-    commit = str(info.get("commit") or "").removesuffix("-dirty")
+    commit, threads = (record.origin.commit or "").removesuffix("-dirty"), record.origin.threads
     checkout = [f"git checkout {commit}"] if commit else []
-    threads = [f"export OMP_NUM_THREADS={info['threads']}"] if info.get("threads") else []
-    return (*checkout, "make setup", "source .venv/bin/activate", *map(str, info.get("setup") or ()), *threads)
+    exported = [f"export OMP_NUM_THREADS={threads}"] if threads else []
+    return (*checkout, "make setup", "source .venv/bin/activate", *record.setup, *exported)
+
+
+def _begun(record: StudyRecord) -> str:
+    return (record.origin.created or "")[:16].replace("T", " ")

@@ -15,11 +15,11 @@ import pandas as pd
 from common.pages.wording import join, percent, score_text
 from train.study.analysis.effects import Effect
 from train.study.analysis.importance import FEWEST_SETTINGS, Dependence, Importance
-from train.study.analysis.reading import FAILED, STOPPED
 from train.study.analysis.summary import Analysis
 from train.study.analysis.tradeoffs import mean_epochs
 from train.study.report.sentences import conditional_sentences, effect_sentences, interaction_sentence
 from train.study.report.words import named, noise_words, of_count, plus_minus, settings_text, size, times, value_text
+from train.study.trial_record import FAILED, STOPPED
 
 UNSEEN = 5e-4
 """A loss below this rounds to 0.000."""
@@ -223,7 +223,7 @@ def cost_sentences(analysis: Analysis, effect: Effect) -> list[str]:
 
 def _drawn(analysis: Analysis, block: str) -> list[str]:
     """What the forest learned of settings that were drawn at random or by TPE."""
-    method = analysis.study.info.get("method", "grid")
+    method = analysis.study.record.method
     found = analysis.importance.get(block)
     if analysis.measured is None or method == "grid":
         return []

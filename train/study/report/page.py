@@ -13,7 +13,7 @@ from pathlib import Path
 from common.files import write_atomic
 from common.pages.figures import svg_file
 from common.pages.page import template
-from train.study.analysis.reading import read_study
+from train.study.analysis.study_results import read_study
 from train.study.analysis.summary import analyse
 from train.study.report.content import make_content
 

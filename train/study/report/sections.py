@@ -10,9 +10,8 @@ import pandas as pd
 
 from common.pages.figures import Chart
 from common.pages.wording import MISSING, count, interval_text, join, percent, score_text
-from train.study.analysis.effects import is_ordered, levels_of
+from train.study.analysis.block_view import is_ordered
 from train.study.analysis.noise import Estimate, estimate
-from train.study.analysis.reading import FAILED, FINISHED, Block
 from train.study.analysis.summary import Analysis
 from train.study.report.charts import (
     cell_chart,
@@ -25,6 +24,8 @@ from train.study.report.charts import (
 )
 from train.study.report.tables import Table, comparison_table, interaction_table, level_table, run_table
 from train.study.report.words import estimate_interval, of_count, plus_minus, signed_number, value_text
+from train.study.study_record import BlockRecord
+from train.study.trial_record import FAILED, FINISHED
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Section:
     commands: tuple[tuple[str, str], ...] = ()
 
 
-def block_key(block: Block) -> str:
+def block_key(block: BlockRecord) -> str:
     """The address of a block's part."""
     return slug("block", block.name)
 
@@ -87,7 +88,7 @@ def importance_section(analysis: Analysis) -> Section | None:
     )
 
 
-def block_section(analysis: Analysis, block: Block, said: Sequence[str]) -> Section:
+def block_section(analysis: Analysis, block: BlockRecord, said: Sequence[str]) -> Section:
     """One block: its observations, tables, charts, runs and their commands."""
     trials = analysis.study.trials_of(block.name)
     texts = [block.about] if block.about else []
@@ -128,16 +129,15 @@ def block_section(analysis: Analysis, block: Block, said: Sequence[str]) -> Sect
     )
 
 
-def _cell_charts(analysis: Analysis, block: Block) -> list[Chart | None]:
+def _cell_charts(analysis: Analysis, block: BlockRecord) -> list[Chart | None]:
     """A chart of the first ordered parameter at each value of each other."""
-    study, measured = analysis.study, analysis.measured
-    assert measured is not None
-    listed = {name: levels for name in block.parameters if (levels := levels_of(study, block, name))}
+    view = analysis.view(block)
+    study, measured, listed = view.study, view.measured, view.listed()
     ordered = [name for name, levels in listed.items() if is_ordered(levels) and len(levels) > 1]
     if not ordered:
         return []
     charts = []
-    names = [str(name) for name in measured.trials.index if block.name in measured.trials.loc[name, "blocks"]]
+    names = [str(name) for name in view.trials().index]
     for other in (name for name in listed if name != ordered[0]):
         groups: dict[Any, dict[Any, list[str]]] = {}
         for name in names:
@@ -151,7 +151,7 @@ def _cell_charts(analysis: Analysis, block: Block) -> list[Chart | None]:
     return charts
 
 
-def _curves(analysis: Analysis, block: Block) -> Chart | None:
+def _curves(analysis: Analysis, block: BlockRecord) -> Chart | None:
     """Learning curves by the value of the block's first parameter; of drawn settings, of the trials themselves."""
     parameter = next(iter(block.parameters), "")
     curves: dict[Any, list[pd.Series]] = {}

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from common.pages.wording import is_number, join
-from train.study.analysis.effects import Comparison, Effect
+from train.study.analysis.block_view import Comparison
+from train.study.analysis.effects import Effect
 from train.study.analysis.interactions import Interaction
 from train.study.report.words import NOISE, named, noise_words, signed, size, times, value_text
 

@@ -10,11 +10,13 @@ from typing import Any
 import pandas as pd
 
 from common.pages.wording import MISSING, count, interval_text, is_number, score_text
-from train.study.analysis.effects import Comparison, Effect
-from train.study.analysis.reading import SPLITS, Block
+from train.study.analysis.block_view import Comparison
+from train.study.analysis.effects import Effect
 from train.study.analysis.summary import Analysis
 from train.study.analysis.tradeoffs import mean_epochs, pareto_front
 from train.study.report.words import estimate_interval, of_count, signed, title_of, value_text, verdict
+from train.study.study_record import BlockRecord
+from train.study.trial_record import SPLITS
 
 MANY = 24
 """Tables with more rows are folded."""
@@ -113,7 +115,7 @@ def comparison_table(comparisons: Sequence[Comparison], what: str) -> list[Table
     return [Table(f"Differences: {what}", ("with", *columns) if given else columns, tuple(rows), note)]
 
 
-def interaction_table(analysis: Analysis, block: Block) -> list[Table]:
+def interaction_table(analysis: Analysis, block: BlockRecord) -> list[Table]:
     """Whether one parameter depends on another; no table without two."""
     rows = []
     for one in analysis.interactions[block.name]:

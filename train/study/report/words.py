@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from common.pages.wording import count, is_number, score_text
-from train.study.analysis.effects import Comparison
+from train.study.analysis.block_view import Comparison
 from train.study.analysis.noise import Estimate
 
 MEANINGS = {

@@ -17,7 +17,7 @@ from typing import Any
 
 from common.cores import available_cores
 from common.errors import UserError
-from common.paths import PROJECT, shown
+from common.paths import CODE, shown
 
 INSTALL = "python -m pip install -e '.[ray]'"
 _OBJECT_STORE = 100 * 2**20
@@ -186,7 +186,7 @@ def check_nodes(folders: list[Path]) -> None:
 def _worker_environment() -> dict[str, str]:
     """What a trial's process needs of this one's environment, also on another machine."""
     kept = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
-    path = os.pathsep.join(filter(None, (os.fspath(PROJECT), os.environ.get("PYTHONPATH"))))
+    path = os.pathsep.join(filter(None, (os.fspath(CODE), os.environ.get("PYTHONPATH"))))
     own = {name: os.environ[name] for name in _ENVIRONMENT}
     return {**kept, **own, "PYTHONPATH": path, "YOLO_VERBOSE": "true"}  # a trial's log says what it has done
 

@@ -8,42 +8,40 @@ from __future__ import annotations
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from common.cli import print_warning
 from common.errors import UserError, WorkError
-from common.files import write_json
 from common.paths import shown
 from train.settings.arguments import parse
 from train.study.plan import effective, identity, plain
-from train.study.run.trial_files import FAILED, read_record
-from train.study.space import Space
 from train.study.space_values import to_text
+from train.study.study_record import STUDY, StudyRecord, find_study_record, write_study_record
+from train.study.trial_record import TrialRecord, find_trial
 
-STUDY, TRIALS = "study.json", "trials"
+TRIALS = "trials"
 _OURS = (STUDY, TRIALS, "figures", "report.html", "report.md")
 _WITHOUT_EFFECT = {"patience", "time", "save_period", "plots", "verbose", "workers", "wandb", "group", "device"}
 """Arguments that leave the weights as they are, or as long as no training ends early."""
 
 
 @dataclass(frozen=True)
-class Setting:
-    """A setting's outcome: its trainings' records, and their mean score on val."""
+class BestSetting:
+    """The setting that came out best: its trainings' records, and their mean score on val."""
 
-    records: list[dict[str, Any]]
+    records: list[TrialRecord]
     score: float
 
 
-def begin_study(folder: Path, space: Space, entries: Mapping[str, Any], *, resume: bool, overwrite: bool) -> bool:
+def begin_study(folder: Path, now: StudyRecord, *, resume: bool, overwrite: bool) -> bool:
     """Prepare a study's folder and write `study.json`.
 
     Args:
         folder: The folder, made if need be.
-        space: What is studied.
-        entries: What `study.json` says besides: `command`, `commit`, `data`, `fingerprint`, `machine` and so on.
+        now: What `study.json` is to say. Of a study that is continued, commit, date, machine and threads stay.
         resume: Go on with a study of the same space.
         overwrite: Remove the study that is there.
 
@@ -55,104 +53,95 @@ def begin_study(folder: Path, space: Space, entries: Mapping[str, Any], *, resum
         WorkError: The folder cannot be made.
     """
     content = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    before = read_study(folder)
+    before = find_study_record(folder)
     if content and before is None:
         raise UserError(
             f"{shown(folder)}: not a study made here (no {STUDY}; found {', '.join(content[:3])}). Choose another "
             "--output; nothing was touched."
         )
-    described = space.described()
     if before is not None and not overwrite:
-        _check_same(folder, before, {**described, "fingerprint": entries["fingerprint"]})
+        _check_same(folder, before.deciding(), now.deciding())
         if not resume:
             raise UserError(f"{shown(folder)}: holds a study of this space. Go on with --resume, or use --overwrite.")
-        if before.get("commit") != entries["commit"]:
-            print_warning(f"{shown(folder)}: was begun at commit {before.get('commit')}, now {entries['commit']}")
-        entries = {**entries, "created": before["created"], "commit": before["commit"]}
-        entries |= {name: before.get(name) for name in ("machine", "threads")}
+        old, new = before.origin, now.origin
+        if old.commit != new.commit:
+            print_warning(f"{shown(folder)}: was begun at commit {old.commit}, now {new.commit}")
+        kept = replace(new, created=old.created, commit=old.commit, machine=old.machine, threads=old.threads)
+        now = replace(now, origin=kept)
     try:
         if before is not None and overwrite:
             _remove(folder)
         (folder / TRIALS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WorkError(f"{shown(folder)}: cannot be made or cleared ({error.strerror}). Check the folder.") from error
-    names = {"name": space.name, "title": space.title, "about": space.about}
-    write_json(folder / STUDY, {**names, **described, **entries})
+    write_study_record(folder, now)
     return before is not None and not overwrite
 
 
-def read_study(folder: Path) -> dict[str, Any] | None:
-    """What `study.json` says; None where there is none."""
-    try:
-        content = json.loads((folder / STUDY).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) and "blocks" in content else None
-
-
-def read_records(folder: Path) -> list[dict[str, Any]]:
+def read_trials(folder: Path) -> list[TrialRecord]:
     """The records of all trials that are over, by id."""
-    found = (read_record(trial) for trial in sorted((folder / TRIALS).glob("*")))
+    found = (find_trial(trial) for trial in sorted((folder / TRIALS).glob("*")))
     return [record for record in found if record is not None]
 
 
-def best_setting(records: list[dict[str, Any]]) -> Setting | None:
+def best_setting(records: Sequence[TrialRecord]) -> BestSetting | None:
     """The setting of highest mean score on val; None where all failed.
 
     A setting whose repeats failed in part would be compared by luck: it counts only where there is no other.
     """
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    groups: dict[str, list[TrialRecord]] = defaultdict(list)
     for record in records:
-        groups[identity(record["arguments"], repeats=False)].append(record)
-    usable = {key: [one for one in group if one["status"] != FAILED] for key, group in groups.items()}
+        groups[identity(record.arguments, repeats=False)].append(record)
+    usable = {key: [one for one in group if not one.has_failed] for key, group in groups.items()}
     whole = [group for key, group in usable.items() if len(group) == len(groups[key])]
     settings = [
-        Setting(group, sum(one["val"]["score"] for one in group) / len(group))
+        BestSetting(group, sum(one.val_score for one in group) / len(group))
         for group in whole or usable.values()
         if group
     ]
     return max(settings, key=lambda setting: setting.score, default=None)
 
 
-def find_violations(folder: Path, records: list[dict[str, Any]]) -> list[str]:
+def find_violations(folder: Path, records: Sequence[TrialRecord]) -> list[str]:
     """Check that the trials were what they say: sentences, none if all is well.
 
     The arguments that a training kept (`args.yaml`) are those it was given; and trainings with different arguments have
     different weights.
     """
-    done = [record for record in records if record["status"] != FAILED]
+    done = [record for record in records if not record.has_failed]
     found = [text for record in done for text in _lost_arguments(folder, record)]
-    alike: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    alike: dict[str, list[TrialRecord]] = defaultdict(list)
     for record in done:
-        alike[record["weights_sha256"]].append(record)
+        if record.weights_sha256:
+            alike[record.weights_sha256].append(record)
     for first, *others in alike.values():
         for other in others:
-            one, two = effective(first["arguments"]), effective(other["arguments"])
+            one, two = effective(first.arguments), effective(other.arguments)
             names = sorted(name for name in one if plain(one[name]) != plain(two[name]))
             if set(names) - _WITHOUT_EFFECT:
                 differences = ", ".join(f"{name} {one[name]} and {two[name]}" for name in names)
                 found.append(
-                    f"{first['id']} and {other['id']} have the same weights, though {differences}: this had no effect"
+                    f"{first.id} and {other.id} have the same weights, though {differences}: this had no effect"
                 )
     return found
 
 
-def _lost_arguments(folder: Path, record: Mapping[str, Any]) -> Iterator[str]:
+def _lost_arguments(folder: Path, record: TrialRecord) -> Iterator[str]:
     import yaml
 
-    file = folder / TRIALS / record["id"] / "run" / "args.yaml"
+    file = folder / TRIALS / record.id / "run" / "args.yaml"
     try:
         kept = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError):
-        yield f"{record['id']}: {shown(file)} cannot be read, so it is not known what was trained"
+        yield f"{record.id}: {shown(file)} cannot be read, so it is not known what was trained"
         return
-    for name, value in parse([f"{name}={to_text(value)}" for name, value in record["arguments"].items()]).items():
+    for name, value in parse([f"{name}={to_text(value)}" for name, value in record.arguments.items()]).items():
         held = kept.get(name)
         same = plain(held) == plain(value)
         if name in ("data", "model"):  # a full path there, and perhaps the folder here
             same = Path(str(value)).name in Path(str(held)).parts[-2:]
         if not same:
-            yield f"{record['id']}: {name}={value} was given, {name}={held} was trained with"
+            yield f"{record.id}: {name}={value} was given, {name}={held} was trained with"
 
 
 def _check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

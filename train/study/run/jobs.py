@@ -9,9 +9,9 @@ from typing import Any
 
 from train.study.plan import Trial, effective, plan, trials_of
 from train.study.run.folder import TRIALS
-from train.study.run.trial_files import FAILED, STOPPED, read_record, read_state
 from train.study.space import Space
 from train.study.space_values import Range
+from train.study.trial_record import STOPPED, TrialState, find_state, find_trial
 
 Config = Mapping[str, Any]
 """A job as Ray Tune passes it on: its `number`, and with TPE the `values` of its setting."""
@@ -36,8 +36,9 @@ class Jobs:
         self._planned: list[list[Trial]] = []
         if space.method == "tpe":
             for path in sorted((folder / TRIALS).glob("*")):
-                if state := read_state(path):
-                    self._values[state["setting"]] = state["settings"]
+                state = find_state(path)
+                if state and state.setting is not None:
+                    self._values[state.setting] = dict(state.settings or {})
             self.numbers = list(range(space.trials or 0))
             return
         for trial in plan(space):
@@ -69,10 +70,10 @@ class Jobs:
         """The job's trials that are yet to be trained; a failed one is tried again."""
         missing = []
         for trial in self.trials(config):
-            record, state = read_record(self._folder(trial)), read_state(self._folder(trial))
-            if state.get("stopped") or (record and record["status"] == STOPPED):
+            record, state = find_trial(self._folder(trial)), find_state(self._folder(trial)) or TrialState()
+            if state.stopped or (record and record.status == STOPPED):
                 return []
-            if record is None or record["status"] == FAILED:
+            if record is None or record.has_failed:
                 missing.append(trial)
         return missing
 
@@ -82,8 +83,8 @@ class Jobs:
 
     def done(self) -> int:
         """How many trials are over."""
-        records = (read_record(self._folder(trial)) for trial in self._known())
-        return sum(record is not None and record["status"] != FAILED for record in records)
+        records = (find_trial(self._folder(trial)) for trial in self._known())
+        return sum(record is not None and not record.has_failed for record in records)
 
     def total(self) -> int:
         """How many trials the study has, without repeats of stopped settings that will not be trained."""
@@ -92,7 +93,7 @@ class Jobs:
             config = self.config(number)
             trials = [] if config is None else self.trials(config)
             if config is not None and self.is_over(number):
-                count += sum(read_record(self._folder(one)) is not None or self._is_unscored(one) for one in trials)
+                count += sum(find_trial(self._folder(one)) is not None or self._is_unscored(one) for one in trials)
             else:
                 count += len(trials) or self.space.repeats
         return count
@@ -109,8 +110,8 @@ class Jobs:
     def score(self, number: int) -> float | None:
         """Mean score on val of a job's trials; None where there is none yet."""
         config = self.config(number)
-        records = [read_record(self._folder(trial)) for trial in self.trials(config)] if config else []
-        scores = [record["val"]["score"] for record in records if record and record["status"] != FAILED]
+        records = [find_trial(self._folder(trial)) for trial in self.trials(config)] if config else []
+        scores = [record.val_score for record in records if record and not record.has_failed]
         return sum(scores) / len(scores) if scores else None
 
     def curve(self, number: int) -> list[float]:
@@ -138,8 +139,8 @@ class Jobs:
         return [trial for config in configs if config is not None for trial in self.trials(config)]
 
     def _is_unscored(self, trial: Trial) -> bool:
-        folder = self._folder(trial)
-        return bool(read_state(folder).get("stopped")) and read_record(folder) is None
+        state = find_state(self._folder(trial))
+        return state is not None and state.stopped and find_trial(self._folder(trial)) is None
 
     def _folder(self, trial: Trial) -> Path:
         return self.folder / TRIALS / trial.id

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
 
 from common.cli import console
-from train.study.run.trial_files import FAILED, STOPPED
+from train.study.trial_record import STOPPED, TrialRecord
 
 
 class StudyProgress:
@@ -38,11 +36,11 @@ class StudyProgress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._bar.stop()
 
-    def show(self, record: Mapping[str, Any]) -> None:
+    def show(self, record: TrialRecord) -> None:
         """A trial is over; a second time for the same trial does nothing."""
-        if record["id"] in self._shown:
+        if record.id in self._shown:
             return
-        self._shown.add(record["id"])
+        self._shown.add(record.id)
         self._done += 1
         self._bar.update(self._task, completed=self._done)
         self._bar.console.print(f"[{self._done}/{self._total}] {describe(record)}; {self._left()}")
@@ -60,20 +58,19 @@ class StudyProgress:
         return f"{left} left, about {_duration(seconds)}"
 
 
-def describe(record: Mapping[str, Any]) -> str:
+def describe(record: TrialRecord) -> str:
     """One line about a trial: settings, score, seconds."""
-    settings = " ".join(f"{name}={value}" for name, value in record["settings"].items())
-    fold = f"fold {record['fold']}" if record["fold"] is not None else f"seed {record['seed']}"
-    heading = f"{record['id']} {settings} {fold}"
-    if record["status"] == FAILED:
-        return f"{heading}: FAILED: {record['error']}"
-    val, test = record["val"], record["test"]
-    low, high = val["interval_95"]
-    on_test = f", test {test['score']:.4f}" if test else ""
-    stopped = ", stopped" if record["status"] == STOPPED else ""
+    settings = " ".join(f"{name}={value}" for name, value in record.settings.items())
+    fold = f"fold {record.fold}" if record.fold is not None else f"seed {record.seed}"
+    heading = f"{record.id} {settings} {fold}"
+    if record.has_failed or record.val is None:
+        return f"{heading}: FAILED: {record.error}"
+    low, high = record.val.interval_95
+    on_test = f", test {record.test.score:.4f}" if record.test else ""
+    stopped = ", stopped" if record.status == STOPPED else ""
     return (
-        f"{heading}: RSNA val {val['score']:.4f} ({low:.4f}-{high:.4f}){on_test}, epoch {record['best_epoch']} of "
-        f"{record['epochs']}{stopped}, {record['seconds']:.0f} s"
+        f"{heading}: RSNA val {record.val_score:.4f} ({low:.4f}-{high:.4f}){on_test}, epoch {record.best_epoch} of "
+        f"{record.epochs}{stopped}, {record.seconds:.0f} s"
     )
 
 

@@ -1,6 +1,6 @@
 """A trial's folder: `run/` (the training's own), `log.txt`, `state.json`, predictions, `scores.csv`, `trial.json`.
 
-`state.json` is what a resumed study needs. `trial.json` is written last: a trial without it is not finished.
+What the two JSON files say is in `train.study.trial_record`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from common.files import write_atomic, write_json
-from train.study.plan import Trial, command
+from common.files import write_atomic
+from train.study.plan import Trial
+from train.study.trial_record import FAILED, TRIAL, TrialRecord, TrialState, find_state, write_state, write_trial
 
-RECORD, STATE, LOG, ERROR = "trial.json", "state.json", "log.txt", "error.txt"
-FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
+LOG, ERROR = "log.txt", "error.txt"
 
 
 @dataclass(frozen=True)
@@ -44,42 +43,28 @@ class Work:
         return self.study / "trials" / trial.id
 
 
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """What `trial.json` says; None where there is none."""
-    return _read(folder / RECORD)
-
-
-def read_state(folder: Path) -> dict[str, Any]:
-    """What `state.json` says; empty where there is none.
-
-    Returns:
-        `setting`, `settings`, `arguments`; `starts`, how often it was begun; `seconds` of training; `trained`, whether
-        that is over; `stopped`, whether the scheduler has ended it.
-    """
-    return _read(folder / STATE) or {}
-
-
-def mark_stopped(folder: Path) -> None:
+def mark_stopped(trial: Trial, folder: Path) -> None:
     """Note that the scheduler has ended this trial, so that a resumed study does not train on."""
-    write_json(folder / STATE, {**read_state(folder), "stopped": True})
+    state = find_state(folder) or TrialState().begun(trial)
+    write_state(folder, replace(state, stopped=True))
 
 
-def begin(trial: Trial, folder: Path, again: bool) -> dict[str, Any]:
+def begin(trial: Trial, folder: Path, again: bool) -> TrialState:
     """Read the state of a trial that was interrupted, or start anew after a failure or other arguments."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = read_state(folder)
-    if again or state.get("arguments") != _json(trial.arguments):
-        for name in ("run", RECORD, ERROR):
+    state = find_state(folder) or TrialState()
+    # As JSON has them: a tuple is a list there.
+    if again or state.arguments != json.loads(json.dumps(trial.arguments)):
+        for name in ("run", TRIAL, ERROR):
             path = folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        state = {"starts": state.get("starts", 0), "seconds": 0.0, "trained": False, "stopped": False}
-    state["starts"] += 1
-    state |= {"setting": trial.setting, "settings": trial.settings, "arguments": trial.arguments}
-    write_json(folder / STATE, state)
+        state = TrialState(starts=state.starts)
+    state = state.begun(trial)
+    write_state(folder, state)
     return state
 
 
-def record_failure(trial: Trial, work: Work, error: str, details: str) -> dict[str, Any]:
+def record_failure(trial: Trial, work: Work, error: str, details: str) -> TrialRecord:
     """Write `trial.json` and `error.txt` of a trial that came to nothing.
 
     Args:
@@ -91,25 +76,9 @@ def record_failure(trial: Trial, work: Work, error: str, details: str) -> dict[s
     folder = work.folder(trial)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / ERROR, details.rstrip() + "\n")
-    nothing = dict.fromkeys(("epochs", "best_epoch", "val", "test", "map50_95", "seconds"))
-    costs = dict.fromkeys(("parameters", "gflops", "milliseconds"))
-    record = {**heading(trial), "status": FAILED, "error": error, **nothing, **costs}
-    record |= {"command": command(trial.arguments), "weights": None, "weights_sha256": None}
-    write_json(folder / RECORD, record)
+    record = TrialRecord.of(trial, FAILED, error=error)
+    write_trial(folder, record)
     return record
-
-
-def heading(trial: Trial) -> dict[str, Any]:
-    """What `trial.json` begins with."""
-    return {
-        "id": trial.id,
-        "setting": trial.setting,
-        "blocks": list(trial.blocks),
-        "settings": trial.settings,
-        "arguments": trial.arguments,
-        "seed": trial.seed,
-        "fold": trial.fold,
-    }
 
 
 def epochs_done(folder: Path) -> int:
@@ -137,17 +106,6 @@ def logged(file: Path) -> Iterator[None]:
         for stream, before in zip((1, 2), kept, strict=True):
             os.dup2(before, stream)
             os.close(before)
-
-
-def _read(file: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _json(value: Mapping[str, Any]) -> Any:
-    return json.loads(json.dumps(value))
 
 
 def _flush() -> None:

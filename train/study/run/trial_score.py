@@ -12,11 +12,10 @@ from common.cli import print_warning
 from common.data.data_set import DataSet, Split
 from common.errors import UserError
 from evaluate.detector.cache import predict_split
-from evaluate.detector.inference import Settings
+from evaluate.detector.options import InferenceOptions
 from evaluate.detector.weights import Weights, find_training_data
-from evaluate.metrics.rsna import image_scores
-from evaluate.postprocess.boxes import keep
-from evaluate.scoring.numbers import choose_confidence, score_split
+from evaluate.scoring.numbers import choose_confidence, judge, score_split
+from evaluate.scoring.result import SplitScore
 
 
 @dataclass(frozen=True)
@@ -49,25 +48,22 @@ def score_weights(weights: Weights, folder: Path, device: str | None) -> TrialSc
         WorkError: No picture could be read.
     """
     data = DataSet(find_training_data(weights))
-    settings = Settings(imgsz=weights.imgsz)
+    options = InferenceOptions(device=device)
     splits = {"val": data.split("val")}
     if (test := _test_split(data)) is not None:
         splits["test"] = test
-    predictions = {
-        name: predict_split(weights, split, settings, folder, device=device)[1] for name, split in splits.items()
-    }
-    choice, _ = choose_confidence(splits["val"].truth, predictions["val"])
-    results = {name: score_split(split, predictions[name], choice) for name, split in splits.items()}
-    tables = []
-    for name, split in splits.items():
-        scores = image_scores(split.truth, keep(predictions[name], choice.confidence)).rename("score")
-        patients = split.manifest.set_index("image_id")[["patient_id"]]
-        tables.append(patients.assign(split=name).join(scores))
-    chosen = {"score": results["val"]["score"], "confidence": choice.confidence}
+    predictions = {name: predict_split(weights, split, folder, options)[1] for name, split in splits.items()}
+    point, _ = choose_confidence(splits["val"].truth, predictions["val"])
+    judged = {name: judge(split, predictions[name], point) for name, split in splits.items()}
+    results = {name: score_split(one) for name, one in judged.items()}
+    tables = [
+        one.patients.to_frame().assign(split=name).join(one.scores.rename("score")) for name, one in judged.items()
+    ]
+    val = results["val"]
     return TrialScore(
-        val={**chosen, "interval_95": results["val"]["interval_95"]},
-        test={key: results["test"][key] for key in ("score", "interval_95")} if test is not None else None,
-        map50_95=results["val"]["map50_95"],
+        val={"score": val.score, "confidence": point.confidence, "interval_95": list(val.interval_95)},
+        test=_score_and_interval(results["test"]) if test is not None else None,
+        map50_95=val.map50_95,
         table=pd.concat(tables).rename_axis("image_id").to_csv(lineterminator="\n"),
     )
 
@@ -78,6 +74,10 @@ def measure(weights: Weights, device: str | None) -> dict[str, Any]:
 
     cost = measure_cost(weights.path, weights.imgsz, weights.channels, timed=True, device=device)
     return {name: getattr(cost, name) for name in ("parameters", "gflops", "milliseconds")}
+
+
+def _score_and_interval(split: SplitScore) -> dict[str, Any]:
+    return {"score": split.score, "interval_95": list(split.interval_95)}
 
 
 def _test_split(data: DataSet) -> Split | None:

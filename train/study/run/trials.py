@@ -11,31 +11,31 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from common.data.fingerprint import yaml_fingerprint
 from common.errors import UserError
-from common.files import write_atomic, write_json
-from train.study.plan import Trial, command, effective
-from train.study.run.trial_files import (
-    ERROR,
-    FAILED,
-    FINISHED,
-    RECORD,
-    STATE,
-    STOPPED,
-    Work,
-    begin,
-    epochs_done,
-    heading,
-    read_record,
-    read_state,
-    record_failure,
-)
+from common.files import write_atomic
+from train.study.plan import Trial, effective
+from train.study.run.trial_files import ERROR, Work, begin, epochs_done, record_failure
 from train.study.space_values import to_text
+from train.study.trial_record import (
+    FINISHED,
+    STOPPED,
+    TRIAL,
+    SplitOutcome,
+    TrialRecord,
+    TrialState,
+    find_state,
+    find_trial,
+    write_state,
+    write_trial,
+)
 
 
-def run_trial(trial: Trial, work: Work, report: Callable[[int, float], None] | None = None) -> dict[str, Any]:
+def run_trial(trial: Trial, work: Work, report: Callable[[int, float], None] | None = None) -> TrialRecord:
     """Train and score a trial, or go on where it was left; a failure is recorded, not raised.
 
     Args:
@@ -48,24 +48,24 @@ def run_trial(trial: Trial, work: Work, report: Callable[[int, float], None] | N
         What `trial.json` holds.
     """
     folder = work.folder(trial)
-    if (record := read_record(folder)) and record["status"] != FAILED:
+    if (record := find_trial(folder)) and not record.has_failed:
         return record
     with _recorded(trial, work) as done:
         state = begin(trial, folder, again=record is not None)
-        if not state["trained"]:
-            _train(trial, work, state, report)
-        done.append(_score(trial, work, FINISHED, state["seconds"]))
+        if not state.trained:
+            state = _train(trial, work, state, report)
+        done.append(_score(trial, work, FINISHED, state.seconds))
     return done[0]
 
 
-def score_stopped(trial: Trial, work: Work) -> dict[str, Any]:
+def score_stopped(trial: Trial, work: Work) -> TrialRecord:
     """Score a trial that the scheduler has stopped, by its best epoch so far.
 
     Returns:
         What `trial.json` holds.
     """
     folder = work.folder(trial)
-    if record := read_record(folder):
+    if record := find_trial(folder):
         return record
     with _recorded(trial, work) as done:
         _use(work)
@@ -78,14 +78,15 @@ def score_stopped(trial: Trial, work: Work) -> dict[str, Any]:
         resuming.remove_states(folder / "run" / "weights")
         planned = effective(trial.arguments)["epochs"]
         status = STOPPED if epochs_done(folder) < planned else FINISHED
-        done.append(_score(trial, work, status, read_state(folder).get("seconds", 0.0)))
+        state = find_state(folder) or TrialState()
+        done.append(_score(trial, work, status, state.seconds))
     return done[0]
 
 
 @contextlib.contextmanager
-def _recorded(trial: Trial, work: Work) -> Iterator[list[dict[str, Any]]]:
+def _recorded(trial: Trial, work: Work) -> Iterator[list[TrialRecord]]:
     """Record what goes wrong; the list takes the record, of success or of failure."""
-    done: list[dict[str, Any]] = []
+    done: list[TrialRecord] = []
     try:
         yield done
     except Exception as error:
@@ -112,20 +113,21 @@ def _use(work: Work) -> None:
         torch.cuda.empty_cache()
 
 
-def _train(trial: Trial, work: Work, state: dict[str, Any], report: Callable[[int, float], None] | None) -> None:
-    """Train to the end, or go on from last.pt, and keep the state up to date."""
+def _train(trial: Trial, work: Work, state: TrialState, report: Callable[[int, float], None] | None) -> TrialState:
+    """Train to the end, or go on from last.pt, and keep the state up to date; gives the last."""
     _use(work)
-    from train.detector.training import run
+    from train.detector.training import train_detector
     from train.settings.arguments import parse
 
     folder = work.folder(trial)
     last = folder / "run" / "weights" / "last.pt"
-    before = state["seconds"]
+    before = state.seconds
 
     def after_epoch(trainer: Any) -> None:
+        nonlocal state
         # Without imports and the first look at the data, which the first trial of a process alone would pay for.
-        state["seconds"] = round(before + time.time() - trainer.train_time_start, 2)
-        write_json(folder / STATE, state)
+        state = replace(state, seconds=round(before + time.time() - trainer.train_time_start, 2))
+        write_state(folder, state)
         if report is not None and not trainer.stop:  # else it is over anyway
             report(trainer.epoch + 1, float(trainer.best_fitness or 0.0))
 
@@ -140,11 +142,12 @@ def _train(trial: Trial, work: Work, state: dict[str, Any], report: Callable[[in
         given.setdefault("keep_state", False)  # a finished trial is not trained on
     if not last.is_file() or not _is_over(last):
         started = time.monotonic()
-        run(given, update_best=False, after_epoch=after_epoch if work.gpus <= 1 else None)
+        train_detector(given, update_best=False, after_epoch=after_epoch if work.gpus <= 1 else None)
         if work.gpus > 1:
-            state["seconds"] = round(before + time.monotonic() - started, 2)
-    state["trained"] = True
-    write_json(folder / STATE, state)
+            state = replace(state, seconds=round(before + time.monotonic() - started, 2))
+    state = replace(state, trained=True)
+    write_state(folder, state)
+    return state
 
 
 def _is_over(last: Path) -> bool:
@@ -162,10 +165,10 @@ def _device(trial: Trial, work: Work) -> dict[str, Any]:
     return {**chosen, "device": ",".join(str(number) for number in range(max(1, int(work.gpus))))}
 
 
-def _score(trial: Trial, work: Work, status: str, seconds: float) -> dict[str, Any]:
+def _score(trial: Trial, work: Work, status: str, seconds: float) -> TrialRecord:
     """Score the best weights, and write scores.csv and trial.json."""
     _use(work)
-    from evaluate.detector.weights import load_weights
+    from evaluate.detector.weights import find_training_data, load_weights
     from train.detector.results import best_epoch
     from train.study.run.trial_score import measure, score_weights
 
@@ -175,35 +178,33 @@ def _score(trial: Trial, work: Work, status: str, seconds: float) -> dict[str, A
     device = None if work.gpus else str(trial.arguments.get("device", "cpu"))
     scored = score_weights(weights, folder, device)
     write_atomic(folder / "scores.csv", scored.table)
-    record = {
-        **heading(trial),
-        "status": status,
-        "error": None,
-        "epochs": epochs_done(folder),
-        "best_epoch": best_epoch(folder / "run" / "results.csv")[0],
-        "val": scored.val,
-        "test": scored.test,
-        "map50_95": scored.map50_95,
-        "seconds": round(seconds, 2),
+    record = TrialRecord.of(
+        trial,
+        status,
+        epochs=epochs_done(folder),
+        best_epoch=best_epoch(folder / "run" / "results.csv").epoch,
+        val=SplitOutcome.from_values(scored.val),
+        test=SplitOutcome.from_values(scored.test) if scored.test else None,
+        map50_95=scored.map50_95,
+        seconds=round(seconds, 2),
         **(_known_costs(trial, work) or measure(weights, device)),
-        "command": command(trial.arguments),
-        "weights": os.fspath(path.relative_to(work.study)),
-        "weights_sha256": _digest(weights.model.model),
-    }
+        weights=os.fspath(path.relative_to(work.study)),
+        weights_sha256=_digest(weights.model.model),
+        data_fingerprint=yaml_fingerprint(find_training_data(weights)),
+    )
     (folder / ERROR).unlink(missing_ok=True)
-    write_json(folder / RECORD, record)
+    write_trial(folder, record)
     return record
 
 
 def _known_costs(trial: Trial, work: Work) -> dict[str, Any] | None:
     """What another trial has measured of the same model at the same size, which takes seconds."""
-    names = ("model", "imgsz")
-    for file in work.study.glob(f"trials/*/{RECORD}"):
-        record = read_record(file.parent)
-        if not record or record["status"] == FAILED or record["milliseconds"] is None:
+    for file in work.study.glob(f"trials/*/{TRIAL}"):
+        record = find_trial(file.parent)
+        if not record or record.has_failed or record.milliseconds is None:
             continue
-        if all(record["arguments"].get(name) == trial.arguments.get(name) for name in names):
-            return {name: record[name] for name in ("parameters", "gflops", "milliseconds")}
+        if all(record.arguments.get(name) == trial.arguments.get(name) for name in ("model", "imgsz")):
+            return {name: getattr(record, name) for name in ("parameters", "gflops", "milliseconds")}
     return None
 
 

@@ -15,11 +15,12 @@ from train.study.plan import Trial
 from train.study.run.cluster import Resources
 from train.study.run.jobs import Jobs
 from train.study.run.progress import StudyProgress
-from train.study.run.trial_files import FAILED, LOG, Work, logged, record_failure
+from train.study.run.trial_files import LOG, Work, logged, record_failure
 from train.study.run.trials import run_trial, score_stopped
+from train.study.trial_record import TrialRecord
 
-SCORE, EPOCHS = "rsna_score", "epochs_done"
-"""What a job reports: the RSNA score on val of the best epoch so far, and the epochs done; both over its repeats."""
+REPORTED_SCORE, REPORTED_EPOCHS = "rsna_score", "epochs_done"
+"""What a job reports to Ray Tune, over its repeats: the RSNA score on val of the best epoch so far, the epochs done."""
 
 _TUNE = ".tune"
 
@@ -34,7 +35,7 @@ def run_jobs(jobs: Jobs, work: Work, resources: Resources) -> None:
     """
     from ray import tune
 
-    from train.study.run.outcomes import Outcomes
+    from train.study.run.tune_callback import JobCallback
 
     for path in work.study.rglob(f"*{PART}"):  # of a study that was killed
         path.unlink(missing_ok=True)
@@ -48,7 +49,7 @@ def run_jobs(jobs: Jobs, work: Work, resources: Resources) -> None:
         if jobs.space.method == "tpe":
             from train.study.run.searching import DistinctSearch
 
-            searcher = DistinctSearch(jobs, SCORE)
+            searcher = DistinctSearch(jobs, REPORTED_SCORE)
         tuner = tune.Tuner(
             tune.with_resources(_trainable(jobs, work), _demand(work)),
             param_space={} if searcher else {"number": tune.grid_search(left)},
@@ -63,7 +64,7 @@ def run_jobs(jobs: Jobs, work: Work, resources: Resources) -> None:
                 name=_TUNE,
                 storage_path=os.fspath(work.study),
                 verbose=0,
-                callbacks=[Outcomes(jobs, work, progress, score)],
+                callbacks=[JobCallback(jobs, work, progress, score)],
             ),
         )
         try:
@@ -79,7 +80,8 @@ def train_job(trials: list[Trial], work: Work, folder: str, report: Callable[[di
         trials: What to train.
         work: How.
         folder: The current folder of the command, which relative paths start from.
-        report: Takes `SCORE` and `EPOCHS` after each epoch; raises `SystemExit` where the scheduler ends the job.
+        report: Takes `REPORTED_SCORE` and `REPORTED_EPOCHS` after each epoch; raises `SystemExit` where the scheduler
+            ends the job.
 
     Raises:
         RuntimeError: A trial failed on a GPU, as is recorded; the process may be unable to use it again, and ends.
@@ -91,17 +93,18 @@ def train_job(trials: list[Trial], work: Work, folder: str, report: Callable[[di
     for trial in trials:
 
         def after_epoch(done: int, score: float) -> None:
-            report({EPOCHS: epochs + done, SCORE: _mean([*scores, score])})  # noqa: B023  # called in this turn only
+            so_far = [*scores, score]
+            report({REPORTED_EPOCHS: epochs + done, REPORTED_SCORE: _mean_score(so_far)})  # noqa: B023  # in this turn
 
         with logged(work.folder(trial) / LOG):
             record = run_trial(trial, work, after_epoch)
-        if record["status"] == FAILED:
-            errors.append(f"{trial.id}: {record['error']}")
+        if record.has_failed:
+            errors.append(f"{trial.id}: {record.error}")
         else:
-            scores.append(record["val"]["score"])
-            epochs += record["epochs"]
+            scores.append(record.val_score)
+            epochs += record.epochs or 0
     # A setting that fails is worth nothing: neither the scheduler nor TPE need to know why.
-    report({EPOCHS: epochs, SCORE: _mean(scores) if scores else 0.0})
+    report({REPORTED_EPOCHS: epochs, REPORTED_SCORE: _mean_score(scores) if scores else 0.0})
     if errors and work.gpus:
         raise RuntimeError("; ".join(errors))
 
@@ -131,8 +134,8 @@ def _scheduler(jobs: Jobs) -> Any:
     from ray.tune.schedulers import ASHAScheduler
 
     scheduler: Any = ASHAScheduler(
-        time_attr=EPOCHS,
-        metric=SCORE,
+        time_attr=REPORTED_EPOCHS,
+        metric=REPORTED_SCORE,
         mode="max",
         # One more than there are epochs, as a job that got so far shall end by itself.
         max_t=max(jobs.most_epochs(), jobs.space.scheduler["grace"]) + 1,
@@ -144,7 +147,7 @@ def _scheduler(jobs: Jobs) -> Any:
             trial: Any = SimpleNamespace(trial_id=f"job {number}")
             scheduler.on_trial_add(None, trial)
             for epochs, score in enumerate(jobs.curve(number), 1):
-                scheduler.on_trial_result(None, trial, {EPOCHS: epochs, SCORE: score})
+                scheduler.on_trial_result(None, trial, {REPORTED_EPOCHS: epochs, REPORTED_SCORE: score})
     return scheduler
 
 
@@ -157,7 +160,7 @@ def _scoring(work: Work, progress: StudyProgress) -> Iterator[Callable[[Trial], 
     waiting: list[tuple[Trial, Any]] = []
 
     @ray.remote(num_cpus=work.cores, num_gpus=work.gpus, max_retries=0)
-    def score_it(trial: Trial) -> dict[str, Any]:
+    def score_it(trial: Trial) -> TrialRecord:
         os.chdir(folder)
         with logged(work.folder(trial) / LOG):
             return score_stopped(trial, work)
@@ -174,5 +177,5 @@ def _scoring(work: Work, progress: StudyProgress) -> Iterator[Callable[[Trial], 
         progress.show(record)
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+def _mean_score(scores: list[float]) -> float:
+    return sum(scores) / len(scores)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,13 +12,21 @@ from scipy import stats
 
 from common.errors import UserError
 from evaluate.metrics.uncertainty import paired_difference
+from train.study.analysis.block_view import BlockView
 from train.study.analysis.effects import conditional_comparisons, find_effects
 from train.study.analysis.importance import find_dependence, find_importance
 from train.study.analysis.interactions import find_interactions
 from train.study.analysis.noise import Measured, estimate, holm, measure, training_noise
-from train.study.analysis.reading import read_study
+from train.study.analysis.study_results import Study, read_study
 from train.study.analysis.summary import analyse
 from train.study.analysis.tradeoffs import complete_curves, pareto_front, patience_costs, stopping_epoch
+from train.study.study_record import BlockRecord
+
+
+def view(study, measured=None, block=0):
+    """A block of a study, with all that was measured."""
+    return BlockView(study, measured or measure(study), study.blocks[block])
+
 
 OPTIMIZER = [{"name": "optimizer", "parameters": {"optimizer": ["SGD", "AdamW", "Adam"]}}]
 PLANTED = {"SGD": 0.2, "AdamW": 0.35, "Adam": 0.34}
@@ -59,7 +68,7 @@ def test_training_noise_is_the_pooled_spread_over_seeds(measured):
 
 
 def test_a_difference_is_the_mean_of_matched_pairs_with_both_noises(study, measured):
-    (effect,) = find_effects(study, measured)
+    (effect,) = find_effects(view(study, measured))
     assert (effect.best, effect.ordered) == ("AdamW", False)
     found = by_levels(effect.comparisons)
     assert set(found) == {("AdamW", "SGD"), ("AdamW", "Adam")}
@@ -95,7 +104,7 @@ def test_with_one_seed_only_the_noise_of_images_is_known(tmp_path, write_study):
     )
     found = measure(study)
     assert found.noise is None
-    one = by_levels(find_effects(study, found)[0].comparisons)["AdamW", "Adam"].effect
+    one = by_levels(find_effects(view(study, found))[0].comparisons)["AdamW", "Adam"].effect
     assert one.training is None
     # The ripple is the same for all: on these images the difference is beyond doubt.
     assert (one.value, one.half_width) == pytest.approx((-0.01, 0), abs=1e-9)
@@ -112,7 +121,7 @@ def test_folds_of_other_images_are_compared_fold_by_fold(tmp_path, write_study):
     assert (found.split, found.chosen_apart, found.folds_differ, found.patients) == ("val", False, True, 90)
     assert found.noise.deviation == pytest.approx(0, abs=1e-12)
     assert found.noise.degrees == 9 - 3 - 3 + 1
-    one = by_levels(find_effects(study, found)[0].comparisons)["AdamW", "SGD"]
+    one = by_levels(find_effects(view(study, found))[0].comparisons)["AdamW", "SGD"]
     assert one.effect.value == pytest.approx(-0.15)
     assert one.pairs == 3
     assert one.family == 3  # chosen on the same scores: the third pair might have been the one
@@ -137,7 +146,7 @@ def test_failed_and_stopped_trials_are_in_no_comparison(tmp_path, write_study):
     )  # fmt: skip
     found = measure(study)
     assert list(found.trials.index) == ["t000", "t002", "t003"]
-    (effect,) = find_effects(study, found)
+    (effect,) = find_effects(view(study, found))
     assert effect.levels == ("SGD", "AdamW", "Adam")
     assert dict(effect.runs) == {"SGD": 1, "AdamW": 2}
     (only,) = effect.comparisons
@@ -156,7 +165,7 @@ def test_numbers_are_compared_in_order_and_a_none_is_no_number(tmp_path, write_s
         return 0.3 + ripple(1) - (0.1 if settings.get("lr0") == 0.1 else 0)
 
     study = read_study(write_study(tmp_path / "study", blocks, score))
-    lr, negatives = find_effects(study, measure(study))
+    (lr,), (negatives,) = (find_effects(view(study, block=number)) for number in range(2))
     assert (lr.ordered, lr.levels) == (True, (0.001, 0.01, 0.1))
     roles = {pair: one.role for pair, one in by_levels(lr.comparisons).items()}
     assert roles == {(0.001, 0.01): "step", (0.01, 0.1): "step", (0.001, 0.1): "ends"}
@@ -168,7 +177,7 @@ def test_numbers_are_compared_in_order_and_a_none_is_no_number(tmp_path, write_s
 def test_ties_take_the_first_and_differ_by_nothing(tmp_path, write_study):
     study = read_study(write_study(tmp_path / "study", OPTIMIZER, lambda *_: 0.0, seeds=(0, 1)))
     found = measure(study)
-    (effect,) = find_effects(study, found)
+    (effect,) = find_effects(view(study, found))
     assert effect.best == "SGD"
     assert [(one.effect.value, one.effect.half_width, one.p_holm) for one in effect.comparisons] == [(0, 0, 1)] * 2
 
@@ -186,7 +195,7 @@ def crossed(settings, seed):
 def test_an_interaction_is_the_difference_of_differences(tmp_path, write_study):
     study = read_study(write_study(tmp_path / "study", GRID, crossed, seeds=(0, 1, 2)))
     found = measure(study)
-    (interaction,) = find_interactions(study, found, study.blocks[0])
+    (interaction,) = find_interactions(view(study, found))
     assert (interaction.parameter, interaction.other) == ("lr0", "optimizer")
     score = found.trials["test"].groupby([study.setting(name, "optimizer") for name in found.trials.index])
     by_hand = {
@@ -198,7 +207,7 @@ def test_an_interaction_is_the_difference_of_differences(tmp_path, write_study):
     assert interaction.effect.value == pytest.approx(by_hand["AdamW"] - by_hand["SGD"])
     assert interaction.effect.training == pytest.approx(found.noise.deviation * math.sqrt(4 / 3))
     assert interaction.is_real
-    given = {one.given["optimizer"]: one for one in conditional_comparisons(study, found, study.blocks[0])}
+    given = {one.given["optimizer"]: one for one in conditional_comparisons(view(study, found))}
     assert {name: one.effect.value for name, one in given.items()} == pytest.approx(by_hand)
     assert all(one.is_real and one.family == 2 for one in given.values())
 
@@ -209,7 +218,7 @@ def test_an_interaction_is_the_difference_of_differences(tmp_path, write_study):
 def test_shares_of_a_grid_are_those_of_the_analysis_of_variance(tmp_path, write_study):
     study = read_study(write_study(tmp_path / "study", GRID, crossed, seeds=(0, 1, 2)))
     found = measure(study)
-    importance = find_importance(study, found, study.blocks[0])
+    importance = find_importance(view(study, found))
     cells = found.scores.reshape(2, 2, 3)  # optimizer, lr0, seed
     mean, total = cells.mean(), ((cells - cells.mean()) ** 2).sum()
     by_hand = {
@@ -242,7 +251,7 @@ def test_a_forest_finds_planted_shares_and_where_the_optimum_lies(tmp_path, writ
 
     study = drawn_study(tmp_path, write_study, score)
     found = measure(study)
-    importance = find_importance(study, found, study.blocks[0])
+    importance = find_importance(view(study, found))
     lr0 = np.array([study.setting(name, "lr0") for name in found.trials.index])
     planted = np.var(-0.08 * (np.log10(lr0) - math.log10(0.003)) ** 2) / np.var(found.scores)
     assert importance.trials == 60
@@ -250,7 +259,7 @@ def test_a_forest_finds_planted_shares_and_where_the_optimum_lies(tmp_path, writ
     assert importance.shares["lr0"] == pytest.approx(planted, abs=0.2)
     assert importance.shares["lr0"] > 2 * importance.shares["optimizer"] > 0.05
     assert importance.shares["momentum"] < 0.03
-    curves = {one.parameter: one for one in find_dependence(study, found, study.blocks[0])}
+    curves = {one.parameter: one for one in find_dependence(view(study, found))}
     assert 0.001 < curves["lr0"].values[int(curves["lr0"].scores.argmax())] < 0.01
     assert curves["lr0"].log
     assert not curves["momentum"].log
@@ -262,15 +271,15 @@ def test_a_forest_finds_planted_shares_and_where_the_optimum_lies(tmp_path, writ
 def test_a_forest_that_learns_nothing_says_so(tmp_path, write_study):
     random = np.random.default_rng(0)
     study = drawn_study(tmp_path, write_study, lambda *_: 0.3 + random.normal(0, 0.03), count=30)
-    assert find_importance(study, measure(study), study.blocks[0]).predicted < 0.1
+    assert find_importance(view(study)).predicted < 0.1
 
 
 def test_too_few_or_equal_settings_have_no_importance(tmp_path, write_study):
     few = drawn_study(tmp_path / "few", write_study, lambda settings, _: settings["lr0"], count=9)
-    assert find_importance(few, measure(few), few.blocks[0]) is None
-    assert find_dependence(few, measure(few), few.blocks[0]) == []
+    assert find_importance(view(few)) is None
+    assert find_dependence(view(few)) == []
     equal = drawn_study(tmp_path / "equal", write_study, lambda *_: 0.25, count=20)
-    assert find_importance(equal, measure(equal), equal.blocks[0]) is None
+    assert find_importance(view(equal)) is None
 
 
 # ---- costs and early stopping
@@ -321,18 +330,28 @@ def test_trainings_cut_short_say_nothing_about_patience(tmp_path, write_study):
 # ---- simulation
 
 
-def simulated(effect, seeds, images, random):
-    """Two settings on fresh patients, trained with fresh seeds: what a study of them would measure."""
-    hard = random.normal(0, 0.2, images)  # the same for both settings
-    taste = random.normal(0, 0.1, images)  # what the second setting does better or worse on an image
+def simulated(gains, seeds, images, random, taste=0.1):
+    """Settings on fresh patients, trained with fresh seeds: what a study of them would measure.
+
+    Args:
+        gains: What each setting scores more than the first, which is not listed.
+        seeds: Trainings of each.
+        images: Images, each of a patient of its own.
+        random: NumPy's generator.
+        taste: How much a setting does better or worse on an image, as a standard deviation.
+    """
+    hard = random.normal(0, 0.2, images)  # the same for all settings
     rows, columns = [], {}
-    for setting in range(2):
+    for setting, gain in enumerate([0.0, *gains]):
+        own = random.normal(0, taste, images) if setting else 0.0
         for seed in range(seeds):
-            name = f"{setting}-{seed}"
-            columns[name] = 0.4 + hard + setting * (effect + taste) + random.normal(0, 0.02)
-            rows.append({"id": name, "arguments": {"optimizer": setting, "seed": seed}, "seed": seed, "fold": None})
+            trial = f"{setting}-{seed}"
+            columns[trial] = 0.4 + hard + gain + own + random.normal(0, 0.02)
+            settings = {"optimizer": f"s{setting}"}
+            rows.append({"id": trial, "blocks": ["o"], "settings": settings, "arguments": {**settings, "seed": seed},
+                         "seed": seed, "fold": None})  # fmt: skip
     table = pd.DataFrame(columns)
-    trials = pd.DataFrame(rows).set_index("id").assign(test=table.mean())
+    trials = pd.DataFrame(rows).set_index("id").assign(test=table.mean(), val=random.normal(0, 1, len(rows)))
     draws = random.multinomial(images, np.full(images, 1 / images), 200) @ table.to_numpy() / images
     noise = training_noise(trials, "test")
     return Measured("test", True, trials, trials["test"].to_numpy(), draws, images, noise, False)
@@ -343,7 +362,7 @@ def test_intervals_cover_the_planted_effect_as_often_as_they_say(seeds):
     random = np.random.default_rng(seeds)
     covered, images_alone, trials = 0, 0, 400
     for _ in range(trials):
-        found = simulated(0.03, seeds, 150, random)
+        found = simulated([0.03], seeds, 150, random)
         weights = {f"{setting}-{seed}": (2 * setting - 1) / seeds for setting in range(2) for seed in range(seeds)}
         one = estimate(found, weights)
         assert one.half_width is not None
@@ -354,19 +373,27 @@ def test_intervals_cover_the_planted_effect_as_often_as_they_say(seeds):
     assert images_alone / trials < 0.85  # what leaving the noise of training out would do
 
 
-def test_equal_settings_are_seldom_called_different(tmp_path, write_study):
-    called = 0
-    for number in range(12):
-        random = np.random.default_rng(number)
-
-        def score(*_, random=random):
-            return 0.5 + random.normal(0, 0.01) + np.clip(random.normal(0, 0.1, 60), -0.3, 0.3)
-
-        blocks = [{"name": "o", "parameters": {"optimizer": ["a", "b", "c", "d", "e"]}}]
-        study = read_study(write_study(tmp_path / str(number), blocks, score, seeds=(0, 1)))
-        (effect,) = find_effects(study, measure(study, resamples=200))
-        called += any(one.is_real for one in effect.comparisons)
-    assert called <= 2  # 5 % of 12 would be 0.6
+@pytest.mark.parametrize(
+    ("taste", "least", "most"),
+    # Where training alone is at work, the t distribution is exact: Holm allows 5 % of the studies, and the binomial
+    # standard error is 0.9 %. With the noise of images besides, intervals are rather too wide (see noise.py). At twice
+    # the level, 8.5 % and 5.3 % of these very studies have an alarm.
+    [(0.0, 0.03, 0.068), (0.1, 0.005, 0.05)],
+    ids=["noise of training", "noise of training and images"],
+)
+def test_equal_settings_are_called_different_no_more_often_than_allowed(taste, least, most):
+    """Five settings that differ by nothing but chance; any of the four comparisons called real is a false alarm."""
+    random = np.random.default_rng(3)
+    block = BlockRecord("o", "O", "", {"optimizer": [f"s{number}" for number in range(5)]})
+    studies, alarms, uncorrected = 600, 0, 0
+    for _ in range(studies):
+        found = simulated([0.0] * 4, 2, 40, random, taste)
+        (effect,) = find_effects(BlockView(Study(Path(), None, found.trials), found, block))
+        assert len(effect.comparisons) == 4
+        alarms += any(one.is_real for one in effect.comparisons)
+        uncorrected += any(one.effect.p < 0.05 for one in effect.comparisons)
+    assert least < alarms / studies < most
+    assert uncorrected / studies > most  # what leaving the correction out would do
 
 
 def test_settings_are_ranked_by_val_and_compared_with_the_first(study):

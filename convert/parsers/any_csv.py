@@ -1,0 +1,182 @@
+"""Any CSV of boxes: one row per box, its columns named by the user, and pictures or DICOMs that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from common.data.names import COORDINATES
+from common.errors import UserError
+from convert.parsers.csv_columns import CENTRE, COLUMN_KEYS, CORNERS, FORMATS
+from convert.sources.annotations import Annotations, clean, spread
+from convert.sources.classes import choose_classes, from_corners, take
+from convert.sources.files import FolderSource, Source, open_source
+from convert.sources.locating import locate
+from convert.sources.parsed import (
+    Parsed,
+    all_rejected,
+    details_of,
+    is_synthetic,
+    rejected_images,
+    table_digest,
+    with_file,
+)
+from convert.sources.patients import find_patients
+from convert.sources.tables import LINE
+
+_USUAL = {"image": ("image", "image_id", "file_name", "filename"), "patient": ("patient", "patient_id")}
+"""Names that a column may have without being named; of all others, the key itself."""
+
+
+def parse(
+    path: Path,
+    table: Path | None,
+    *,
+    columns: Mapping[str, str],
+    label: str,
+    classes: Sequence[str] | None,
+    merge: str | None,
+    patient_pattern: str | None = None,
+    unlisted_negative: bool = False,
+) -> Parsed:
+    """Read the CSV and find the pictures.
+
+    A row without coordinates says that there is nothing in its image; its label, if it has one that no box has, is kept
+    in the manifest.
+
+    Args:
+        path: Folder or zip with the pictures.
+        table: The CSV; None takes the only one in the source.
+        columns: Column names by what they hold, of `COLUMN_KEYS`; those not named are looked for by their usual names.
+        label: The class of all boxes, where no column says it.
+        classes: See `classes.choose_classes`.
+        merge: See `classes.choose_classes`.
+        patient_pattern: See `patients.find_patients`.
+        unlisted_negative: Pictures that the CSV does not name have nothing to find; they are left out otherwise.
+
+    Raises:
+        UserError: The CSV is missing, a column is, or a class is not known.
+    """
+    source = open_source(path)
+    frame, where = _read(source, table, columns)
+    held = _columns(frame, columns, where)
+    raw = _rows(frame, held, label)
+    has_box = (raw[COORDINATES] != "").any(axis=1)
+    boxed = sorted(set(raw.loc[has_box, "label"]) - {""})
+    chosen = choose_classes(boxed, classes, merge, where)
+    # A class that boxes have, on a row without: something was meant to be there.
+    claims = has_box | raw["label"].isin(boxed)
+    raw["note"] = raw["label"].where(~claims, "")
+    raw["label"] = raw["label"].where(claims, "")
+    raw.loc[has_box & (raw["label"] == ""), "objection"] = "has a box without a label"
+    raw.loc[has_box & (raw["label"] == ""), "label"] = next(iter(chosen.name_of))
+    raw["objection"] = spread(raw["objection"], raw["name"])
+
+    named = raw["name"] != ""
+    located = locate(source, raw.loc[named, "name"])
+    raw["image_id"] = raw["name"].map(located.ids).astype(object).fillna("")
+    extra = {key: file for file, key in located.unnamed.items()} if unlisted_negative else {}
+    annotations = Annotations.of(
+        image_id=raw["image_id"],
+        boxes=raw[COORDINATES],
+        label=raw["label"],
+        row=raw["row"],
+        objection=raw["objection"],
+        note=raw["note"],
+    )
+    cleaned = clean(take(chosen, annotations, extra), where, several_labels=True)
+    files = {**located.files, **extra}
+
+    missing = [(located.ids[name], where, reason) for name, reason in located.objections.items()]
+    silent = [
+        (key, file, f"a picture without a row in {where} (--unlisted-negative takes it as one without findings)")
+        for file, key in located.unnamed.items()
+        if key not in extra
+    ]
+    by_image = raw[named].drop_duplicates("image_id").set_index("image_id")
+    return Parsed(
+        source=source,
+        boxes=with_file(cleaned.boxes, files),
+        rejected=all_rejected(cleaned.rejected, rejected_images([*missing, *silent])),
+        files=files,
+        patients=_patients(source, files, by_image, patient_pattern),
+        class_names=chosen.names,
+        fingerprint={
+            "source": "CSV",
+            "table": table_digest(frame),
+            "columns": held,
+            "label": label,
+            "classes": chosen.name_of,
+            "patients": patient_pattern,
+            "unlisted_negative": unlisted_negative,
+            "synthetic": is_synthetic(source) or None,
+        },
+        details=details_of(by_image["view"], by_image["sex"].str[:1], by_image["age"]),
+    )
+
+
+def _read(source: Source, table: Path | None, columns: Mapping[str, str]) -> tuple[pd.DataFrame, str]:
+    if table is not None:
+        table = table.expanduser().absolute()
+        if not table.is_file():
+            raise UserError(f"{table}: no such file. Expected the CSV of boxes.")
+        return FolderSource(table.parent, deep=False).table(table.name, list(columns.values()), ""), table.name
+    found = [name for name in source.names if name.lower().endswith(".csv")]
+    if len(found) != 1:
+        raise UserError(
+            f"{source.path}: {len(found)} CSV files in it ({', '.join(found[:3]) or 'none'}), expected one; name the "
+            "CSV of boxes with --boxes."
+        )
+    name = found[0].rsplit("/", 1)[-1]
+    return source.table(name, list(columns.values()), ""), name
+
+
+def _columns(frame: pd.DataFrame, given: Mapping[str, str], where: str) -> dict[str, str]:
+    """Column by what it holds: as named, else by the usual names."""
+    held = dict(given)
+    for key in COLUMN_KEYS:
+        usual = [name for name in _USUAL.get(key, (key,)) if name in frame.columns]
+        if key not in held and usual and usual[0] not in held.values():
+            held[key] = usual[0]
+    found = ", ".join(map(str, frame.columns.drop(LINE)[:10]))
+    if "image" not in held:
+        raise UserError(f"{where}: no column names the image; found {found}. Name it: --columns image=COLUMN.")
+    if not any(set(keys) <= held.keys() for keys in FORMATS):
+        formats = "; or ".join(", ".join(keys) for keys in FORMATS)
+        raise UserError(
+            f"{where}: no columns for boxes; found {found}. Expected {formats}; name them, as in "
+            "--columns x_min=LEFT,y_min=TOP,x_max=RIGHT,y_max=BOTTOM."
+        )
+    return held
+
+
+def _rows(frame: pd.DataFrame, held: Mapping[str, str], label: str) -> pd.DataFrame:
+    """The CSV's rows by what their columns hold, boxes as `x, y, width, height`."""
+    text = pd.DataFrame({key: frame[column].str.strip() for key, column in held.items()})
+    empty = text.isin(["nan", "NaN", "None", "NULL", "null", "NA", "N/A"])
+    text = text.mask(empty, "")
+    raw = pd.DataFrame({"name": text["image"], "row": frame[LINE], "objection": ""})
+    keys = next(keys for keys in FORMATS if set(keys) <= held.keys())
+    if keys == CORNERS:
+        raw[COORDINATES] = from_corners(text[list(CORNERS)])
+    else:
+        raw[["x", "y", "width", "height"]] = text[list(keys)].to_numpy()
+    if keys == CENTRE:
+        for axis, size in (("x", "width"), ("y", "height")):
+            centre, extent = (pd.to_numeric(raw[name], errors="coerce").astype(float) for name in (axis, size))
+            start = (centre - extent / 2).astype(object)
+            raw[axis] = start.where(start.notna(), raw[axis])
+    has_box = (raw[COORDINATES] != "").any(axis=1)
+    raw["label"] = text["label"] if "label" in held else pd.Series(label, index=raw.index).where(has_box, "")
+    for key in ("patient", "view", "sex", "age"):
+        raw[key] = text[key] if key in held else ""
+    return raw
+
+
+def _patients(
+    source: Source, files: Mapping[str, str], by_image: pd.DataFrame, pattern: str | None
+) -> pd.Series | None:
+    named = by_image.loc[by_image["patient"] != "", "patient"]
+    return named.astype(str) if len(named) else find_patients(source, files, pattern)

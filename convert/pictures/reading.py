@@ -1,0 +1,90 @@
+"""Any file that shows an image, DICOM or picture file, read by what its content is and never by its name."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from convert.pictures import dicom, raster
+from convert.pictures.picture import Header, Picture, UnusablePicture, decode_picture
+
+
+def read_picture(data: bytes, size: int | None = None) -> Picture:
+    """Make an 8-bit grey picture of a file; how is in `convert.pictures.dicom` and `convert.pictures.raster`.
+
+    Args:
+        data: The whole file.
+        size: Longest side in pixels. A larger image is downscaled to it (area averaging) and stored as PNG; a smaller
+            one stays as it is.
+
+    Raises:
+        UnusablePicture: Neither DICOM nor a picture file, truncated, broken, or of a kind that no radiograph is.
+        ValueError: `size` is not positive.
+    """
+    if size is not None and size < 1:
+        raise ValueError(f"size is {size}, expected the longest side in pixels, at least 1")
+    return raster.to_picture(data, size) if is_picture_file(data) else dicom.to_picture(data, size)
+
+
+def read_header(data: bytes) -> Header:
+    """Read what the file says about its image, without decoding pixels.
+
+    Args:
+        data: The whole file.
+
+    Raises:
+        UnusablePicture: Neither DICOM nor a picture file, or it describes no image that could be used.
+    """
+    return raster.read_header(data) if is_picture_file(data) else dicom.read_header(data)
+
+
+def read_pixels(data: bytes, channels: int = 1) -> NDArray[np.uint8]:
+    """The pixels that a model is shown of a file: those that training sees of it.
+
+    DICOM and anything deeper than 8 bits is rendered as `read_picture` does it. A picture file of 8 bits is decoded as
+    it is, as Ultralytics decodes the pictures of a data set: in colour where the model takes colour.
+
+    Args:
+        data: The whole file.
+        channels: 1 for grey, 3 for colour.
+
+    Returns:
+        Shape (height, width) for grey, (height, width, 3) in the order blue, green, red for colour.
+
+    Raises:
+        UnusablePicture: It cannot be decoded, or rendered.
+    """
+    pixels = None if has_dicom_mark(data) else raster.decode(data, channels)
+    if pixels is not None and pixels.dtype == np.uint8:
+        return pixels.astype(np.uint8, copy=False)
+    if pixels is not None:
+        grey = raster.to_pixels(data)
+    elif is_picture_file(data):
+        raise UnusablePicture("cannot be decoded as a picture")
+    else:
+        grey = decode_picture(dicom.to_picture(data).encoded)
+    return grey if channels == 1 else cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR).astype(np.uint8, copy=False)
+
+
+def is_picture_file(data: bytes) -> bool:
+    """Whether the content starts as a picture file's does; DICOM does not, having 128 free bytes and `DICM` first."""
+    return data.startswith(raster.STARTS) and not has_dicom_mark(data)
+
+
+def has_dicom_mark(head: bytes) -> bool:
+    """Whether `DICM` follows 128 free bytes; some archives' data sets lack it.
+
+    Args:
+        head: The file, or at least its first 132 bytes.
+    """
+    return head[128:132] == b"DICM"
+
+
+def is_kept_png(data: bytes, size: int | None = None) -> bool:
+    """Whether a file is a PNG that `read_picture` stores as it is; no DICOM file is.
+
+    Raises:
+        UnusablePicture: It is a broken picture file.
+    """
+    return is_picture_file(data) and raster.passed_through(data, size) == ".png"

@@ -1,0 +1,35 @@
+"""How a detector is run, as a person asks for it. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from evaluate.detector.inference import Settings
+    from evaluate.detector.weights import Weights
+
+
+@dataclass(frozen=True)
+class InferenceOptions:
+    """What decides the predictions, and how they are made.
+
+    Attributes:
+        imgsz: Side of the model's input in pixels; None: that of the training.
+        augment: Average over flipped and scaled copies.
+        half: Compute in 16 bits, on a GPU.
+        batch: Pictures at a time; of no influence on the outcome.
+        device: As Ultralytics takes it: `cpu`, `0`, `cuda:1`, `mps`; None takes a GPU if there is one.
+    """
+
+    imgsz: int | None = None
+    augment: bool = False
+    half: bool = False
+    batch: int = 16
+    device: str | None = None
+
+    def settings(self, weights: Weights) -> Settings:
+        """What decides these weights' predictions."""
+        from evaluate.detector.inference import Settings
+
+        return Settings(imgsz=self.imgsz or weights.imgsz, augment=self.augment, half=self.half)

@@ -1,0 +1,146 @@
+"""What the page says about a score: how it came about, what to mind, what its numbers mean."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from common.pages.data_charts import filled_column
+from common.pages.wording import count, percent, score_text
+from evaluate.report.wording import gain_text, gate_text
+from evaluate.scoring.result import Score
+
+PUBLISHED = {"YOLOv8n": 0.115, "YOLOR, boxes shrunk": 0.189, "1st of the challenge": 0.25475}
+"""Published scores on the challenge's private leaderboard, which is made of other images than the training set."""
+
+_REAL_SOURCES = ("stage_1_", "stage_2_", "mdai_rsna_project")
+
+
+def is_challenge_data(score: Score, manifest: pd.DataFrame | None) -> bool:
+    """Whether all images are known to be the challenge's own, by the files that the manifest names."""
+    sources = filled_column(manifest, "source")
+    if score.synthetic is not False or sources is None:
+        return False
+    return bool(sources.dropna().astype(str).str.startswith(_REAL_SOURCES).all())
+
+
+def context(score: Score, manifest: pd.DataFrame | None) -> str:
+    """Say what the score may be compared with."""
+    if score.synthetic:
+        return (
+            "These are synthetic pictures, drawn by a program. The score shows that everything works together; it is "
+            "not comparable with published scores and says nothing about real radiographs."
+        )
+    if is_challenge_data(score, manifest):
+        return (
+            "For orientation: the highest score published for the challenge is 0.255, a plain YOLOv8n reached 0.115. "
+            "Those were measured on the challenge's private test images, and this score on other images of the same "
+            "release, so that small differences mean nothing."
+        )
+    return "No comparison with published scores is made: these are not known to be the challenge's own images."
+
+
+def method(score: Score) -> list[str]:
+    """Say step by step how the score was obtained."""
+    tuned_on, reported_on, confidence = score.tuned_on, score.reported_on, score.confidence
+    source = "The weights named below looked" if score.weights else "The predictions came from a file: a model looked"
+    steps = [
+        f"{source} at every image; all boxes down to a very low confidence were kept.",
+        *_gating(score),
+        _postprocessing(score),
+    ]
+    if tuned_on:
+        steps.append(
+            f"On the images of split {tuned_on}, the confidence threshold was chosen that gives the highest score: "
+            f"{confidence:.3f}. Boxes below it are dropped."
+        )
+    elif confidence <= 0:
+        steps.append("No confidence threshold was applied: every box counts.")
+    else:
+        steps.append(f"The confidence threshold, {confidence:.3f}, was given, not tuned. Boxes below it are dropped.")
+    steps.append(
+        f"The score is that of split {reported_on}"
+        + (", whose images had no part in that choice." if tuned_on and tuned_on != reported_on else ".")
+    )
+    return steps
+
+
+def _gating(score: Score) -> list[str]:
+    """What an image classifier's probabilities did to the boxes, and what that was worth."""
+    if (gate := score.gate) is None:
+        return []
+    chosen = f" This is what scores highest on split {gate.tuned_on}." if gate.tuned_on else ""
+    text = (
+        f"An image classifier gives each image a probability of an opacity. The gate: {gate_text(gate.rule)}.{chosen}"
+    )
+    if gate.rule.mode != "none":
+        gain = gate.gains[score.reported_on]
+        text += f" Without it the score on {score.reported_on} is {score_text(gain.score)}; "
+        text += f"the gate changes it by {gain_text(gain)}."
+    return [text]
+
+
+def _postprocessing(score: Score) -> str:
+    across, down = score.box_scale
+    if across != 1 or down != 1:
+        return (
+            f"Post-processing: boxes resized to {percent(across)} of their width and {percent(down)} of their height."
+        )
+    is_gated = score.gate is not None and score.gate.rule.mode != "none"
+    return "The boxes are used as they came, " + ("apart from that." if is_gated else "without post-processing.")
+
+
+def warnings(score: Score, manifest: pd.DataFrame | None, has_true_box: bool) -> list[str]:
+    """Say what a reader must know before believing the score.
+
+    Args:
+        score: The score.
+        manifest: The data set's manifest.
+        has_true_box: Whether any image of the reported split has a true box.
+    """
+    texts = []
+    if score.tuned_on and score.tuned_on == score.reported_on:
+        texts.append(
+            f"The threshold was chosen on {score.tuned_on}, the very split that is reported: the score flatters."
+        )
+    if not score.leakage.checked:
+        texts.append(
+            f"Whether the weights have seen these images is not known: {score.leakage.reason or 'not checked'}."
+        )
+    for split, images in (score.gate.seen_images if score.gate else {}).items():
+        if images:
+            texts.append(f"Leakage: the gate was trained on {count(images)} images of split {split}.")
+    for split, found in score.leakage.splits.items():
+        if found.images or found.patients:
+            texts.append(
+                f"Leakage: of split {split}, {count(found.images)} images were trained on, and "
+                f"{count(found.patients)} patients have images that were."
+            )
+    patients, split_column = filled_column(manifest, "patient_id"), filled_column(manifest, "split")
+    if patients is not None and split_column is not None:
+        several = split_column.groupby(patients).nunique()
+        if (several > 1).any():
+            texts.append(
+                f"{count((several > 1).sum())} patients have images in more than one split: the score flatters."
+            )
+    if not has_true_box:
+        texts.append(f"No image of split {score.reported_on} has a true box, so the score can only be 0.")
+    return [text.replace("..", ".") for text in texts]
+
+
+def reading(score: Score) -> str:
+    """Say in words what the table's most telling numbers are."""
+    tuned_on, reported_on, entry = score.tuned_on, score.reported_on, score.reported
+    hits, texts = entry.true_positives, []
+    if entry.truth_boxes > 0:
+        texts.append(f"On {reported_on}, {percent(hits / entry.truth_boxes)} of the true boxes are met")
+        if entry.predictions > 0:
+            texts[-1] += f", and {percent(hits / entry.predictions)} of the predicted boxes meet one"
+        texts[-1] += " (IoU > 0.5)."
+    if tuned_on and tuned_on != reported_on:
+        gap = score.splits[tuned_on].score - entry.score
+        side = "higher" if gap > 0 else "lower"
+        texts.append(
+            f"The score on {tuned_on}, where the threshold was chosen, is "
+            + (f"{score_text(abs(gap))} {side}." if abs(gap) >= 5e-4 else "the same.")
+        )
+    return " ".join(texts)

@@ -1,0 +1,46 @@
+"""A score in Weights & Biases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.tracking import tracker as tracking
+from evaluate.metrics.sweep import thin_sweep
+from evaluate.scoring.run import Scored
+
+_CONFIG = ("data", "tuned_on", "reported_on", "confidence", "postprocess")
+
+
+def log_score(scored: Scored, files: Sequence[Path]) -> str:
+    """Log a score to Weights & Biases, into the training's run where there is one.
+
+    Args:
+        scored: What came out; W&B's own files go beside its `score.json`.
+        files: Files to keep with the run.
+
+    Returns:
+        Where the run can be seen, or how to upload it; empty where nothing is logged.
+    """
+    score, folder = scored.score, scored.file.parent
+    content = score.to_json()
+    tracker = tracking.start(config={key: content[key] for key in _CONFIG}, run_dir=scored.run, folder=folder)
+    numbers: dict[str, float] = {}
+    for name, split in score.splits.items():
+        entries = split.to_json() | {"low_95": split.interval_95.low, "high_95": split.interval_95.high}
+        numbers |= {f"{name}/{key}": value for key, value in entries.items() if isinstance(value, int | float)}
+    numbers |= {
+        f"{score.reported_on}/{group}/{level}": subgroup.score
+        for group, levels in score.subgroups.items()
+        for level, subgroup in levels.items()
+        if subgroup.score is not None
+    }
+    tracker.log(numbers)
+    low, high = score.interval_95
+    tracker.summary({"rsna_score": score.score, "low_95": low, "high_95": high, "confidence": score.confidence})
+    for name, judged in scored.judged.items():
+        tracker.log({f"sweep/{name}": thin_sweep(judged.sweep.table())})
+    for path in files:
+        tracker.artifact(path, f"{folder.name}-{path.stem}", "predictions" if path.suffix == ".csv" else "score")
+    tracker.finish()
+    return tracker.where

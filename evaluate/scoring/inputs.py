@@ -1,0 +1,168 @@
+"""What a scoring starts from: a data set's splits with predictions of weights, or with those that somebody hands in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from common.cli import print_warning
+from common.data.data_set import DataSet, Split, warn_unknown_patients
+from common.errors import UserError
+from common.files import make_folder
+from common.paths import PROJECT
+from evaluate.detector.cache import predict_split
+from evaluate.detector.weights import (
+    DEFAULT_WEIGHTS,
+    Weights,
+    find_training_data,
+    find_weights,
+    load_weights,
+    run_folder,
+)
+from evaluate.scoring.handed_in import read_by_split
+from evaluate.scoring.leakage import find_leakage, warn_of_leakage
+from evaluate.scoring.request import ScoringRequest
+from evaluate.scoring.result import Leakage
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is scored, before any number.
+
+    Attributes:
+        data: The data set.
+        splits: The splits that there are predictions for.
+        predictions: Their predictions tables, as the model made them.
+        files: Where these lie, by split; several that were handed in are under their own names.
+        tune_on: The split to tune on; None tunes nothing.
+        report_on: The split whose score is reported.
+        output: The folder to write to.
+        leakage: Whether the weights know the images.
+        weights: The weights; None where predictions were handed in.
+        inference: How they were run, as `inference.Settings`.
+        run: The training's folder.
+    """
+
+    data: DataSet
+    splits: dict[str, Split]
+    predictions: dict[str, pd.DataFrame]
+    files: dict[str, Path]
+    tune_on: str | None
+    report_on: str
+    output: Path
+    leakage: Leakage
+    weights: Weights | None = None
+    inference: Mapping[str, Any] | None = None
+    run: Path | None = None
+
+
+def from_weights(request: ScoringRequest) -> Inputs:
+    """Predict with weights, or read what they have predicted before.
+
+    Raises:
+        UserError: Weights or data are missing or wrong.
+        WorkError: No picture could be read, or a file could not be written.
+    """
+    path, note = find_weights(request.weights or DEFAULT_WEIGHTS)
+    if note:
+        print(note, file=sys.stderr)
+    weights = load_weights(path)
+    data, trained, reason = _data_of(weights, request.data)
+    tune_on = request.tune_on if request.confidence is None else None
+    names = list(dict.fromkeys(name for name in (tune_on, request.report_on) if name is not None))
+    splits = {name: _read_split(data, name) for name in names}
+    leakage = find_leakage(trained, data, names, reason)
+    warn_of_leakage(leakage, request.report_on)
+
+    output = request.output or run_folder(path)
+    make_folder(output)
+    predicted = {
+        name: predict_split(weights, split, output, request.inference, request.again) for name, split in splits.items()
+    }
+    return Inputs(
+        data=data,
+        splits=splits,
+        predictions={name: table for name, (_, table) in predicted.items()},
+        files={name: file for name, (file, _) in predicted.items()},
+        tune_on=tune_on,
+        report_on=request.report_on,
+        output=output,
+        leakage=leakage,
+        weights=weights,
+        inference=request.inference.settings(weights).as_dict(),
+        run=run_folder(path),
+    )
+
+
+def from_predictions(request: ScoringRequest) -> Inputs:
+    """Read predictions files.
+
+    Raises:
+        UserError: A file or the data set is wrong, they do not belong together, or something is to be tuned and there
+            is nothing to tune on.
+    """
+    data = DataSet(request.data or _default_data())
+    names = list(dict.fromkeys([request.tune_on, request.report_on]))
+    predictions = read_by_split(request.predictions, data, names)
+    splits = {name: _read_split(data, name) for name in predictions}
+    report_on = request.report_on if request.report_on in predictions else next(iter(predictions))
+    can_tune = request.confidence is None and request.tune_on in predictions and len(predictions) > 1
+    if not can_tune:
+        _check_nothing_to_tune(request, report_on)
+    first, *others = request.predictions
+    output = request.output or first.parent / f"{first.stem}-score"
+    make_folder(output)
+    return Inputs(
+        data=data,
+        splits=splits,
+        predictions=predictions,
+        files={path.stem: path for path in request.predictions} if others else dict.fromkeys(predictions, first),
+        tune_on=request.tune_on if can_tune else None,
+        report_on=report_on,
+        output=output,
+        leakage=Leakage(reason="predictions do not tell what they were trained on"),
+    )
+
+
+def _data_of(weights: Weights, asked: Path | None) -> tuple[DataSet, DataSet | None, str]:
+    """The data set to score on, the one that was trained on, and why that one is not known."""
+    try:
+        trained = DataSet(find_training_data(weights))
+    except UserError as error:
+        if asked is None:
+            raise
+        return DataSet(asked), None, str(error)
+    return trained if asked is None else DataSet(asked), trained, ""
+
+
+def _check_nothing_to_tune(request: ScoringRequest, report_on: str) -> None:
+    if request.box_scale is None:
+        raise UserError("--box-scale tune: needs predictions for a split to tune on; give the factors instead.")
+    if request.tunes_gate:
+        raise UserError(
+            f"--gate-mode {request.gate_mode}: needs predictions for a split to tune on; choose weigh, or keep with "
+            "--gate-threshold."
+        )
+    if request.confidence is None:
+        print_warning(
+            f"only images of split {report_on!r}: scored as submitted, at every confidence; not tuned. "
+            "Add predictions for another split, or give --confidence"
+        )
+
+
+def _read_split(data: DataSet, name: str) -> Split:
+    split = data.split(name)
+    warn_unknown_patients(split)
+    return split
+
+
+def _default_data() -> Path:
+    for path in (Path("rsna.yaml"), PROJECT / "rsna.yaml"):
+        if path.is_file():
+            return path
+    raise UserError("--predictions: name the data set that holds the truth with --data.")

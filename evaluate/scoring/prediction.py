@@ -1,0 +1,152 @@
+"""Predictions on pictures or DICOM files that belong to no data set, at the confidence that a scoring has chosen."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from common.cli import print_warning
+from common.data.tables import read_truth, write_predictions, write_rejected, write_submission
+from common.errors import WorkError
+from common.files import make_folder
+from common.paths import shown
+from evaluate.detector.inference import Predicted, Settings, predict, warn_if_augment_is_idle
+from evaluate.detector.options import InferenceOptions
+from evaluate.detector.pictures import find_pictures, with_original_sizes
+from evaluate.detector.weights import DEFAULT_WEIGHTS, find_weights, load_weights, run_folder
+from evaluate.postprocess.boxes import drop_below, scale_boxes
+from evaluate.postprocess.operating_point import OperatingPoint
+from evaluate.scoring.overlays import draw_overlays
+from evaluate.scoring.result import SCORE_FILE, read_choice
+
+DEFAULT_CONFIDENCE = 0.25
+PREDICTIONS_FILE, SUBMISSION_FILE, REJECTED_FILE, OVERLAYS = (
+    "predictions.csv",
+    "submission.csv",
+    "rejected.csv",
+    "overlays",
+)
+
+
+@dataclass(frozen=True)
+class PredictionRequest:
+    """Pictures to predict on.
+
+        predict_files(PredictionRequest((Path("scans"),))).submitted
+
+    Attributes:
+        sources: DICOM files, pictures, folders or zips of them.
+        weights: Weights, or a training's folder; where `runs/best.pt` is not there, the newest training's.
+        output: The folder to write to.
+        confidence: For the submission and the pictures; None: as chosen by a scoring of these weights.
+        only: Take only files with this text in their path below the source.
+        overlays: How many pictures to draw, the most confident; None: all.
+        truth: A `truth.csv`, to draw its boxes as well.
+        inference: How predictions are made.
+    """
+
+    sources: tuple[Path, ...]
+    weights: Path = DEFAULT_WEIGHTS
+    output: Path = Path("runs/predict")
+    confidence: float | None = None
+    only: str = ""
+    overlays: int | None = 16
+    truth: Path | None = None
+    inference: InferenceOptions = field(default_factory=InferenceOptions)
+
+
+@dataclass(frozen=True)
+class PredictedFiles:
+    """What came out.
+
+    Attributes:
+        pictures: How many pictures there are.
+        usable: How many of them could be read.
+        predictions: The predictions table at all confidences, as in `predictions.csv`.
+        submitted: What is left of it, as in `submission.csv`.
+        point: With which confidence and box scale.
+        origin: Where these come from, in words.
+        drawn: How many pictures lie in `overlays/`.
+    """
+
+    pictures: int
+    usable: int
+    predictions: pd.DataFrame
+    submitted: pd.DataFrame
+    point: OperatingPoint
+    origin: str
+    drawn: int
+
+
+def predict_files(request: PredictionRequest) -> PredictedFiles:
+    """Predict; write predictions, a submission, what could not be read, and pictures with their boxes.
+
+    Raises:
+        UserError: Pictures, weights or truth are missing or wrong.
+        WorkError: No picture could be read, or a file could not be written.
+    """
+    pictures = with_original_sizes(find_pictures(request.sources, request.only))
+    truth = read_truth(request.truth) if request.truth else None
+    path, note = find_weights(request.weights)
+    if note:
+        print(note, file=sys.stderr)
+    weights = load_weights(path)
+    settings = request.inference.settings(weights)
+    point, origin = _choose(request.confidence, run_folder(path), settings)
+    output = request.output
+    make_folder(output)
+
+    predicted = predict(weights, pictures, settings, request.inference.batch, request.inference.device)
+    warn_if_augment_is_idle(weights, settings)
+    _write_rejected(output / REJECTED_FILE, predicted, len(pictures))
+    write_predictions(output / PREDICTIONS_FILE, predicted.predictions)
+    submitted = drop_below(scale_boxes(predicted.predictions, *point.box_scale), point.confidence)
+    write_submission(output / SUBMISSION_FILE, submitted, [picture.image_id for picture in pictures])
+    ids = set(predicted.image_ids)
+    usable = [picture for picture in pictures if picture.image_id in ids]
+    return PredictedFiles(
+        pictures=len(pictures),
+        usable=len(usable),
+        predictions=predicted.predictions,
+        submitted=submitted,
+        point=point,
+        origin=origin,
+        drawn=draw_overlays(output / OVERLAYS, usable, submitted, truth, request.overlays),
+    )
+
+
+def _write_rejected(file: Path, predicted: Predicted, pictures: int) -> None:
+    """Write down what could not be read; nothing is left of an earlier run."""
+    file.unlink(missing_ok=True)
+    if not predicted.rejected:
+        return
+    write_rejected(file, predicted.rejected)
+    _, name, reason = predicted.rejected[0]
+    message = f"{len(predicted.rejected)} of {pictures} files could not be used, first {name}: {reason}"
+    if not predicted.image_ids:
+        raise WorkError(f"{message}. Nothing was predicted; all reasons are in {shown(file)}.")
+    print_warning(f"{message}; see {shown(file)}. They are in the submission without a prediction.")
+
+
+def _choose(confidence: float | None, run: Path, settings: Settings) -> tuple[OperatingPoint, str]:
+    """Confidence and box scale, and where they come from."""
+    if confidence is not None:
+        return OperatingPoint(confidence), "--confidence"
+    path = run / SCORE_FILE
+    if not path.is_file():
+        return OperatingPoint(DEFAULT_CONFIDENCE), "not tuned: run evaluate/score.py to choose it"
+    point = read_choice(path)
+    if point.gated:
+        print_warning(
+            f"{shown(path)}: its score was reached with a gate, whose classifier does not look at these pictures; "
+            "going on without, at the confidence that was best without"
+        )
+    before, now = point.inference or {}, settings.as_dict()
+    changed = [key for key in before if key in now and before[key] != now[key] and key != "half"]
+    if changed:
+        differences = ", ".join(f"{key} {before[key]} there, {now[key]} here" for key in changed)
+        print_warning(f"{shown(path)}: the confidence was chosen on other predictions ({differences}) and may not suit")
+    return point, f"chosen in {shown(path)}"

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+
+from common.errors import UserError
+from convert.sources.patients import parse_mapping
+
+RSNA = b"""[
+ {"subset_img_id": "0004cfab", "img_id": "00019124_092.png", "subset_group": "train", "SOPInstanceUID": "1.2.3"},
+ {"subset_img_id": "00313ee0", "img_id": "00028640_003.png"},
+ {"subset_img_id": "00322d4d", "img_id": "00019124_000.png"}
+]"""
+
+
+def test_reads_rsna_json():
+    assert parse_mapping(RSNA, "m.json").to_dict() == {
+        "0004cfab": "00019124",
+        "00313ee0": "00028640",
+        "00322d4d": "00019124",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("patientId,nih_image\na,00000001_003.png\n", {"a": "00000001"}),
+        ("\ufeffimage,patient,more\na,P-7,x\nb,P-7,y\n", {"a": "P-7", "b": "P-7"}),
+        ("image,patient\na,one\na,two\nb,\n\nNA,three\nc,nan\n", {"a": "one"}),
+    ],
+    ids=["NIH files", "patients of one's own", "duplicates and gaps"],
+)
+def test_reads_csv(text, expected):
+    assert parse_mapping(text.encode(), "m.csv").to_dict() == expected
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"[{}]", b"{", b'{"a": 1}', b"one column\nx\n", b"\xff\xfe\x00", b"a,b\n"]
+)
+def test_anything_else_is_one_clear_error(data):
+    with pytest.raises(UserError, match=r"m\.json: .*mapping.* Expected RSNA's pneumonia-challenge-dataset-mappings"):
+        parse_mapping(data, "m.json")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+def test_reads_csv_in_the_encodings_that_all_tables_may_have(encoding):
+    assert parse_mapping("image,patient\na,J\u00fcrgen\n".encode(encoding), "m.csv").to_dict() == {"a": "J\u00fcrgen"}

@@ -1,0 +1,41 @@
+"""What tests of scoring share: predictions that are sometimes right, and a truth read by other means."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from common.data.tables import make_predictions
+from evaluate import score
+
+QUIET = ("--no-wandb", "--no-report")
+
+
+def run(*arguments: object) -> None:
+    assert not score.main([str(argument) for argument in arguments])
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """A folder's score.json, without the project's own reader."""
+    return json.loads((folder / "score.json").read_text())
+
+
+def truth_of(data_set: Path, split: str) -> pd.DataFrame:
+    """Read without the project's own reader."""
+    table = pd.read_csv(data_set / "truth.csv", dtype={"image_id": str})
+    return table[table["image_id"].str.startswith(split)]
+
+
+def invented(data_set: Path, split: str, seed: int = 0) -> pd.DataFrame:
+    """Predictions that are sometimes right: truth boxes moved a little, and others anywhere."""
+    random = np.random.default_rng(seed)
+    boxes = truth_of(data_set, split).dropna()
+    found = boxes[["x", "y", "width", "height"]].to_numpy() + random.integers(-6, 7, (len(boxes), 4))
+    strays = random.integers(10, 50, (8, 4))
+    ids = [*boxes["image_id"], *(f"{split}-{number:02}" for number in random.integers(0, 12, 8))]
+    confidence = np.concatenate([random.uniform(0.3, 1, len(found)), random.uniform(0, 0.6, 8)])
+    return make_predictions(ids, np.column_stack([confidence, np.concatenate([found, strays])]))

@@ -1,0 +1,55 @@
+"""Predictions and submissions that somebody hands in."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from common.data.tables import write_predictions, write_submission
+from evaluate.metrics.rsna import confidence_sweep, rsna_score
+from tests.evaluate.scores import QUIET, invented, read, run, truth_of
+
+
+def test_submission_of_one_split_is_scored_as_it_is(data_set, tmp_path, capsys):
+    table = invented(data_set, "test")
+    file = tmp_path / "mine.csv"
+    write_submission(file, table, [f"test-{number:02}" for number in range(12)])
+    run("--predictions", file, "--data", data_set, *QUIET)
+    found = read(tmp_path / "mine-score")
+    assert found["score"] == rsna_score(truth_of(data_set, "test"), table)
+    assert (found["confidence"], found["tuned_on"], found["reported_on"], found["weights"]) == (0.0, None, "test", None)
+    assert list(found["splits"]) == ["test"]
+    said = capsys.readouterr()
+    assert "not tuned" in said.err
+    assert "not in the submission" not in said.err
+    run("--predictions", file, "--data", data_set, "--confidence", 0.6, "--output", tmp_path / "out", *QUIET)
+    at = read(tmp_path / "out")
+    assert at["score"] == rsna_score(truth_of(data_set, "test"), table, 0.6) != found["score"]
+
+
+@pytest.mark.parametrize("files", [1, 2])
+def test_predictions_of_both_splits_are_tuned(files, data_set, tmp_path):
+    val, test, train = (invented(data_set, split, seed) for split, seed in (("val", 1), ("test", 2), ("train", 3)))
+    paths = [tmp_path / f"{number}.csv" for number in range(files)]
+    if files == 1:
+        write_predictions(paths[0], pd.concat([val, test, train]))  # of train nothing is asked
+    else:
+        write_predictions(paths[0], val)
+        write_predictions(paths[1], test)
+    run("--predictions", *paths, "--data", data_set, "--output", tmp_path / "out", *QUIET)
+    found = read(tmp_path / "out")
+    sweep = confidence_sweep(truth_of(data_set, "val"), val)
+    assert found["tuned_on"] == "val"
+    assert found["splits"]["val"]["score"] == sweep["score"].max()
+    assert found["score"] == rsna_score(truth_of(data_set, "test"), test, found["confidence"])
+
+
+def test_images_missing_from_a_submission_count_as_empty(data_set, tmp_path, capsys):
+    table = invented(data_set, "test")
+    part = table[table["image_id"] >= "test-04"]
+    write_submission(tmp_path / "part.csv", part, [f"test-{number:02}" for number in range(4, 12)])
+    run("--predictions", tmp_path / "part.csv", "--data", data_set, *QUIET)
+    found = read(tmp_path / "part-score")
+    assert found["splits"]["test"]["images"] == 12
+    assert found["score"] == rsna_score(truth_of(data_set, "test"), part)
+    assert "4 of the 12 images of split 'test' are not in the submission (such as test-00)" in capsys.readouterr().err

@@ -1,0 +1,148 @@
+"""score.json: what is written, what is read back, and what is read of older versions' files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from common.errors import UserError
+from evaluate.postprocess.gate import GateRule
+from evaluate.postprocess.operating_point import OperatingPoint
+from evaluate.scoring.result import (
+    Gain,
+    GateComparison,
+    Interval,
+    Leakage,
+    Origin,
+    Score,
+    SplitLeakage,
+    SplitScore,
+    Subgroup,
+    read_choice,
+    read_score,
+    write_score,
+)
+
+TEST = SplitScore(0.25, Interval(0.2, 0.3), 1205, 301, 417, 480, 500, 240, 260, 239, 0.0, 0.3217, 0.1618)
+SCORE = Score(
+    weights="runs/first/weights/best.pt",
+    weights_sha256="ab" * 32,
+    data_fingerprint="cd" * 32,
+    predictions={"val": "val.csv", "test": "test.csv"},
+    data="rsna.yaml",
+    synthetic=False,
+    tuned_on="val",
+    reported_on="test",
+    confidence=0.5,
+    box_scale=(0.87, 0.8),
+    gate=None,
+    splits={"test": TEST, "val": replace(TEST, score=0.26, map50=None, map50_95=None)},
+    subgroups={"view": {"AP": Subgroup(0.2, Interval(0.1, 0.4), 700, 300), "PA": Subgroup(None, None, 5, 0)}},
+    inference={"imgsz": 640, "augment": False},
+    leakage=Leakage(trained_on="rsna.yaml", patients_known=True, splits={"test": SplitLeakage(1, 2, 3, ("a", "b"))}),
+    origin=Origin({"python": "3.11.4"}, "python evaluate/score.py", None, "2025-03-04T05:06:07+00:00"),
+)
+GATE = GateComparison(
+    files=("gate.csv",),
+    rule=GateRule("keep", 0.31),
+    asked="tune",
+    tuned_on="val",
+    seen_images={"val": 3, "test": 0},
+    confidence_without=0.4,
+    gains={"test": Gain(0.21, 0.02, Interval(-0.001, 0.041))},
+)
+
+
+def test_the_keys_of_the_file_in_their_order(tmp_path):
+    content = json.loads(write_score(tmp_path, SCORE).read_text())
+    assert list(content) == [
+        "score", "interval_95", "weights", "weights_sha256", "data_fingerprint", "predictions", "data", "synthetic",
+        "tuned_on", "reported_on", "confidence", "postprocess", "splits", "subgroups", "inference", "leakage",
+        "versions", "command", "commit", "created",
+    ]  # fmt: skip
+    assert (content["score"], content["interval_95"]) == (0.25, [0.2, 0.3])
+    assert content["postprocess"] == {"box_scale": [0.87, 0.8]}
+    assert content["splits"]["test"] == {
+        "score": 0.25, "interval_95": [0.2, 0.3], "images": 1205, "positive_images": 301, "counted_images": 417,
+        "truth_boxes": 480, "predictions": 500, "true_positives_at_0.5": 240, "false_positives_at_0.5": 260,
+        "false_negatives_at_0.5": 239, "score_without_predictions": 0.0, "map50": 0.3217, "map50_95": 0.1618,
+    }  # fmt: skip
+    assert content["subgroups"]["view"] == {
+        "AP": {"score": 0.2, "interval_95": [0.1, 0.4], "images": 700, "counted_images": 300},
+        "PA": {"score": None, "interval_95": None, "images": 5, "counted_images": 0},
+    }
+    assert content["leakage"] == {
+        "checked": True, "trained_on": "rsna.yaml", "patients_known": True,
+        "test": {"images": 1, "patients": 2, "images_of_these_patients": 3, "examples": ["a", "b"]},
+    }  # fmt: skip
+
+
+def test_a_gate_in_the_file(tmp_path):
+    content = json.loads(write_score(tmp_path, replace(SCORE, gate=GATE)).read_text())
+    keys = list(content)
+    assert keys[keys.index("postprocess") : keys.index("splits")] == ["postprocess", "gate"]
+    assert content["postprocess"]["gate"] == {"files": ["gate.csv"], "mode": "keep", "threshold": 0.31}
+    gain = {"score": 0.21, "gain": 0.02, "gain_interval_95": [-0.001, 0.041]}
+    assert content["gate"] == {
+        "asked": "tune", "tuned_on": "val", "seen_images": {"val": 3, "test": 0},
+        "without": {"confidence": 0.4, "splits": {"test": gain}},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"gate": GATE},
+        {"gate": replace(GATE, rule=GateRule("none"))},
+        {"weights": None, "weights_sha256": None, "inference": None, "leakage": Leakage(reason="not said")},
+        {"tuned_on": None, "synthetic": None, "data_fingerprint": None, "subgroups": {}},
+    ],
+)
+def test_what_is_written_is_read(tmp_path, changes):
+    score = replace(SCORE, **changes)
+    assert read_score(write_score(tmp_path, score)) == score
+
+
+def test_files_of_older_versions(tmp_path):
+    content = SCORE.to_json()
+    del content["weights_sha256"], content["data_fingerprint"]
+    (tmp_path / "score.json").write_text(json.dumps(content))
+    assert read_score(tmp_path / "score.json") == replace(SCORE, weights_sha256=None, data_fingerprint=None)
+    # What a prediction needs can be read of less.
+    (tmp_path / "score.json").write_text('{"confidence": 0.25, "postprocess": {}}')
+    assert read_choice(tmp_path / "score.json") == OperatingPoint(0.25)
+
+
+def test_a_prediction_follows_what_was_best_without_the_gate(tmp_path):
+    plain = read_choice(write_score(tmp_path, SCORE))
+    assert plain == OperatingPoint(0.5, (0.87, 0.8), {"imgsz": 640, "augment": False})
+    gated = read_choice(write_score(tmp_path, replace(SCORE, gate=GATE)))
+    assert (gated.confidence, gated.gated) == (0.4, True)
+    idle = read_choice(write_score(tmp_path, replace(SCORE, gate=replace(GATE, rule=GateRule("none")))))
+    assert (idle.confidence, idle.gated) == (0.5, False)
+
+
+def without(key):
+    return json.dumps({name: value for name, value in SCORE.to_json().items() if name != key})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None, "", "[]", "{}", "no JSON", '"text"', without("splits"), without("leakage"), without("versions"),
+        json.dumps({**SCORE.to_json(), "reported_on": "val2"}),
+        json.dumps({**SCORE.to_json(), "splits": {"test": {"score": 1}}}),
+        json.dumps({**SCORE.to_json(), "subgroups": {"view": {"AP": {"score": 1, "strange": 2}}}}),
+    ],
+)  # fmt: skip
+def test_unreadable_files_give_one_line(tmp_path, content):
+    path = tmp_path / "score.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=r"score.json: not a readable score \(\w+: .*Run it again") as caught:
+        read_score(path)
+    assert "\n" not in str(caught.value)
+    assert caught.value.status == 2

@@ -1,0 +1,244 @@
+"""What is tuned: box scale, gate, confidence; on one split only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.data.tables import make_predictions, write_predictions, write_submission
+from common.errors import UserError
+from evaluate.metrics.rsna import confidence_sweep, rsna_score
+from evaluate.scoring.request import ScoringRequest
+from evaluate.scoring.result import read_choice, read_score
+from evaluate.scoring.run import score
+from tests.evaluate.scores import QUIET, invented, read, run, truth_of
+
+
+def test_box_scale_is_tuned_and_applied(data_set, tmp_path):
+    """Boxes half as wide again as they should be: IoU exceeds 0.75 from the width factor 0.85 on, which leaves most."""
+    paths = []
+    for split in ("val", "test"):
+        boxes = truth_of(data_set, split).dropna()
+        xywh = boxes[["x", "y", "width", "height"]].to_numpy()
+        xywh[:, 0] -= xywh[:, 2] / 4
+        xywh[:, 2] *= 3 / 2
+        paths.append(tmp_path / f"{split}.csv")
+        write_predictions(
+            paths[-1], make_predictions(list(boxes["image_id"]), np.column_stack([np.full(len(xywh), 0.5), xywh]))
+        )
+    common = ("--predictions", *paths, "--data", data_set, "--output", tmp_path / "out", *QUIET)
+    run(*common)
+    plain = read(tmp_path / "out")
+    run(*common, "--box-scale", "tune")
+    tuned = read(tmp_path / "out")
+    assert tuned["postprocess"]["box_scale"] == [0.85, 1.0]
+    assert tuned["score"] == 1.0 > plain["score"]
+    run(*common, "--box-scale", "0.85,1", "--confidence", 0.1)
+    assert read(tmp_path / "out")["score"] == 1.0
+
+
+@pytest.fixture
+def gated(data_set, tmp_path) -> tuple[list[object], Path]:
+    """Arguments to score invented predictions of val and test, and a gate that mostly knows what is there."""
+    random = np.random.default_rng(5)
+    manifest = pd.read_csv(data_set / "manifest.csv")
+    likely = np.where(manifest["label"] == "Lung Opacity", random.uniform(0.3, 1, len(manifest)), 0.0)
+    likely = np.where(likely > 0, likely, random.uniform(0, 0.5, len(manifest))).round(3)
+    file = tmp_path / "gate.csv"
+    manifest[["image_id", "split"]].assign(p_opacity=likely).to_csv(file, index=False)
+    tables = [invented(data_set, split, seed) for split, seed in (("val", 1), ("test", 2))]
+    write_predictions(tmp_path / "p.csv", pd.concat(tables))
+    return ["--predictions", tmp_path / "p.csv", "--data", data_set, "--output", tmp_path / "out", *QUIET], file
+
+
+def test_gate_is_tuned_with_the_confidence_by_brute_force(gated, data_set, tmp_path, capsys):
+    arguments, file = gated
+    run(*arguments)
+    plain = read(tmp_path / "out")
+    run(*arguments, "--gate", file)
+    found, said = read(tmp_path / "out"), capsys.readouterr()
+    likely = pd.read_csv(file).set_index("image_id")["p_opacity"]
+    predictions = {split: invented(data_set, split, seed) for split, seed in (("val", 1), ("test", 2))}
+    truth = {split: truth_of(data_set, split) for split in predictions}
+
+    def gates(split: str) -> dict[tuple, pd.DataFrame]:
+        table = predictions[split]
+        chance = table["image_id"].map(likely)
+        kept = {("keep", value): table[chance > value] for value in likely.filter(like="val")}
+        return {("none", None): table, ("weigh", None): table.assign(confidence=table["confidence"] * chance), **kept}
+
+    tried = {
+        (rule, confidence): rsna_score(truth["val"], table, confidence)
+        for rule, table in gates("val").items()
+        for confidence in table["confidence"]
+    }
+    assert found["splits"]["val"]["score"] == max(tried.values()) > plain["splits"]["val"]["score"]
+    rule = found["postprocess"]["gate"]
+    assert tried[(rule["mode"], rule["threshold"]), found["confidence"]] == max(tried.values())
+    assert rule["files"] == [str(file)]
+    chosen = predictions["test"]
+    chance = chosen["image_id"].map(likely)
+    chosen = chosen[chance > rule["threshold"]] if rule["mode"] == "keep" else chosen.assign(
+        confidence=chosen["confidence"] * chance
+    )  # fmt: skip
+    assert found["score"] == rsna_score(truth["test"], chosen, found["confidence"])
+
+    without = found["gate"]["without"]
+    assert without["confidence"] == plain["confidence"]
+    for split in ("val", "test"):
+        assert without["splits"][split]["score"] == plain["splits"][split]["score"]
+        gain = found["splits"][split]["score"] - plain["splits"][split]["score"]
+        assert without["splits"][split]["gain"] == pytest.approx(gain)
+        low, high = without["splits"][split]["gain_interval_95"]
+        assert low <= gain <= high
+    assert found["gate"]["seen_images"] == {"val": 0, "test": 0}
+    assert f"without it {plain['score']:.3f}; the gate changed the score by" in said.out
+    assert "gate" not in plain["postprocess"]
+    assert "gate" not in plain
+
+
+def test_gate_modes_that_are_asked_for(gated, data_set, tmp_path):
+    arguments, file = gated
+    likely = pd.read_csv(file).set_index("image_id")["p_opacity"]
+    val = invented(data_set, "val", 1)
+    chance = val["image_id"].map(likely)
+
+    run(*arguments, "--gate", file, "--gate-mode", "weigh")
+    found = read(tmp_path / "out")
+    sweep = confidence_sweep(truth_of(data_set, "val"), val.assign(confidence=val["confidence"] * chance))
+    assert found["splits"]["val"]["score"] == sweep["score"].max()
+    assert (found["postprocess"]["gate"]["mode"], found["gate"]["tuned_on"]) == ("weigh", None)
+
+    run(*arguments, "--gate", file, "--gate-mode", "keep", "--gate-threshold", "0.4")
+    found = read(tmp_path / "out")
+    assert (
+        found["splits"]["val"]["score"] == confidence_sweep(truth_of(data_set, "val"), val[chance > 0.4])["score"].max()
+    )
+    assert found["postprocess"]["gate"]["threshold"] == 0.4
+
+    run(*arguments, "--gate", file, "--gate-mode", "keep", "--gate-threshold", "0.4", "--confidence", "0.5")
+    found = read(tmp_path / "out")
+    test = invented(data_set, "test", 2)
+    test = test[test["image_id"].map(likely) > 0.4]
+    assert found["score"] == rsna_score(truth_of(data_set, "test"), test, 0.5)
+    assert found["gate"]["without"]["confidence"] == 0.5
+
+    run(*arguments, "--gate", file, "--gate-mode", "keep")
+    assert read(tmp_path / "out")["gate"]["tuned_on"] == "val"
+
+
+def test_box_scale_and_gate_together(gated, data_set, tmp_path):
+    """First the gate, then the boxes resized, then the confidence: on both splits, here with plain arithmetic."""
+    arguments, file = gated
+    run(*arguments, "--box-scale", "tune")
+    scaled = read(tmp_path / "out")
+    run(*arguments, "--box-scale", "tune", "--gate", file)
+    both = read(tmp_path / "out")
+    assert both["postprocess"]["box_scale"] == scaled["postprocess"]["box_scale"] != [1.0, 1.0]
+    rule, (across, down) = both["postprocess"]["gate"], both["postprocess"]["box_scale"]
+    likely = pd.read_csv(file).set_index("image_id")["p_opacity"]
+    for split, seed in (("val", 1), ("test", 2)):
+        table = invented(data_set, split, seed)
+        chance = table["image_id"].map(likely)
+        if rule["mode"] == "keep":
+            table = table[chance > rule["threshold"]]
+        elif rule["mode"] == "weigh":
+            table = table.assign(confidence=table["confidence"] * chance)
+        resized = table.assign(
+            x=(table["x"] + table["width"] * (1 - across) / 2).round(2),
+            y=(table["y"] + table["height"] * (1 - down) / 2).round(2),
+            width=(table["width"] * across).round(2),
+            height=(table["height"] * down).round(2),
+        )
+        assert both["splits"][split]["score"] == rsna_score(truth_of(data_set, split), resized, both["confidence"])
+    assert both["splits"]["val"]["score"] >= scaled["splits"]["val"]["score"]
+    assert both["splits"]["test"]["score"] != scaled["splits"]["test"]["score"]
+
+
+def test_the_reported_truth_changes_nothing_that_is_fitted(gated, own_data_set, tmp_path):
+    """Were anything tuned on test, boxes moved there, and images made empty, would change it."""
+    arguments, file = gated
+    options = ("--data", own_data_set, "--box-scale", "tune", "--gate", file)
+    run(*arguments, *options)
+    before = read(tmp_path / "out")
+    truth = pd.read_csv(own_data_set / "truth.csv")
+    reported = truth["image_id"].str.startswith("test")
+    truth.loc[reported, ["x", "y"]] += 9
+    truth.loc[reported & truth["image_id"].isin(["test-00", "test-04"]), ["x", "y", "width", "height"]] = np.nan
+    truth.drop_duplicates().to_csv(own_data_set / "truth.csv", index=False)
+    run(*arguments, *options)
+    after = read(tmp_path / "out")
+    assert after["score"] != before["score"]
+    for fitted in ("confidence", "postprocess", "tuned_on"):
+        assert after[fitted] == before[fitted]
+    assert after["gate"]["without"]["confidence"] == before["gate"]["without"]["confidence"]
+    assert after["splits"]["val"] == before["splits"]["val"]
+
+
+def test_a_scoring_is_one_call(gated, data_set, tmp_path):
+    _, file = gated
+    request = ScoringRequest(
+        predictions=(tmp_path / "p.csv",), data=data_set, gates=(file,), output=tmp_path / "called", argv=("--here",)
+    )
+    scored = score(request)
+    assert scored.score == read_score(tmp_path / "called" / "score.json")
+    assert scored.score.origin.command.endswith("evaluate/score.py --here")
+    assert sorted(path.name for path in (tmp_path / "called").iterdir()) == ["score.json"]
+    run("--predictions", tmp_path / "p.csv", "--data", data_set, "--gate", file, "--output", tmp_path / "out", *QUIET)
+    typed = read(tmp_path / "out")
+    assert {**typed, "command": "", "created": ""} == {
+        **read(tmp_path / "called"), "command": "", "created": "",
+    }  # fmt: skip
+
+
+def test_a_gate_of_other_data_and_gate_options_that_do_not_fit(gated, tmp_path):
+    arguments, file = gated
+    for options, words in (
+        (["--gate-mode", "weigh"], "name its file with --gate"),
+        (["--gate-threshold", "0.3"], "name its file with --gate"),
+        (["--gate", file, "--gate-threshold", "0.3"], "belongs to --gate-mode keep"),
+        (["--gate", file, "--confidence", "0.3"], "leave out --confidence"),
+        (["--gate", file, "--confidence", "0.3", "--gate-mode", "keep"], "leave out --confidence"),
+    ):
+        with pytest.raises(UserError, match=words):
+            run(*arguments, *options)
+    table = pd.read_csv(file)
+    table[table["image_id"] != "test-03"].to_csv(file, index=False)
+    with pytest.raises(UserError, match=r"gate.csv: 1 of the 12 images of split 'test' are not in it, first test-03"):
+        run(*arguments, "--gate", file)
+    write_submission(tmp_path / "one.csv", make_predictions([], np.empty((0, 5))), ["test-00"])
+    with pytest.raises(UserError, match="--gate-mode tune: needs predictions for a split to tune on"):
+        run("--predictions", tmp_path / "one.csv", *arguments[2:], "--gate", file)
+    assert not (tmp_path / "out" / "score.json").exists()
+
+
+def test_gate_on_the_page_in_wandb_and_in_a_later_prediction(run_folder, data_set, tmp_path, monkeypatch, capsys):
+    from common.tracking import tracker as tracking
+
+    configs = []
+    start = tracking.start
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setattr(tracking, "start", lambda **given: configs.append(given["config"]) or start(**given))
+    manifest = pd.read_csv(data_set / "manifest.csv")
+    is_positive = manifest["label"] == "Lung Opacity"
+    manifest[["image_id", "split"]].assign(p_opacity=is_positive * 0.8 + 0.1).to_csv(tmp_path / "g.csv", index=False)
+    run(run_folder, "--gate", tmp_path / "g.csv", "--gate-mode", "weigh")
+    found = read(run_folder)
+    assert configs[0]["postprocess"]["gate"] == found["postprocess"]["gate"]
+    assert "each box&#39;s confidence multiplied" in (run_folder / "report.html").read_text()
+
+    choice = read_choice(run_folder / "score.json")
+    assert choice.gated
+    assert choice.confidence == found["gate"]["without"]["confidence"] != found["confidence"]
+    from evaluate import predict
+
+    capsys.readouterr()
+    one = data_set / "images" / "test" / "test-00.jpg"
+    weights = run_folder / "weights" / "best.pt"
+    assert not predict.main([str(one), "--weights", str(weights), "--output", str(tmp_path / "out")])
+    said = capsys.readouterr()
+    assert "its score was reached with a gate" in said.err
+    assert f"at confidence {choice.confidence:.6g}" in said.out

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from common.errors import UserError
+from train.classifier.record import read_record, write_record
+
+QUALITY = {"auc": 0.9, "accuracy": 0.8, "log_loss": 0.4, "calibration_error": 0.05, "brier": 0.1}
+CONTENT = {
+    "weights": "runs/gate/weights/best.pt", "weights_sha256": "ab" * 32, "epoch": 3, "data": "rsna.yaml", "fold": None,
+    "fingerprint": "cd" * 32, "manifest": "ef" * 32, "positive": "Lung Opacity",
+    "classes": {"Lung_Opacity": "Lung Opacity", "Normal": "Normal"}, "temperature": 1.25,
+    "val": {"images": 8, "before": QUALITY, "after": {**QUALITY, "log_loss": 0.3}},
+    "test": {"images": 4, "before": QUALITY, "after": {**QUALITY, "brier": 0.08}},
+    "images": {"train": 16, "val": 8, "test": 4}, "arguments": {"epochs": 3}, "versions": {"python": "3.11.7"},
+    "command": "python train/gate.py model=a.pt", "commit": None, "created": "2025-01-02T03:04:05+00:00",
+}  # fmt: skip
+
+
+def test_a_record_is_read_and_written_as_it_stands_in_the_file(tmp_path):
+    (tmp_path / "gate.json").write_text(json.dumps(CONTENT))
+    record = read_record(tmp_path)
+    assert (record.epoch, record.temperature, record.weights_sha256) == (3, 1.25, "ab" * 32)
+    assert list(record.splits) == ["val", "test"]
+    assert (record.splits["val"].images, record.splits["val"].after.log_loss) == (8, 0.3)
+    assert record.splits["test"].before.brier == 0.1
+    write_record(tmp_path, record)
+    written = json.loads((tmp_path / "gate.json").read_text())
+    assert written == CONTENT
+    assert list(written) == list(CONTENT)  # for people, in this order
+
+
+def test_without_a_test_split_and_of_an_earlier_version(tmp_path):
+    content = {name: value for name, value in CONTENT.items() if name not in {"test", "weights_sha256"}}
+    (tmp_path / "gate.json").write_text(json.dumps(content))
+    record = read_record(tmp_path)
+    assert list(record.splits) == ["val"]
+    assert record.weights_sha256 is None
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", json.dumps({**CONTENT, "val": {"images": 8}})])
+def test_what_is_none_is_refused(tmp_path, content):
+    if content is not None:
+        (tmp_path / "gate.json").write_text(content)
+    with pytest.raises(UserError, match=r"gate\.json: not the record of a gate"):
+        read_record(tmp_path)

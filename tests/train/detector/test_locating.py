@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from common.errors import UserError
+from common.quiet_ultralytics import import_ultralytics
+from train.detector import heads
+from train.detector.locating import MODELS, Resumable, find_last
+
+GATES = Resumable(runs="gate*", files=("",), no_file="no gate's file", no_run="no gate's run", remedy="start one.")
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Checkpoints of four runs, the later one in this list the newer one."""
+    for age, name in enumerate(["train", "gate", "studies/a/run", "gate2"]):
+        weights = tmp_path / name / "weights"
+        weights.mkdir(parents=True)
+        for file in ("last.pt", "best.pt"):
+            (weights / file).touch()
+            os.utime(weights / file, (1000 + age, 1000 + age))
+    return tmp_path
+
+
+def test_the_newest_checkpoint_or_the_one_that_is_named(project):
+    assert find_last(True, project, "train") == project / "train" / "weights" / "last.pt"
+    assert find_last(True, project, None, kind=Resumable(runs="train*")) == project / "train" / "weights" / "last.pt"
+    assert find_last(True, project, None, kind=GATES) == project / "gate2" / "weights" / "last.pt"
+    assert find_last(str(project / "gate"), project, None) == project / "gate" / "weights" / "last.pt"
+    named = str(project / "train" / "weights" / "last.pt")
+    assert str(find_last(named, project, None)) == named
+    assert str(find_last(True, project, None, named)) == named  # model=last.pt resume
+
+
+def test_which_files_may_be_named(project):
+    best = str(project / "gate" / "weights" / "best.pt")
+    assert str(find_last(best, project, None, kind=GATES)) == best
+    with pytest.raises(UserError, match=r"expected a training's folder with weights/last\.pt, or that file"):
+        find_last(best, project, None)
+    assert find_last(True, project, "train", best).parent.parent.name == "train"  # best.pt is no checkpoint to resume
+
+
+def test_what_is_said_where_there_is_none(project, tmp_path):
+    with pytest.raises(UserError, match=r"no such file; expected a training's weights/last\.pt"):
+        find_last("nowhere/last.pt", project, None)
+    with pytest.raises(UserError, match="no gate's file"):
+        find_last("nowhere/any.pt", project, None, kind=GATES)
+    with pytest.raises(UserError, match="no gate's run"):
+        find_last("nowhere", project, None, kind=GATES)
+    with pytest.raises(UserError, match=r"other/weights/last\.pt; start one\.$"):
+        find_last(True, project, "other", kind=GATES)
+
+
+def test_a_home_folder_is_understood(project, monkeypatch):
+    monkeypatch.setenv("HOME", str(project))
+    assert find_last("~/train", project, None) == project / "train" / "weights" / "last.pt"
+    assert find_last("~/train/weights/last.pt", project, None) == project / "train" / "weights" / "last.pt"
+
+
+@pytest.mark.parametrize(
+    ("model", "head"),
+    [("basic-cnn.yaml", "Detect"), ("basic-cnn-cls.yaml", heads.CLASSIFIER), ("rtdetr-tiny.yaml", heads.RTDETR)],
+)
+def test_the_head_of_a_model(model, head):
+    import_ultralytics()
+    assert heads.head_of_file(MODELS / model) == head
+
+
+@pytest.mark.parametrize(("model", "is_one"), [("yolov8n.yaml", True), ("yolov8n-seg.yaml", False)])
+def test_a_detector_is_for_upright_boxes_alone(model, is_one):
+    import_ultralytics()
+    from ultralytics import YOLO
+    from ultralytics.nn.modules import Detect, RTDETRDecoder
+
+    network = YOLO(model).model
+    assert heads.is_detector(network, Detect) == is_one
+    assert not heads.is_detector(network, RTDETRDecoder)
+    assert heads.head_of(network) == ("Detect" if is_one else "Segment")

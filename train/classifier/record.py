@@ -1,0 +1,114 @@
+"""gate.json: what a gate is, how good its probabilities are, and what it came from; written and read here alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.files import write_json
+from common.paths import shown
+from train.classifier.calibration import Quality
+
+RECORD = "gate.json"
+_JUDGED = ("val", "test")
+
+
+@dataclass(frozen=True)
+class SplitQuality:
+    """How good the probabilities are on a split.
+
+    Attributes:
+        images: How many images of a known class it has.
+        before: As the classifier gives them.
+        after: Calibrated.
+    """
+
+    images: int
+    before: Quality
+    after: Quality
+
+
+@dataclass(frozen=True)
+class GateRecord:
+    """A gate.
+
+    Attributes:
+        weights: The classifier's weights, relative to the current folder where they lie in it.
+        weights_sha256: SHA-256 of that file; None in a record of an earlier version.
+        epoch: The epoch, from 1, that they are of.
+        data: The data YAML.
+        fold: The fold that it was validated on; None for the data set's own splits.
+        fingerprint: The data set's, see `common.data.fingerprint`.
+        manifest: SHA-256 of its manifest.
+        positive: Label of the class that is the opacity.
+        classes: Label by class folder.
+        temperature: What the logits were divided by.
+        splits: By split, val and test, how good the probabilities are; only splits with images of a known class.
+        images: By split how many images were looked at.
+        arguments: The training's.
+        versions: Of Python and packages.
+        command: The command line.
+        commit: The project's; None outside of a Git checkout.
+        created: UTC, ISO 8601.
+    """
+
+    weights: str
+    weights_sha256: str | None
+    epoch: int
+    data: str
+    fold: int | None
+    fingerprint: str
+    manifest: str
+    positive: str
+    classes: Mapping[str, str]
+    temperature: float
+    splits: Mapping[str, SplitQuality]
+    images: Mapping[str, int]
+    arguments: Mapping[str, Any]
+    versions: Mapping[str, str]
+    command: str
+    commit: str | None
+    created: str
+
+
+def write_record(folder: Path, record: GateRecord) -> None:
+    """Write `gate.json` into a folder. The splits' numbers stand beside the rest, under the splits' names.
+
+    Raises:
+        WorkError: It cannot be written.
+    """
+    content: dict[str, Any] = {}
+    for name, value in asdict(record).items():
+        content |= value if name == "splits" else {name: value}
+    write_json(folder / RECORD, content)
+
+
+def read_record(folder: Path) -> GateRecord:
+    """Read the `gate.json` of a folder.
+
+    Raises:
+        UserError: It is missing, or is not one.
+    """
+    file = folder / RECORD
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        splits = {
+            split: SplitQuality(
+                images=content[split]["images"],
+                before=Quality(**content[split]["before"]),
+                after=Quality(**content[split]["after"]),
+            )
+            for split in _JUDGED
+            if split in content
+        }
+        known = {"weights_sha256": None, **content, "splits": splits}
+        return GateRecord(**{entry.name: known[entry.name] for entry in fields(GateRecord)})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{shown(file)}: not the record of a gate ({type(error).__name__}); train/gate.py writes it beside "
+            "gate.csv. `python train/gate.py resume=<run>` makes both anew."
+        ) from error
