@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import shutil
 import subprocess
 import sys
@@ -77,6 +78,9 @@ def at_a_terminal(project: Path, answer: bytes) -> tuple[int, str]:
         os.execv(sys.executable, COMMAND)
     said, answered = b"", False
     while True:
+        if answered and answer == b"\x03" and not select.select([terminal], [], [], 2)[0]:
+            # Python loses a Ctrl-C that comes after the question was printed and before it waits for the answer.
+            os.write(terminal, answer)
         try:
             data = os.read(terminal, 65536)
         except OSError:  # Linux's way to say that the other end is closed

@@ -94,7 +94,7 @@ def convert(
     In a notebook: `convert(rsna.parse(Path("datasets/raw/rsna")), Path("datasets/rsna"))`.
 
     Args:
-        parsed: From the `parse` of a module of `convert.sources`.
+        parsed: From the `parse` of a module of `convert.parsers`.
         output: The data set's folder; see `layout.begin` for what may be there.
         splitting: How images are divided.
         size: Longest side of the pictures in pixels, which are scaled down to it; None keeps them as they are.
