@@ -24,17 +24,27 @@ def pytest_configure() -> None:
 
 TRAINING = {"trained", "train", "gate", "study", "killed_study", "logged"}
 """Fixtures that train, for seconds to minutes."""
-
+SLOW = (
+    *("tests/benchmarks", "tests/train/test_", "tests/test_rsna_yaml.py", "tests/train/study/analysis/test_effects.py"),
+    *(
+        f"tests/train/detector/test_{name}"
+        for name in ("cost", "ddp", "locating", "models", "sampling", "stems", "track")
+    ),
+    *("tests/common/test_cores.py", "tests/convert/test_rsna_to_yolo.py::test_killed", "tests/convert/test_sample.py"),
+    *("tests/train/study/report/test_page.py::test_drawn", "tests/test_console.py::test_every_command_says"),
+    *("tests/convert/test_rsna_release_to_yolo.py", "tests/convert/synthetic/test_phantom.py"),
+)
+"""What else takes long: starts processes, draws, or simulates."""
 
 IS_BARE = importlib.util.find_spec("ultralytics") is None
 """Whether the package is installed without extras, as in `make bare`."""
 
 
 def pytest_collection_modifyitems(items) -> None:
-    """Mark what trains as slow, what else is slow says so itself; skip in a bare environment what needs more."""
+    """Mark what is slow, for `make quick`; skip in a bare environment what needs more."""
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
-        if TRAINING & fixtures:
+        if TRAINING & fixtures or item.nodeid.startswith(SLOW):
             item.add_marker(pytest.mark.slow)
         if IS_BARE and (item.get_closest_marker("full") or (TRAINING | {"wandb_service"}) & fixtures):
             item.add_marker(pytest.mark.skip(reason="the extra [train] is not installed"))
