@@ -31,7 +31,7 @@ class BoxArrays:
     order: Ints  # (P,) row of the predictions table, counted from 0
     image: Ints  # (P,) index into images, rising
     confidence: Floats  # (P,) falling within an image
-    boxes: Floats  # (P, 4)
+    boxes: Floats  # (P, 4), row by row as in the predictions table: most are never looked at
     by_confidence: Ints  # (P,) the predictions of all images in falling confidence
 
 
@@ -53,7 +53,7 @@ def to_arrays(truth: pd.DataFrame, predictions: pd.DataFrame) -> BoxArrays:
         order=order,
         image=image[order],
         confidence=confidences[order],
-        boxes=boxes[order],
+        boxes=boxes,
         by_confidence=by_confidence,
     )
 
@@ -104,12 +104,15 @@ def prediction_arrays(predictions: pd.DataFrame, images: pd.Index) -> tuple[Ints
 
 
 def _places(ids: pd.Series, images: pd.Index) -> Ints:
-    """Give (P,) where in `images` each id is; -1 where it is not."""
-    if not isinstance(ids.dtype, pd.StringDtype):
+    """Give (P,) where in `images`, all different, each id is; -1 where it is not."""
+    if not all(isinstance(dtype, pd.StringDtype) and dtype.storage == "pyarrow" for dtype in (ids.dtype, images.dtype)):
         return images.get_indexer(pd.Index(ids))
-    # In a text column Arrow finds the distinct ids in a fraction of the time that looking up every one takes.
-    code, names = pd.factorize(ids)  # -1 for a missing id, which is the last place here:
-    return np.append(images.get_indexer(pd.Index(names)), -1)[code]
+    # Where pandas keeps texts in Arrow, Arrow finds them in a quarter of the time.
+    import pyarrow
+    from pyarrow import compute
+
+    found = compute.index_in(pyarrow.array(ids.array), value_set=pyarrow.array(images.array))
+    return found.fill_null(-1).to_numpy(zero_copy_only=False)
 
 
 def _numbers(table: pd.DataFrame, name: str, columns: list[str]) -> Floats:

@@ -65,7 +65,8 @@ def find_hits(arrays: BoxArrays, iou_thresholds: Sequence[float]) -> Bools:
     order[contested] = several[np.lexsort((-overlap[several], prediction[several]))]
     image = arrays.image[prediction[order]]
     step = np.arange(len(image)) - start_of_run(image)
-    order = order[np.argsort(step, kind="stable")]
+    # A stable sort of small integers takes NumPy a tenth of the time that int64 would.
+    order = order[np.argsort(step.astype(np.min_scalar_type(step.max())), kind="stable")]
     prediction, truth, exceeds = prediction[order], truth[order], overlap[order, None] > thresholds
     end = 0
     for pairs in np.bincount(step):
@@ -85,7 +86,7 @@ def _overlapping_pairs(arrays: BoxArrays, lowest: float) -> tuple[Ints, Ints, Fl
     for slot in range(arrays.truths.max(initial=0)):
         prediction = np.flatnonzero(truths > slot)
         truth = arrays.first_truth[arrays.image[prediction]] + slot
-        overlap = np.round(iou(arrays.boxes[prediction], arrays.truth_boxes[truth]), IOU_DECIMALS)
+        overlap = np.round(iou(arrays.boxes[arrays.order[prediction]], arrays.truth_boxes[truth]), IOU_DECIMALS)
         keep = overlap > lowest
         found.append((prediction[keep], truth[keep], overlap[keep]))
     predictions, truth_boxes, overlaps = zip(*found, strict=True)
