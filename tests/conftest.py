@@ -98,6 +98,18 @@ def own_data_set(data_set, tmp_path) -> Path:
     return Path(shutil.copytree(data_set, tmp_path / "own"))
 
 
+@pytest.fixture(scope="session")
+def browser() -> str:
+    """Headless Chromium's command; without one the test is skipped, or fails in continuous integration."""
+    names = ("chromium", "chromium-browser", "google-chrome", "/usr/bin/chromium")
+    found = next((command for name in names if (command := shutil.which(name))), None)
+    if found is None and os.environ.get("CI") == "true":
+        pytest.fail("no Chromium on PATH: the continuous integration must look at the page")
+    if found is None:
+        pytest.skip("no Chromium on PATH: install it to look at the page in a browser")
+    return found
+
+
 class WandbFiles:
     """Reads W&B's offline files, with a reader of its own: a LevelDB log of protobuf records."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -181,18 +180,6 @@ def test_a_leak_is_told(release):
 
 
 # ---- in a browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = next(
-        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-    )
-    if found is None and os.environ.get("CI") == "true":
-        pytest.fail("no Chromium on PATH: the continuous integration must look at the page")
-    if found is None:
-        pytest.skip("no Chromium on PATH: install it to look at the page in a browser")
-    return found
 
 
 @pytest.mark.browser

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html
 import json
-import os
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -424,17 +422,6 @@ def test_the_same_input_gives_the_same_page(tmp_path, path):
 
 
 # ---- in a browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    names = ("chromium", "chromium-browser", "google-chrome", "/usr/bin/chromium")
-    found = next((command for name in names if (command := shutil.which(name))), None)
-    if found is None and os.environ.get("CI") == "true":
-        pytest.fail("no Chromium on PATH: the continuous integration must look at the page")
-    if found is None:
-        pytest.skip("no Chromium on PATH: install it to look at the page in a browser")
-    return found
 
 
 def open_page(browser, path, folder, *options):

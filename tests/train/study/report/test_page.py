@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -305,17 +303,6 @@ def test_nothing_is_written_of_a_wrong_study(tmp_path, write_study):
 
 
 # ---- in a browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    names = ("chromium", "chromium-browser", "google-chrome", "/usr/bin/chromium")
-    found = next((command for name in names if (command := shutil.which(name))), None)
-    if found is None and os.environ.get("CI") == "true":
-        pytest.fail("no Chromium on PATH: the continuous integration must look at the page")
-    if found is None:
-        pytest.skip("no Chromium on PATH: install it to look at the page in a browser")
-    return found
 
 
 @pytest.mark.browser
