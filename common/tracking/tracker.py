@@ -4,10 +4,12 @@ Logging never stands in the way of the work: nothing here asks for anything, pri
 
 Where a run goes:
 
-- `WANDB_MODE` decides if it is set: `online`, `offline` or `disabled`.
-- Otherwise a run goes online if there is a login (`WANDB_API_KEY`, or an entry for the W&B server in `~/.netrc`, which
+- A run goes online if there is a login (`WANDB_API_KEY`, or an entry for the W&B server in `~/.netrc`, which
   `wandb login` makes), and is kept in files if there is none, or the server is out of reach, for
   `wandb sync FOLDER/wandb/offline-run-*` later.
+- W&B's own switches only ever take away from that, and the strictest counts (`common.tracking.switches`): `WANDB_MODE`,
+  `WANDB_DISABLED`, and the settings files that `wandb offline` and `wandb disabled` write. `WANDB_MODE=online` is no
+  way around another one. A mode that means nothing to W&B keeps the run in files.
 - All files lie in `FOLDER/wandb`; the user's own W&B settings are neither read for a login nor written.
 
 **One run from training to score.** Given the folder of a training, its W&B run is continued: the one that the folder's
@@ -31,6 +33,7 @@ from urllib.parse import urlsplit
 from common.cli import print_warning
 from common.paths import shown
 from common.tracking.runs import RunReference, find_run
+from common.tracking.switches import ONLINE, asked_mode, restriction, servers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -211,6 +214,9 @@ def start(
         import wandb
 
         if wandb.run is not None:
+            if (switch := restriction()) and not wandb.run.offline:
+                print_warning(f"Weights & Biases: {switch.source}, but the open run is online; nothing is logged to it")
+                return Tracker()
             wandb.run.config.update({job_type: dict(config or {})}, allow_val_change=True)
             return Tracker(wandb.run, ours=False, leave_out=leave_out)
 
@@ -238,9 +244,11 @@ def start(
 
 
 def is_configured() -> bool:
-    """Whether the user has W&B set up: a login, or `WANDB_MODE` set to anything but `disabled`."""
-    asked = os.environ.get("WANDB_MODE", "").strip().lower()
-    return asked != "disabled" and bool(asked or _is_logged_in())
+    """Whether the user has W&B set up: a login, or `WANDB_MODE`; and has not switched it off."""
+    switch = restriction()
+    if switch and switch.mode == "disabled":
+        return False
+    return bool(asked_mode()) or _is_logged_in()
 
 
 def _settings(mode: Any, stats: bool) -> Any:
@@ -316,11 +324,15 @@ def _layer(boxes: NDArray[np.float64] | None) -> dict[str, Any] | None:
 
 def _mode() -> str | None:
     """Decide between online and offline; None for neither."""
-    asked = os.environ.get("WANDB_MODE", "").strip().lower()
-    if asked == "disabled":
-        return None
-    if asked in ("offline", "dryrun"):
-        return "offline"
+    asked = asked_mode()
+    if switch := restriction():
+        mode = switch.mode
+        result = "logging offline" if mode == "offline" else "logging nothing"
+        if not switch.understood:
+            print_warning(f"Weights & Biases: {switch.source}; {result}. W&B knows online, offline and disabled")
+        elif asked in ONLINE:
+            print_warning(f"Weights & Biases: WANDB_MODE={asked}, but {switch.source}; {result}")
+        return None if mode == "disabled" else mode
     if _is_logged_in():
         return asked or "online"
     if asked:
@@ -334,11 +346,11 @@ def _mode() -> str | None:
 def _is_logged_in() -> bool:
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    server = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").netloc
+    wanted = {urlsplit(server).netloc for server in servers()}
     named = os.environ.get("NETRC")
     for path in [named] if named else ["~/.netrc", "~/_netrc"]:
         try:
-            if server in netrc.netrc(Path(path).expanduser()).hosts:
+            if wanted <= set(netrc.netrc(Path(path).expanduser()).hosts):
                 return True
         except (OSError, RuntimeError, UnicodeDecodeError, netrc.NetrcParseError):
             continue

@@ -97,7 +97,9 @@ CHECKPOINTS: dict[str, Argument] = {
 """What a finished training leaves beside its weights; see `train.detector.resuming`."""
 
 TRACKING: dict[str, Argument] = {
-    "wandb": Argument(True, "log to Weights & Biases: offline, unless there is a login or WANDB_MODE", kind=bool),
+    "wandb": Argument(
+        True, "log to Weights & Biases: online with a login, unless W&B is switched to offline or disabled", kind=bool
+    ),
     "group": Argument(None, "W&B group of the run", kind=str),
 }
 """Where a training is logged to; see `train.detector.tracking` and `train.classifier.tracking`."""

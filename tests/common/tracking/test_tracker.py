@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import pandas as pd
 import pytest
 
 from common.tracking.runs import RunReference, find_run, logged_at, write_run
-from common.tracking.tracker import Line, LoggedPicture, Tracker, start
+from common.tracking.tracker import Line, LoggedPicture, Tracker, is_configured, start
 
 wandb = pytest.importorskip("wandb", reason="Weights & Biases is not installed")
+CliRunner = pytest.importorskip("click.testing").CliRunner
 pytestmark = pytest.mark.usefixtures("apart", "wandb_service")
 
 
@@ -214,6 +216,12 @@ def asked_for(monkeypatch):
     return calls
 
 
+def log_in(tmp_path, server):
+    netrc = tmp_path / "home" / ".netrc"
+    netrc.write_text(f"machine {server}\n  login user\n  password {'x' * 40}\n")
+    netrc.chmod(0o600)
+
+
 @pytest.mark.parametrize(
     ("environment", "login", "mode", "warns"),
     [
@@ -231,11 +239,136 @@ def test_online_or_offline(environment, login, mode, warns, asked_for, tmp_path,
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     if login:
-        (tmp_path / "home" / ".netrc").write_text(f"machine {login}\n  login user\n  password {'x' * 40}\n")
-        (tmp_path / "home" / ".netrc").chmod(0o600)
+        log_in(tmp_path, login)
     start(config={})
     assert asked_for[0]["settings"].mode == mode
     assert ("WANDB_MODE=online, but there is no login" in capfd.readouterr().err) == warns
+
+
+@pytest.fixture
+def logged_in(tmp_path, apart):
+    """A login for W&B's own server, and a writer of W&B's settings files."""
+    log_in(tmp_path, "api.wandb.ai")
+
+    def settings(path, *lines):
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("\n".join(["[default]", *lines, ""]))
+
+    return settings
+
+
+USER = "home/.config/wandb/settings"
+WORKSPACE = "work/wandb/settings"
+
+
+@pytest.mark.parametrize(
+    ("environment", "files", "mode", "warning"),
+    [
+        ({}, {}, "online", ""),
+        ({"WANDB_MODE": "run"}, {}, "run", ""),
+        ({"WANDB_MODE": "shared"}, {}, "shared", ""),
+        ({"WANDB_MODE": "dryrun"}, {}, "offline", ""),
+        ({"WANDB_MODE": " 'Disabled' "}, {}, None, ""),
+        ({"WANDB_MODE": "off"}, {}, None, ""),
+        ({"WANDB_MODE": "onlin"}, {}, "offline", "WANDB_MODE=onlin; logging offline"),
+        ({"WANDB_SILENT": "true"}, {}, "online", ""),
+        *(({"WANDB_DISABLED": value}, {}, None, "") for value in ("true", "True", "1", "yes", "on", "t", "ja")),
+        *(({"WANDB_DISABLED": value}, {}, "online", "") for value in ("", "false", "0", "No", "off")),
+        ({"WANDB_DISABLED": "true", "WANDB_MODE": "offline"}, {}, None, ""),
+        ({"WANDB_DISABLED": "1", "WANDB_MODE": "online"}, {}, None, "WANDB_MODE=online, but WANDB_DISABLED=1"),
+        ({}, {USER: ["mode = offline"]}, "offline", ""),
+        ({}, {USER: ["mode = disabled"]}, None, ""),
+        ({}, {WORKSPACE: ["mode = offline"]}, "offline", ""),
+        ({}, {WORKSPACE: ["mode = disabled"]}, None, ""),
+        ({}, {WORKSPACE: ["disabled = true"]}, None, ""),
+        ({}, {WORKSPACE: ["mode = online", "entity = 100%us"]}, "online", ""),
+        ({}, {WORKSPACE: ["entity = us"]}, "online", ""),
+        ({}, {WORKSPACE: ["mode = of line"]}, "offline", "mode = of line; logging offline"),
+        ({}, {WORKSPACE: ["neither this nor that"]}, "offline", "wandb/settings cannot be read; logging offline"),
+        ({}, {"work/.wandb/settings": ["mode = offline"]}, "offline", ""),
+        ({}, {USER: ["mode = disabled"], WORKSPACE: ["mode = online"]}, None, ""),
+        ({}, {USER: ["mode = offline"], WORKSPACE: ["mode = disabled"]}, None, ""),
+        ({"WANDB_MODE": "online"}, {USER: ["mode = disabled"]}, None, "mode = disabled; logging nothing"),
+        ({"WANDB_MODE": "online"}, {WORKSPACE: ["mode = offline"]}, "offline", "mode = offline; logging offline"),
+        ({"WANDB_MODE": "disabled"}, {WORKSPACE: ["mode = online"]}, None, ""),
+        ({"WANDB_CONFIG_DIR": "../theirs"}, {"theirs/settings": ["mode = offline"]}, "offline", ""),
+        ({"WANDB_DIR": "../there"}, {"there/wandb/settings": ["mode = disabled"]}, None, ""),
+        ({"WANDB_DIR": "../there"}, {WORKSPACE: ["mode = disabled"]}, None, ""),
+    ],
+)
+def test_every_switch_counts_and_only_towards_less(
+    environment, files, mode, warning, asked_for, logged_in, monkeypatch, capfd
+):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    for path, lines in files.items():
+        logged_in(path, *lines)
+    assert is_configured() == (mode is not None)
+    assert capfd.readouterr() == ("", "")
+    start()
+    assert [call["settings"].mode for call in asked_for][:1] == ([mode] if mode else [])
+    told = [line for line in capfd.readouterr().err.splitlines() if "no route to host" not in line]
+    assert len(told) == bool(warning)
+    assert warning in "".join(told)
+
+
+@pytest.mark.parametrize(
+    ("variable", "mode"),
+    [(None, "offline"), ("https://wandb.example.org", "offline"), ("https://api.wandb.ai", "online")],
+)
+def test_a_login_counts_for_the_server_that_would_be_uploaded_to(variable, mode, asked_for, logged_in, monkeypatch):
+    if variable:
+        monkeypatch.setenv("WANDB_BASE_URL", variable)
+    logged_in(USER, "base_url = https://wandb.example.org")
+    start()
+    assert asked_for[0]["settings"].mode == mode
+    assert is_configured() == (mode == "online")
+
+
+@pytest.mark.parametrize(
+    ("commands", "mode"),
+    [
+        (["offline"], "offline"),
+        (["disabled"], None),
+        (["disabled", "enabled"], "online"),
+        (["offline", "online"], "online"),
+    ],
+)
+def test_commands_of_wandb_are_understood(commands, mode, asked_for, logged_in):
+    """Not what the files look like today, but what the installed W&B writes."""
+    wandb.teardown()
+    for command in commands:
+        CliRunner().invoke(import_module("wandb.cli.cli").cli, [command], catch_exceptions=False)
+    wandb.teardown()
+    start()
+    assert [call["settings"].mode for call in asked_for][:1] == ([mode] if mode else [])
+
+
+def test_settings_files_make_no_report_wanted(logged_in, tmp_path):
+    """Without a login they are no reason to keep a page, whatever they say."""
+    (tmp_path / "home" / ".netrc").unlink()
+    logged_in(USER, "mode = online")
+    assert not is_configured()
+
+
+def test_an_offline_switch_logs_to_files_without_a_warning(logged_in, tmp_path, capfd, wandb_files):
+    wandb.teardown()
+    logged_in(WORKSPACE, "mode = offline")
+    tracker = start(folder=tmp_path / "runs")
+    tracker.log({"score": 0.5})
+    tracker.finish()
+    assert "warning" not in capfd.readouterr().err
+    (folder,) = (tmp_path / "runs" / "wandb").glob("offline-run-*")
+    assert wandb_files.read(folder)["history"][0]["score"] == 0.5
+
+
+def test_an_open_run_that_is_online_is_left_alone_where_offline_is_asked_for(logged_in, monkeypatch, tmp_path, capfd):
+    monkeypatch.setattr(wandb, "run", BrokenRun())
+    logged_in(WORKSPACE, "mode = offline")
+    tracker = start(config={"a": 1}, folder=tmp_path / "runs")
+    assert tracker.reference is None
+    assert "mode = offline, but the open run is online; nothing is logged to it" in capfd.readouterr().err
 
 
 def test_a_server_out_of_reach_leaves_the_run_in_files(monkeypatch, tmp_path, capfd, wandb_files):

@@ -18,6 +18,7 @@ from typing import Any
 from common.cores import available_cores
 from common.errors import UserError
 from common.paths import CODE, shown
+from common.tracking.switches import restriction
 
 INSTALL = "python -m pip install -e '.[ray]'"
 _OBJECT_STORE = 100 * 2**20
@@ -188,6 +189,8 @@ def _worker_environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
     path = os.pathsep.join(filter(None, (os.fspath(CODE), os.environ.get("PYTHONPATH"))))
     own = {name: os.environ[name] for name in _ENVIRONMENT}
+    if switch := restriction():  # perhaps in a settings file, which another machine does not have
+        own["WANDB_MODE"] = switch.mode
     return {**kept, **own, "PYTHONPATH": path, "YOLO_VERBOSE": "true"}  # a trial's log says what it has done
 
 
