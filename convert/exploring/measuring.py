@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from common.cli import progress
 from common.data.names import COORDINATES
 from common.parallel import in_chunks
+from common.zips import UnreadableError
 from convert.exploring.collection import Collection
 from convert.pictures import Header, is_picture_file, read_picture
 from convert.sources.files import Source
@@ -106,7 +106,7 @@ def look(collection: Collection, image_id: str) -> NDArray[np.uint8]:
         raise LookupError(f"{image_id}: no file")
     try:
         return _decode(read_picture(collection.source.read(str(file))).encoded, cv2.IMREAD_GRAYSCALE)
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
+    except UnreadableError as error:
         raise ValueError(f"cannot be read: {error}") from error
 
 
@@ -128,7 +128,7 @@ def _measure_picture(
         pixels = _decode(picture.encoded, _REDUCED[flag])
     except ValueError as error:
         return _Measurement(image_id, rejected=str(error))
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
+    except UnreadableError as error:
         return _Measurement(image_id, rejected=f"cannot be read: {error}")
     # A picture file may have been scaled down; a DICOM file is the original.
     width, height = size if size and is_picture_file(data) else (header.width, header.height)

@@ -110,7 +110,7 @@ def _contents(source: Source, given: Mapping[str, Sequence[Path]]) -> list[tuple
                 f"{source.path}: {len(found)} JSON files in it ({', '.join(found[:3]) or 'none'}), expected one; name "
                 "the COCO annotations with --annotations."
             )
-        files = [("", f"{source.path}/{found[0]}", source.read(found[0]))]
+        files = [("", f"{source.path}/{found[0]}", source.read_whole(found[0]))]
     result = []
     for split, where, data in files:
         try:

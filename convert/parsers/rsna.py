@@ -116,7 +116,7 @@ def _mapping(source: Source, given: Path | None) -> tuple[pd.Series | None, str 
     if given is not None:
         data, where = read_file(given), str(given)
     elif found := source.find(MAPPING_NAME):
-        data, where = source.read(found[0]), f"{source.path}/{found[0]}"
+        data, where = source.read_whole(found[0]), f"{source.path}/{found[0]}"
     elif (beside := source.path.absolute().parent / MAPPING_NAME).is_file():
         data, where = read_file(beside), str(beside)  # as a zip has to stay what it is
     else:

@@ -150,7 +150,7 @@ def _json(name: str, given: Path | None, tables: Source, path: Path) -> tuple[by
     found = sorted(tables.find(name), key=lambda file: file.count("/"))
     if not found:
         raise UserError(f"{path}: no {name} in it, nor beside it. {_REMEDY}")
-    return tables.read(found[0]), f"{tables.path}/{found[0]}"
+    return tables.read_whole(found[0]), f"{tables.path}/{found[0]}"
 
 
 def _read_export(data: bytes, where: str) -> _Export:

@@ -6,6 +6,7 @@ import functools
 import io
 import os
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from common.errors import UserError
+from common.zips import UnreadableError, describe, read_member
 from convert.sources.tables import LINE, read_table
 
 
@@ -36,9 +38,19 @@ class Source(ABC):
         """The content of one file.
 
         Raises:
-            OSError: It cannot be read.
-            zipfile.BadZipFile: Its checksum is wrong.
+            UnreadableError: It cannot be read; the message says why in one line.
         """
+
+    def read_whole(self, name: str) -> bytes:
+        """The content of a file that the source cannot do without, such as a table.
+
+        Raises:
+            UserError: It cannot be read.
+        """
+        try:
+            return self.read(name)
+        except UnreadableError as error:
+            raise UserError(f"{self.path}/{name}: cannot be read: {error}. Get the file anew.") from error
 
     def find(self, basename: str) -> list[str]:
         """The files of this name, in whatever folder of the source."""
@@ -90,8 +102,8 @@ class Source(ABC):
             raise UserError(f"{self.path}: {basename} is there {len(found)} times: {', '.join(found)}. Keep one.")
         where = f"{self.path}/{found[0]}"
         try:
-            frame = read_table(_unpack(self.read(found[0]), found[0]))
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError, OSError, zipfile.BadZipFile) as error:
+            frame = read_table(unpack(self.read_whole(found[0]), found[0]))
+        except (ValueError, UnreadableError) as error:  # pandas's errors are ValueErrors
             raise UserError(f"{where}: not a readable CSV ({error}). Expected columns {', '.join(columns)}.") from error
         missing = [column for column in columns if column not in frame.columns]
         if missing:
@@ -133,8 +145,11 @@ class FolderSource(Source):
 
     def read(self, name: str) -> bytes:
         """The content of one file; see `Source.read`."""
-        with open(f"{self._root}/{name}", "rb", buffering=0) as file:
-            return file.readall()
+        try:
+            with open(f"{self._root}/{name}", "rb", buffering=0) as file:
+                return file.readall()
+        except OSError as error:
+            raise UnreadableError(error.strerror or describe(error)) from error
 
 
 class ZipSource(Source):
@@ -152,7 +167,11 @@ class ZipSource(Source):
 
     def read(self, name: str) -> bytes:
         """The content of one member, checked against its checksum; see `Source.read`."""
-        return _opened_zip(self.path).read(name)
+        try:
+            archive = _opened_zip(self.path)
+        except (zipfile.BadZipFile, OSError) as error:  # a worker opens it anew, and it may have gone meanwhile
+            raise UnreadableError(f"the zip cannot be opened ({describe(error)})") from error
+        return read_member(archive, name)
 
 
 @functools.lru_cache(maxsize=2)
@@ -174,15 +193,32 @@ def open_source(path: Path) -> Source:
     raise UserError(f"{path}: no such folder or zip.")
 
 
-def _unpack(data: bytes, name: str) -> bytes:
+def unpack(data: bytes, name: str) -> bytes:
+    """The content of a file that may be packed, as download tools leave it.
+
+    Args:
+        data: The file's.
+        name: The file's; only `.zip`, with one member, and `.gz` are packed.
+
+    Raises:
+        UnreadableError: It is damaged, or cannot be unpacked.
+        ValueError: The zip holds several files, or none.
+    """
     if name.endswith(".zip"):
-        with zipfile.ZipFile(io.BytesIO(data)) as inner:
+        try:
+            inner = zipfile.ZipFile(io.BytesIO(data))
+        except zipfile.BadZipFile as error:
+            raise UnreadableError(f"not a readable zip ({error})") from error
+        with inner:
             members = [member for member in inner.namelist() if not member.endswith("/")]
             if len(members) != 1:
                 raise ValueError(f"expected one file in the zip, found {len(members)}")
-            return inner.read(members[0])
+            return read_member(inner, members[0])
     if name.endswith(".gz"):
         import gzip
 
-        return gzip.decompress(data)
+        try:
+            return gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise UnreadableError(f"damaged .gz ({describe(error)})") from error
     return data

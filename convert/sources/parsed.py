@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import pandas as pd
 from common.errors import UserError
 from convert.pictures import age_years
 from convert.sources.boxes import REJECTED_COLUMNS
-from convert.sources.files import Source
+from convert.sources.files import Source, unpack
 from convert.sources.places import SAMPLE_MARKER
 from convert.sources.tables import LINE, first_fields
 
@@ -115,7 +114,7 @@ def read_file(path: Path) -> bytes:
     """
     try:
         data = path.expanduser().read_bytes()
-        return gzip.decompress(data) if path.suffix == ".gz" else data
+        return unpack(data, path.name) if path.suffix == ".gz" else data
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}). Check the path.") from error
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import zipfile
 from collections.abc import Mapping
 
 import pandas as pd
 
 from common.cli import print_warning, progress
 from common.errors import UserError
+from common.zips import UnreadableError
 from convert.pictures import UnusablePicture, read_header
 from convert.sources.files import Source
 from convert.sources.locating import DICOM_SUFFIXES
@@ -100,7 +100,7 @@ def _from_headers(source: Source, files: Mapping[str, str]) -> pd.Series | None:
     for image_id, file in progress(dicoms.items(), "reading patients", total=len(dicoms)):
         try:
             patient = read_header(source.read(file)).patient_id
-        except (UnusablePicture, OSError, EOFError, zipfile.BadZipFile):
+        except (UnusablePicture, UnreadableError):
             patient = ""  # the conversion will say what is wrong with it
         if patient:
             names[image_id] = patient

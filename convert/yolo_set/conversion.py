@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import os
 import time
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from common.errors import WorkError
 from common.files import write_atomic
 from common.parallel import in_chunks
 from common.paths import shown
+from common.zips import UnreadableError
 from convert.pictures import Header, UnusablePicture, is_kept_png, read_header, read_picture
 from convert.sources.boxes import COLUMNS, COORDINATES, READERS, REJECTED_COLUMNS, check_boxes, clip, to_yolo
 from convert.sources.files import Source
@@ -186,7 +186,7 @@ def _convert_image(setting: _Setting, job: _Job) -> _Result:
             header, encoded, stored, suffix = picture.header, picture.encoded, picture.stored, picture.suffix
     except UnusablePicture as error:
         return _Result(job.image_id, rejected=str(error))
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+    except UnreadableError as error:
         return _Result(job.image_id, rejected=f"cannot be read: {error}")
 
     if job.shape is not None and job.shape != (header.width, header.height):

@@ -163,8 +163,8 @@ def load_picture(picture: Picture, channels: int = 1) -> np.ndarray:
 
     try:
         data = picture.read()
-    except Exception as error:  # a broken zip member raises what its compression feels like
-        raise ValueError(f"cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:120]})") from error
+    except OSError as error:  # of a zip's member, too: UnreadableError
+        raise ValueError(f"cannot be read: {error.strerror or error}") from error
     if not data:
         raise ValueError("the file is empty")
     try:

@@ -14,6 +14,7 @@ from common.data.data_yaml import PICTURE_SUFFIXES
 from common.data.tables import read_manifest
 from common.errors import UserError
 from common.paths import shown
+from common.zips import UnreadableError, read_member
 from evaluate.detector.inference import DICOM_SUFFIXES, Picture, is_dicom
 
 _ACCEPTED = f"DICOM ({', '.join(DICOM_SUFFIXES)} or without suffix) or pictures ({', '.join(PICTURE_SUFFIXES)})"
@@ -109,7 +110,7 @@ def _in_zip(path: Path) -> Iterator[tuple[str, Picture]]:
         name = PurePosixPath(member.filename)
         hidden = any(part.startswith((".", "__MACOSX")) for part in name.parts)
         if not member.is_dir() and not hidden and _accepts(name.name, functools.partial(_member_head, archive, member)):
-            read = functools.partial(archive.read, member)
+            read = functools.partial(read_member, archive, member)
             yield str(name), Picture(image_id_of(name.name), f"{shown(path)}/{name}", read)
 
 
@@ -133,7 +134,6 @@ def _head_of(path: Path) -> bytes:
 
 def _member_head(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     try:
-        with archive.open(member) as file:
-            return file.read(_HEAD)
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError):
+        return read_member(archive, member, _HEAD)
+    except UnreadableError:
         return b""

@@ -19,6 +19,7 @@ from common.errors import UserError, WorkError
 from convert import rsna_to_yolo
 from convert.pictures.dicom import to_picture
 from convert.synthetic.dicom_writer import write_dicom
+from tests.damaged_zip import REASONS, write_zip
 
 OPACITY, NOT_NORMAL, NORMAL = "Lung Opacity", "No Lung Opacity / Not Normal", "Normal"
 
@@ -170,6 +171,31 @@ def test_zip_and_several_processes_give_the_same_data_set(good_release, tmp_path
         ["--source", str(tmp_path / "release.zip"), "--output", str(other), "--workers", "2"],
     )
     assert tree(other) == tree(output)
+
+
+def spoil(release, member: str, kind: str) -> Path:
+    """The release as a deflated zip of which one member cannot be read."""
+    release.write()
+    files = {path.relative_to(release.folder).as_posix(): path for path in release.folder.rglob("*") if path.is_file()}
+    contents = {name: path.read_bytes() for name, path in files.items()}
+    return write_zip(release.folder.parent / "release.zip", contents, member, kind)
+
+
+@pytest.mark.parametrize("kind", REASONS)
+def test_one_member_that_the_zip_does_not_give_is_rejected_and_the_others_are_converted(good_release, kind):
+    output = convert(spoil(good_release, "stage_2_train_images/image-00.dcm", kind))
+    reasons = rejected(output)
+    assert list(reasons) == ["image-00"]
+    assert reasons["image-00"].startswith(f"cannot be read: {REASONS[kind]}")
+    assert len(manifest(output)) == 64
+
+
+@pytest.mark.parametrize("name", ["stage_2_train_labels.csv", "pneumonia-challenge-dataset-mappings_2018.json"])
+@pytest.mark.parametrize("kind", REASONS)
+def test_a_table_or_mapping_that_the_zip_does_not_give_ends_in_one_line(good_release, name, kind):
+    with pytest.raises(UserError, match=f"{name}: cannot be read") as caught:
+        convert(spoil(good_release, name, kind))
+    assert REASONS[kind] in str(caught.value)
 
 
 def test_bad_rows_and_files_are_kept_apart_with_their_reasons(release):

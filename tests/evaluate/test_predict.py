@@ -14,6 +14,8 @@ from common.errors import UserError, WorkError
 from convert.pictures.dicom import to_picture
 from convert.synthetic.dicom_writer import write_dicom
 from evaluate import predict
+from evaluate.detector.pictures import find_pictures
+from tests.damaged_zip import REASONS, write_zip
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +126,21 @@ def test_unreadable_files_are_listed_and_submitted_empty(trained, data_set, tmp_
     (folder / "bad.dcm").unlink()
     run(folder, "--weights", trained, "--output", tmp_path / "out", "--overlays", "none")
     assert not (tmp_path / "out/rejected.csv").exists()
+
+
+@pytest.mark.parametrize("kind", REASONS)
+def test_member_that_a_zip_does_not_give_is_rejected(trained, data_set, tmp_path, kind):
+    picture = (data_set / "images/test/test-00.jpg").read_bytes()
+    dicom = write_dicom(np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8), "explicit-vr", image_id="1")
+    # Of a name without suffix, the head decides whether it is a picture at all.
+    source = write_zip(tmp_path / "a.zip", {"good.jpg": picture, "bad.jpg": picture, "1.2.3": dicom}, "bad.jpg", kind)
+    run(source, "--weights", trained, "--output", tmp_path / "out", "--overlays", "none")
+    rejected = pd.read_csv(tmp_path / "out/rejected.csv")
+    assert rejected["image_id"].tolist() == ["bad"]
+    assert rejected["reason"].item().startswith(f"cannot be read: {REASONS[kind]}")
+    assert [one.image_id for one in find_pictures([source])] == ["1.2.3", "bad", "good"]
+    headless = write_zip(tmp_path / "b.zip", {"good.jpg": picture, "1.2.3": dicom}, "1.2.3", kind)
+    assert [one.image_id for one in find_pictures([headless])] == ["good"]
 
 
 def test_dicom_without_suffix_and_uid_names(trained, tmp_path):

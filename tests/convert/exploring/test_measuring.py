@@ -9,6 +9,7 @@ import pytest
 
 from convert.exploring.collection import open_collection
 from convert.exploring.measuring import BINS, look, measure
+from tests.damaged_zip import REASONS, write_zip
 
 
 def known(level_in, level_out, size=256):
@@ -75,3 +76,20 @@ def test_boxes_refer_to_the_original_size(tmp_path):
     truth = {"image_id": "a", "x": 32, "y": 64, "width": 64, "height": 64, "label": "Lung Opacity"}
     pd.DataFrame([truth]).to_csv(tmp_path / "truth.csv", index=False)
     assert measure(open_collection(tmp_path), workers=1).contrasts == pytest.approx([90])
+
+
+@pytest.mark.parametrize("kind", REASONS)
+def test_a_member_that_the_zip_does_not_give_is_rejected(release, tmp_path, kind):
+    for name in ("good", "bad"):
+        release.add(name, "Normal", data=dicom(known(100, 120), name))
+    folder = release.write()
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    zipped = write_zip(tmp_path / "raw.zip", files, "stage_2_train_images/bad.dcm", kind)
+    collection = open_collection(zipped)
+    found = measure(collection, workers=1)
+    assert found.image_ids == ["good"]
+    ((image_id, reason),) = found.rejected
+    assert image_id == "bad"
+    assert reason.startswith(f"cannot be read: {REASONS[kind]}")
+    with pytest.raises(ValueError, match="cannot be read: "):
+        look(collection, "bad")

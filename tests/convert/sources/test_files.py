@@ -8,8 +8,12 @@ import zipfile
 import pytest
 
 from common.errors import UserError
+from common.zips import UnreadableError
+from convert.sources import files
 from convert.sources.files import open_source
+from convert.sources.parsed import read_file
 from convert.sources.tables import LINE
+from tests.damaged_zip import REASONS, write_zip
 
 
 @pytest.fixture(params=["folder", "zip"])
@@ -124,5 +128,42 @@ def test_zip_member_with_a_wrong_checksum_is_an_error(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x.dcm", b"0123456789")
     path.write_bytes(path.read_bytes().replace(b"0123456789", b"0123x56789"))
-    with pytest.raises(zipfile.BadZipFile):
+    with pytest.raises(UnreadableError, match="damaged in the zip"):
         open_source(path).read("x.dcm")
+
+
+@pytest.mark.parametrize("kind", REASONS)
+def test_table_that_its_zip_does_not_give_is_the_users_to_mend(tmp_path, kind):
+    path = write_zip(tmp_path / "data.zip", {"t.csv": b"a\n1\n" * 50}, "t.csv", kind)
+    with pytest.raises(UserError, match=r"data\.zip/t\.csv: cannot be read: ") as caught:
+        open_source(path).table("t.csv", ["a"], "")
+    assert REASONS[kind] in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", REASONS)
+def test_packed_table_that_is_damaged_is_the_users_to_mend(tmp_path, kind):
+    write_zip(tmp_path / "t.csv.zip", {"t.csv": b"a\n1\n" * 50}, "t.csv", kind)
+    with pytest.raises(UserError, match=r"t\.csv\.zip: not a readable CSV") as caught:
+        open_source(tmp_path).table("t.csv", ["a"], "")
+    assert REASONS[kind] in str(caught.value)
+
+
+def test_packed_files_that_broke_off_are_the_users_to_mend(tmp_path):
+    whole = gzip.compress(bytes(range(256)) * 20)
+    flipped = bytes(byte ^ 0xFF for byte in whole[10:18])
+    for spoiled in (whole[:-20], whole[:10] + flipped + whole[18:], b"no gzip"):
+        (tmp_path / "t.csv.gz").write_bytes(spoiled)
+        with pytest.raises(UserError, match=r"t\.csv\.gz: not a readable CSV \(damaged \.gz"):
+            open_source(tmp_path).table("t.csv", ["a"], "")
+        with pytest.raises(UserError, match=r"t\.csv\.gz: cannot be read \(damaged \.gz"):
+            read_file(tmp_path / "t.csv.gz")
+
+
+def test_file_that_has_gone_cannot_be_read(source):
+    if source.path.suffix == ".zip":
+        files._opened_zip.cache_clear()
+        source.path.unlink()
+    else:
+        (source.path / "top.csv").unlink()
+    with pytest.raises(UnreadableError, match="No such file"):
+        source.read("top.csv")

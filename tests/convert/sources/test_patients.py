@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from common.errors import UserError
-from convert.sources.patients import parse_mapping
+from convert.sources.files import open_source
+from convert.sources.patients import find_patients, parse_mapping
+from convert.synthetic.dicom_writer import write_dicom
+from tests.damaged_zip import REASONS, write_zip
 
 RSNA = b"""[
  {"subset_img_id": "0004cfab", "img_id": "00019124_092.png", "subset_group": "train", "SOPInstanceUID": "1.2.3"},
@@ -44,3 +48,13 @@ def test_anything_else_is_one_clear_error(data):
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
 def test_reads_csv_in_the_encodings_that_all_tables_may_have(encoding):
     assert parse_mapping("image,patient\na,J\u00fcrgen\n".encode(encoding), "m.csv").to_dict() == {"a": "J\u00fcrgen"}
+
+
+@pytest.mark.parametrize("kind", REASONS)
+def test_a_member_that_the_zip_does_not_give_has_no_patient(tmp_path, kind):
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
+    files = {f"{name}.dcm": write_dicom(pixels, "explicit-vr", image_id=name, patient_id=name) for name in ("a", "b")}
+    source = open_source(write_zip(tmp_path / "raw.zip", files, "b.dcm", kind))
+    known = find_patients(source, {"a": "a.dcm", "b": "b.dcm"}, None)
+    assert known is not None
+    assert known.to_dict() == {"a": "patient-1"}

@@ -155,7 +155,7 @@ def test_unreadable_pictures_are_rejected_with_their_reason(detector, data_set):
     reasons = dict(row[::2] for row in result.rejected)
     assert reasons["text"] == "cannot be decoded as a picture"
     assert reasons["empty"] == "the file is empty"
-    assert "FileNotFoundError" in reasons["gone"]
+    assert reasons["gone"] == "cannot be read: No such file"
     assert all("\n" not in reason for reason in reasons.values())
     assert predict(detector, bad, Settings(imgsz=128)).predictions.empty
 
