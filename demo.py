@@ -48,6 +48,9 @@ entrypoint()
 """
 
 
+STOPPED = "the same command keeps the data that are made, and trains anew"
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command's arguments: none but --help."""
     return parser("make demo", "Sample data, convert, train, score, report: the whole way in a few minutes.")
@@ -113,4 +116,4 @@ def _environment() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, STOPPED)

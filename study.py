@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from common.cli import console, parser, run
+from common.cli import GO_ON, console, parser, run
 from common.paths import PROJECT
 from common.steps import python, step
 
@@ -21,6 +21,9 @@ RAW, DATASET, STUDY = "datasets/raw/study", "datasets/study", "runs/studies/stud
 MARKDOWN, FIGURES = "docs/study.md", "docs/study"
 IMAGES = 1300
 """Two fifths of them to train on and as many to judge by: the fewer, the more of a difference is chance."""
+
+
+STOPPED = GO_ON
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -61,4 +64,4 @@ def _note_setup(commands: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, STOPPED)

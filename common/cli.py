@@ -1,7 +1,7 @@
 """The frame of every command: arguments, progress, messages, exit status.
 
 A command module holds `build_parser()` and `main(argv)`, imports nothing heavy before `main` knows what to do (so that
-`--help` answers at once), and ends with `run(main)`.
+`--help` answers at once), and ends with `run(main, STOPPED)`: what to say of going on after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -21,6 +21,22 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 T = TypeVar("T")
+
+Stopped = str | Callable[[Sequence[str]], str]
+"""What to do after Ctrl-C: a command's words, or what makes them of its arguments. Empty where nothing can be said."""
+
+GO_ON = "run the same command again to go on"
+START_OVER = "nothing of it is kept, and the same command starts over"
+
+
+def go_on_without(*options: str) -> Callable[[Sequence[str]], str]:
+    """Words for a command that goes on when it is run again, but for options that make it begin anew or refuse."""
+
+    def words(argv: Sequence[str]) -> str:
+        given = [option for option in options if option in argv]
+        return f"run the same command again, without {' and '.join(given)}, to go on" if given else GO_ON
+
+    return words
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -71,17 +87,20 @@ def parser(command: str, description: str, examples: str = "") -> argparse.Argum
     )
 
 
-def run(main: Callable[[Sequence[str] | None], int | None]) -> NoReturn:
+def run(main: Callable[[Sequence[str] | None], int | None], stopped: Stopped = "") -> NoReturn:
     """Run a command's `main` on the command line's arguments, and exit with its status; see `execute`."""
-    sys.exit(execute(main, None))
+    sys.exit(execute(main, None, stopped))
 
 
-def execute(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None) -> int:
+def execute(
+    main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None, stopped: Stopped = ""
+) -> int:
     """Run a command's `main`; turn the errors that are the user's to mend into a message.
 
     Args:
         main: Takes the arguments, returns a status or None for 0.
         argv: The arguments; None takes the command line's.
+        stopped: What to say of going on when the user stops the command.
 
     Returns:
         0, or the status of the `UserError`, whose message is on stderr.
@@ -98,7 +117,8 @@ def execute(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[s
         print_error(f"no module named {error.name}: {remedy}")
         return UserError.status
     except KeyboardInterrupt:
-        print_error("stopped by the user; run the same command again to go on")
+        words = stopped if isinstance(stopped, str) else stopped(sys.argv[1:] if argv is None else argv)
+        print_error("stopped by the user" + (f"; {words}" if words else ""))
         return 130
     except BrokenPipeError:
         # `command | head`: the reader has gone, and Python must not complain about it at exit.

@@ -81,7 +81,8 @@ def _dispatch(argv: Sequence[str] | None) -> int | None:
             raise UserError(f"rsna {given[0]} {given[1]}: unknown; expected one of {', '.join(kinds)}")
     if module is None:
         raise UserError(f"rsna {given[0]}: no such command; expected one of {', '.join(_ABOUT)}. See rsna --help.")
-    return importlib.import_module(module).main(rest)
+    command = importlib.import_module(module)
+    return execute(command.main, rest, command.STOPPED)
 
 
 def _help() -> str:

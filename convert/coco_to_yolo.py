@@ -77,7 +77,7 @@ CONVERTER = Converter(
     class_options=ClassOptions(),
 )
 
-build_parser, main = CONVERTER.build_parser, CONVERTER.main
+build_parser, main, STOPPED = CONVERTER.build_parser, CONVERTER.main, CONVERTER.stopped
 
 if __name__ == "__main__":
-    run(main)
+    run(main, STOPPED)

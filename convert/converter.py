@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.argument_types import fold_count, names_or_all, process_count, ratio, share, side_in_pixels
-from common.cli import console, parser
+from common.cli import console, go_on_without, parser
 from common.cores import available_cores
 from common.data.names import POSITIVE_CLASS
 from common.errors import UserError
@@ -84,6 +84,9 @@ class Converter:
     check: Callable[[argparse.Namespace], None] = _no_check
     parses_test_ids: bool = False
     data_yaml: str | None = None
+
+    stopped = staticmethod(go_on_without("--overwrite", "--no-resume"))
+    """What to say after Ctrl-C."""
 
     def build_parser(self) -> argparse.ArgumentParser:
         """The command's arguments."""

@@ -12,7 +12,7 @@ if __name__ == "__main__":
 import argparse
 from collections.abc import Sequence
 
-from common.cli import parser, run
+from common.cli import GO_ON, parser, run
 from common.paths import shown
 from convert.sources.places import RAW, RELEASE_FOLDER, RSNA_FOLDER, RSNA_ZIP
 
@@ -27,6 +27,9 @@ WHAT = {
     "rsna-release": "RSNA's own release (4 GB), which has the truth of the challenge's test set; needs no account",
     "rsna-mapping": "only RSNA's image-to-patient mapping, which keeps patients apart in the splits",
 }
+
+
+STOPPED = GO_ON
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -98,4 +101,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, STOPPED)

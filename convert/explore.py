@@ -14,9 +14,11 @@ import shlex
 from collections.abc import Sequence
 
 from common.argument_types import picture_count, process_count
-from common.cli import parser, run
+from common.cli import START_OVER, parser, run
 from common.cores import available_cores
 from common.paths import PROJECT
+
+STOPPED = START_OVER
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -73,4 +75,4 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, STOPPED)

@@ -42,7 +42,7 @@ CONVERTER = Converter(
     class_options=ClassOptions("Infiltration,Pneumonia", POSITIVE_CLASS),
 )
 
-build_parser, main = CONVERTER.build_parser, CONVERTER.main
+build_parser, main, STOPPED = CONVERTER.build_parser, CONVERTER.main, CONVERTER.stopped
 
 if __name__ == "__main__":
-    run(main)
+    run(main, STOPPED)

@@ -72,7 +72,7 @@ CONVERTER = Converter(
     parses_test_ids=True,
 )
 
-build_parser, main = CONVERTER.build_parser, CONVERTER.main
+build_parser, main, STOPPED = CONVERTER.build_parser, CONVERTER.main, CONVERTER.stopped
 
 if __name__ == "__main__":
-    run(main)
+    run(main, STOPPED)

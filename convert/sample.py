@@ -18,8 +18,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from common.argument_types import share
-from common.cli import parser, run
+from common.cli import START_OVER, parser, run
 from common.cores import available_cores
+
+STOPPED = START_OVER
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -100,4 +102,4 @@ def _size(text: str) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, STOPPED)

@@ -12,9 +12,11 @@ if __name__ == "__main__":
 import argparse
 from collections.abc import Sequence
 
-from common.cli import parser, run
+from common.cli import START_OVER, parser, run
 from common.paths import shown
 from convert.sources.places import RSNA_DATA_SET
+
+STOPPED = START_OVER
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -55,4 +57,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, STOPPED)

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+
+from common.cli import go_on_without
+
+
+def kept_predictions(argv: Sequence[str]) -> str:
+    """What to say after Ctrl-C where predictions of a whole split are kept."""
+    return f"{go_on_without('--again')(argv)}: predictions of finished splits are kept"
 
 
 def positive_int(text: str) -> int:

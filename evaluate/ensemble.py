@@ -14,7 +14,9 @@ from collections.abc import Sequence
 
 from common.cli import console, parser, run
 from common.paths import shown
-from evaluate.arguments import positive_int
+from evaluate.arguments import kept_predictions, positive_int
+
+STOPPED = kept_predictions
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -66,4 +68,4 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, STOPPED)

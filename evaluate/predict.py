@@ -12,10 +12,13 @@ if __name__ == "__main__":
 import argparse
 from collections.abc import Sequence
 
-from common.cli import console, parser, run
+from common.cli import START_OVER, console, parser, run
 from evaluate.arguments import count_or_all, positive_int, share_or_auto
 
 RESEARCH_ONLY = "For research only: this is no medical device, and nothing here may decide about a patient."
+
+
+STOPPED = START_OVER
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -93,4 +96,4 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, STOPPED)

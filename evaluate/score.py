@@ -13,9 +13,11 @@ import argparse
 from collections.abc import Sequence
 
 from common.cli import parser, run
-from evaluate.arguments import box_scale, positive_int, share
+from evaluate.arguments import box_scale, kept_predictions, positive_int, share
 from evaluate.detector.options import InferenceOptions
 from evaluate.scoring.request import ScoringRequest
+
+STOPPED = kept_predictions
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -126,4 +128,4 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, STOPPED)

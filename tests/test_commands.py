@@ -44,7 +44,7 @@ def test_the_list_is_complete():
         str(path.relative_to(ROOT))
         for folder in ("convert", "train", "evaluate", "benchmarks")
         for path in (ROOT / folder).glob("*.py")
-        if "run(main)" in path.read_text()
+        if "    run(main" in path.read_text()
     }
     assert found | {"demo.py", "study.py"} == set(COMMANDS)
 

@@ -110,6 +110,82 @@ def test_the_shell_completes(line, expected):
     assert set(done.stdout.split("\x0b")) == expected, done.stderr
 
 
+_GO_ON = "run the same command again to go on"
+_STARTS_OVER = "nothing of it is kept, and the same command starts over"
+_CONVERTERS = [words for words in COMMANDS if words[0] == "convert" and words[1] != "to-coco"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        *((" ".join(words), _GO_ON) for words in _CONVERTERS),
+        ("convert rsna --overwrite", "run the same command again, without --overwrite, to go on"),
+        ("convert rsna --no-resume", "run the same command again, without --no-resume, to go on"),
+        ("convert to-coco", _STARTS_OVER),
+        ("download rsna", _GO_ON),
+        ("sample", _STARTS_OVER),
+        ("explore raw", _STARTS_OVER),
+        (
+            "train model=x epochs=2",
+            "rsna train resume goes on after the last finished epoch of the newest run; "
+            "the same command would begin a new one",
+        ),
+        (
+            "train model=x project=elsewhere",
+            "rsna train resume project=elsewhere goes on after the last finished epoch of the newest run; "
+            "the same command would begin a new one",
+        ),
+        (
+            "train model=x name=mine",
+            "rsna train resume=FOLDER goes on after the last finished epoch of the run in FOLDER; "
+            "the same command would begin a new one",
+        ),
+        ("train resume", _GO_ON),
+        ("train resume=runs/train", _GO_ON),
+        ("train recipe=winner", _GO_ON),
+        (
+            "train recipe=no-such-recipe",
+            "rsna train resume goes on after the last finished epoch of the newest run; "
+            "the same command would begin a new one",
+        ),
+        (
+            "gate model=x",
+            "rsna gate resume goes on after the last finished epoch of the newest run; "
+            "the same command would begin a new one",
+        ),
+        ("gate resume", _GO_ON),
+        ("sweep losses", _GO_ON),
+        ("sweep losses --overwrite", "run the same command again, without --overwrite, to go on"),
+        ("score", f"{_GO_ON}: predictions of finished splits are kept"),
+        (
+            "score --again",
+            "run the same command again, without --again, to go on: predictions of finished splits are kept",
+        ),
+        ("ensemble runs", f"{_GO_ON}: predictions of finished splits are kept"),
+        ("predict .", _STARTS_OVER),
+    ],
+)
+def test_after_ctrl_c_every_command_says_what_is_so(typed, expected, monkeypatch, capsys):
+    def stop(_argv):
+        raise KeyboardInterrupt
+
+    words = tuple(typed.split())
+    module = importlib.import_module(COMMANDS.get(words[:2]) or COMMANDS[words[:1]])
+    monkeypatch.setattr(module, "main", stop)
+    assert run(*words) == 130
+    assert capsys.readouterr().err == f"error: stopped by the user; {expected}\n"
+    monkeypatch.setattr(commands, "_through_console", False)
+    given = words[2:] if words[0] == "convert" else words[1:]
+    assert execute(stop, given, module.STOPPED) == 130
+    typed_as_file = expected.replace("rsna train", "python train/train.py").replace("rsna gate", "python train/gate.py")
+    assert capsys.readouterr().err == f"error: stopped by the user; {typed_as_file}\n"
+
+
+@pytest.mark.parametrize("file", [*(file for file in FILES if not file.startswith("benchmarks/"))])
+def test_every_command_passes_its_words_on_when_it_is_run_as_a_file(file):
+    assert (ROOT / file).read_text().rstrip().endswith("run(main, STOPPED)")
+
+
 def test_completion_is_code_for_the_shell(capsys):
     for shell in ("bash", "zsh", "fish"):
         assert run("completion", shell) == 0

@@ -39,6 +39,13 @@ _ROWS = (
 )
 
 
+def STOPPED(argv: Sequence[str]) -> str:  # noqa: N802  # a constant for most commands
+    """What to say after Ctrl-C."""
+    from train.settings.command_line import after_stop
+
+    return after_stop("python train/gate.py", argv)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line: everything is `name=value`."""
     from train.settings.command_line import words_parser
@@ -106,4 +113,4 @@ def _counts(images: Mapping[str, int]) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, STOPPED)

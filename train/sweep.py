@@ -12,8 +12,10 @@ if __name__ == "__main__":
 import argparse
 from collections.abc import Sequence
 
-from common.cli import parser, run
+from common.cli import go_on_without, parser, run
 from common.errors import UserError
+
+STOPPED = go_on_without("--overwrite", "--no-resume")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -117,4 +119,4 @@ def _gpus(text: str) -> float:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, STOPPED)

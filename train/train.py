@@ -13,11 +13,25 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from common.cli import console, run
+from common.cli import GO_ON, console, run
 from common.paths import shown
 
 if TYPE_CHECKING:
     from train.settings.recipes import Recipe
+
+
+def STOPPED(argv: Sequence[str]) -> str:  # noqa: N802  # a constant for most commands
+    """What to say after Ctrl-C; a recipe of several trainings goes on by itself."""
+    from common.errors import UserError
+    from train.settings.command_line import after_stop
+    from train.settings.recipes import read_recipe
+
+    recipe = next((word.partition("=")[2] for word in argv if word.startswith("recipe=")), "")
+    try:
+        several = bool(recipe) and bool(read_recipe(recipe).members)
+    except UserError:
+        several = False
+    return GO_ON if several else after_stop("python train/train.py", argv)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -99,4 +113,4 @@ def _show_recipe(recipe: Recipe, given: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, STOPPED)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from common.cli import confirm, execute, is_interactive, parser, progress, run
+from common.cli import confirm, execute, go_on_without, is_interactive, parser, progress, run
 from common.errors import UserError, WorkError
 
 
@@ -27,12 +27,26 @@ def test_bugs_keep_their_traceback():
         execute(main, [])
 
 
-def test_interruption_says_how_to_go_on(capsys):
+@pytest.mark.parametrize(
+    ("argv", "stopped", "expected"),
+    [
+        ([], "", "stopped by the user"),  # of a command that says nothing, nothing is claimed
+        ([], "so it is", "stopped by the user; so it is"),
+        (["a", "b"], lambda argv: f"given {' '.join(argv)}", "stopped by the user; given a b"),
+        ([], go_on_without("--overwrite"), "stopped by the user; run the same command again to go on"),
+        (
+            ["--overwrite", "--size", "64"],
+            go_on_without("--overwrite", "--no-resume"),
+            "stopped by the user; run the same command again, without --overwrite, to go on",
+        ),
+    ],
+)
+def test_interruption_says_what_the_command_knows_of_going_on(argv, stopped, expected, capsys):
     def main(_argv):
         raise KeyboardInterrupt
 
-    assert execute(main, []) == 130
-    assert "run the same command again" in capsys.readouterr().err
+    assert execute(main, argv, stopped) == 130
+    assert capsys.readouterr().err == f"error: {expected}\n"
 
 
 def test_run_exits_with_the_status():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from common.cli import parser
+from common.cli import GO_ON, parser
 from train.settings.arguments import DIFFERING, help_text, parse, warn_of_idle_rate
 from train.settings.options import OWN, Argument
 
@@ -32,6 +33,23 @@ def words_parser(
     made.epilog = f"{help_text(own, differing)}\n\n{made.epilog}"
     made.add_argument("arguments", nargs="*", metavar="name=value", help="see below")
     return made
+
+
+def after_stop(command: str, words: Sequence[str]) -> str:
+    """What to say after Ctrl-C in a training, which the same words would begin anew.
+
+    Args:
+        command: How it is typed.
+        words: What it was given.
+    """
+    given = dict(word.partition("=")[::2] for word in words)
+    if "resume" in given and given["resume"].lower() not in {"false", "none"}:
+        return GO_ON
+    project = [f"project={given['project']}"] if given.get("project") else []
+    # A run's folder may have got a number after the name that it was to have, and then the name finds another one.
+    how = f"{command} resume=FOLDER" if given.get("name") else shlex.join([*command.split(), "resume", *project])
+    whose = "of the run in FOLDER" if given.get("name") else "of the newest run"
+    return f"{how} goes on after the last finished epoch {whose}; the same command would begin a new one"
 
 
 def read_words(

@@ -275,7 +275,7 @@ def test_ctrl_c_ends_the_client_and_its_words_come_at_once(kaggle, raw):
     code = (
         "from common.cli import run; from convert import download; from convert.downloads import rsna\n"
         "rsna.ZIP_BYTES = 1\n"
-        "run(download.main)\n"
+        "run(download.main, download.STOPPED)\n"
     )
     command = [sys.executable, "-c", code, "rsna", "--no-mapping", "--output", str(raw)]
     with subprocess.Popen(
