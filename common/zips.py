@@ -24,7 +24,7 @@ def read_member(archive: zipfile.ZipFile, member: str | zipfile.ZipInfo, most: i
         most: Read at most so many bytes; -1 reads all.
 
     Raises:
-        UnreadableError: It is damaged, encrypted, or compressed in a way that Python does not know.
+        UnreadableError: It is damaged, encrypted, too large, or compressed in a way that Python does not know.
     """
     entry = archive.getinfo(member) if isinstance(member, str) else member
     try:
@@ -36,6 +36,8 @@ def read_member(archive: zipfile.ZipFile, member: str | zipfile.ZipInfo, most: i
         kind = zipfile.compressor_names.get(entry.compress_type, "")  # type: ignore[attr-defined]
         name = f"method {entry.compress_type}{f', {kind}' if kind else ''}"
         raise UnreadableError(f"unknown compression in the zip ({name}); extract it and zip it as deflate") from error
+    except MemoryError as error:
+        raise UnreadableError(f"too large for this machine's memory ({entry.file_size:,} bytes)") from error
     except _DAMAGED as error:
         raise UnreadableError(f"damaged in the zip ({describe(error)})") from error
 

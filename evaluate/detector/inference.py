@@ -165,6 +165,8 @@ def load_picture(picture: Picture, channels: int = 1) -> np.ndarray:
         data = picture.read()
     except OSError as error:  # of a zip's member, too: UnreadableError
         raise ValueError(f"cannot be read: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise ValueError("cannot be read: too large for this machine's memory") from error
     if not data:
         raise ValueError("the file is empty")
     try:

@@ -37,3 +37,18 @@ def test_no_flipped_byte_raises_anything_else(tmp_path, method):
             except UnreadableError:
                 unreadable += 1
     assert unreadable > 20
+
+
+def test_a_member_too_large_for_the_memory_is_unreadable_too(tmp_path, monkeypatch):
+    def full(_file, _most=-1):
+        raise MemoryError
+
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x", b"12345")
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", full)
+    with (
+        zipfile.ZipFile(path) as archive,
+        pytest.raises(UnreadableError, match=r"too large for this machine's memory \(5 bytes\)"),
+    ):
+        read_member(archive, "x")
