@@ -48,10 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from common.cli import console
     from convert.yolo_set.coco_export import export
+    from convert.yolo_set.layout import COCO
 
     data = args.data.expanduser()
     data = data.parent if data.suffix in (".yaml", ".yml") else data
-    for path in export(data, (args.output or data / "coco").expanduser(), args.predictions):
+    for path in export(data, (args.output or data / COCO).expanduser(), args.predictions):
         console().print(shown(path))
     return 0
 

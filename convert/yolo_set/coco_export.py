@@ -19,7 +19,7 @@ from common.errors import UserError
 from common.files import write_json
 from common.paths import shown
 from convert.sources.boxes import COORDINATES
-from convert.yolo_set.layout import DATA_YAML, is_finished
+from convert.yolo_set.layout import COCO_PREDICTIONS, COCO_TRUTH, DATA_YAML, is_finished
 
 _DETAILS = ("patient_id", "view", "sex", "age")
 
@@ -56,14 +56,16 @@ def export(data: Path, output: Path, predictions: Path | None = None) -> list[Pa
         images = manifest[manifest["split"] == split]
         if images.empty:
             continue
-        write_json(output / f"{split}.json", _truth(images, truth, names, number, split))
-        written.append(output / f"{split}.json")
+        path = output / COCO_TRUTH.format(split=split)
+        write_json(path, _truth(images, truth, names, number, split))
+        written.append(path)
         if found is not None:
             own = found[found["image_id"].isin(images["image_id"])]
             if len(own):
                 category = names.index(_scored(names)) + 1
-                write_json(output / f"{split}_predictions.json", _results(own, number, category))
-                written.append(output / f"{split}_predictions.json")
+                path = output / COCO_PREDICTIONS.format(split=split)
+                write_json(path, _results(own, number, category))
+                written.append(path)
     return written
 
 

@@ -8,13 +8,16 @@ labels/<split>/<image_id>.txt    an empty file says that there is nothing to box
 truth.csv  rejected.csv  conversion.json
 manifest.csv                one row per image; written last, so that a data set without it is not finished
 
-`--report` adds data.html, the page about the data.
-Training a gate adds classes/: links to the pictures by class, which go when the data set is replaced.
+`--report` adds data.html, the page about the data; `yolo_to_coco.py` adds coco/. Training a gate adds classes/: links
+to the pictures by class. Ultralytics adds labels/*.cache, and with `cache=disk` an .npy beside each picture. All that goes
+when the data set is replaced; files of any other name stay.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -39,7 +42,17 @@ MANIFEST_COLUMNS = [
 ]  # fmt: skip
 _SETTINGS = "conversion.json"
 _MANIFEST = "manifest.csv"
-_OURS = ("images", "labels", DATA_YAML, "truth.csv", "rejected.csv", _SETTINGS, "data.html")
+COCO = "coco"
+"""Where `yolo_to_coco.py` writes unless told otherwise."""
+COCO_TRUTH, COCO_PREDICTIONS = "{split}.json", "{split}_predictions.json"
+_OURS = re.compile(
+    r"(train|val|test|challenge|train_positives|fold\d+_(train|train_positives|val))\.txt"
+    r"|(data|positives|fold\d+|fold\d+_positives)\.yaml|truth\.csv|rejected\.csv|data\.html"
+)
+"""The files in the data set's own folder, by their whole names; but for the manifest, which goes first, and the
+settings, which are replaced in one step: without them the folder would count as somebody else's."""
+_VIEW = re.compile(r"classes(-fold\d+)?")
+_HALF_WRITTEN = re.compile(rf".*\.\d+{re.escape(PART)}")
 
 
 def begin(output: Path, settings: dict[str, Any], overwrite: bool, resume: bool) -> bool:
@@ -115,20 +128,58 @@ def _brief(value: object) -> str:
 
 
 def _remove(output: Path) -> None:
-    """Remove what a conversion makes and nothing else; first the manifest, so that a broken removal shows."""
+    """Remove what a conversion makes and what is made of it; nothing else, as people keep lists and YAMLs of their own.
+
+    First the manifest, so that a broken removal shows.
+    """
     (output / _MANIFEST).unlink(missing_ok=True)
-    links = [output / "classes", *output.glob("classes-fold*")]
-    for path in [*output.glob("*.txt"), *output.glob("*.yaml"), *(output / name for name in _OURS), *links]:
-        if path.is_dir():
+    for path in list(output.iterdir()):
+        if _VIEW.fullmatch(path.name) and path.is_dir():
             shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    for split in (*SPLITS, CHALLENGE):
+        _remove_pictures(output / "images" / split)
+        _remove_files(output / "labels" / split, re.compile(r".*\.txt"))
+    # Ultralytics' lists of checked labels; they would speak of the old pictures.
+    _remove_files(output / "labels", re.compile(r".*\.cache"))
+    coco = [form.format(split=split) for split in SPLITS for form in (COCO_TRUTH, COCO_PREDICTIONS)]
+    _remove_files(output / COCO, re.compile("|".join(map(re.escape, coco))))
+    for name in ("images", "labels"):
+        with contextlib.suppress(OSError):
+            (output / name).rmdir()
+    remove_parts(output)
+    _remove_files(output, _OURS)
+
+
+def _remove_pictures(folder: Path) -> None:
+    """Remove pictures, and the arrays of `cache=disk`: Ultralytics would read an old one before the new picture.
+
+    It gives an array the name of its picture, so one without a picture is somebody else's. The arrays go first: if the
+    removal breaks off, it shows again which they are.
+    """
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    pictures = [name for name in names if name.endswith((".jpg", ".png"))]
+    for name in [*(f"{name[:-4]}.npy" for name in pictures), *pictures]:
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def _remove_files(folder: Path, names: re.Pattern[str]) -> None:
+    """Remove a folder's files of these names, and the folder if that was all in it."""
+    if not folder.is_dir():
+        return
+    for path in list(folder.iterdir()):
+        if names.fullmatch(path.name):
+            path.unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def remove_parts(output: Path) -> None:
     """Remove half-written files that a killed process left."""
     for path in output.rglob(f"*{PART}"):
-        path.unlink(missing_ok=True)
+        if _HALF_WRITTEN.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

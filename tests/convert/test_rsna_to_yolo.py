@@ -16,7 +16,7 @@ import yaml
 
 from common.cli import execute
 from common.errors import UserError, WorkError
-from convert import rsna_to_yolo
+from convert import rsna_to_yolo, yolo_to_coco
 from convert.pictures.dicom import to_picture
 from convert.synthetic.dicom_writer import write_dicom
 from tests.damaged_zip import REASONS, write_zip
@@ -394,6 +394,23 @@ def test_other_settings_are_refused_and_overwritten_on_demand(good_release):
     convert(good_release, "--seed", "1", "--overwrite")
     assert not (output / "labels" / "train.cache").exists()
     assert not list(output.glob("classes*"))
+
+
+def test_overwriting_removes_by_name_what_was_made_and_leaves_the_rest(good_release, tree):
+    output = convert(good_release, "--folds", "2", "--report", "--size", "32")
+    yolo_to_coco.main(["--data", str(output)])
+    fresh = convert(good_release, "--output", output.parent / "fresh", "--seed", "1").parent / "fresh"
+    picture = next((output / "images" / "train").iterdir())
+    for name in (picture.relative_to(output).with_suffix(".npy"), "labels/val.cache", "images/val/a.jpg.77.part"):
+        (output / name).write_text("what Ultralytics or a killed process leaves")
+    (output / "coco" / "test_predictions.json").write_text("[]")
+    own = ["notes.txt", "mine.yaml", "fold.yaml", "train_mine.txt", "my_positives.txt", "big.part", "coco/notes.json",
+           "images/train/mine.npy", "images/train/notes.txt", "labels/mine.txt", "images/other/mine.jpg"]  # fmt: skip
+    for name in own:
+        (output / name).parent.mkdir(exist_ok=True)
+        (output / name).write_text("mine")
+    convert(good_release, "--seed", "1", "--overwrite")
+    assert tree(output) == tree(fresh) | dict.fromkeys(own, b"mine")
 
 
 def test_unfinished_data_set_with_no_resume_is_refused(good_release):
