@@ -7,6 +7,7 @@ interrupted skips the work on it, reads the header again, and ends with the same
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import time
@@ -32,6 +33,12 @@ from convert.yolo_set import layout
 from convert.yolo_set.plan import DETAILS, Plan, make_plan
 from convert.yolo_set.splits import Splitting
 from convert.yolo_set.summary import print_summary
+
+_NO_FAULT_OF_A_FILE = {
+    errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENODEV, errno.ENXIO,
+    errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH,
+}  # fmt: skip
+"""What any other file would meet as well: a machine short of handles or memory, a drive or server that is gone."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,7 @@ def convert(
 
     Raises:
         UserError: No image is left, a list of ids does not fit, or the folder holds something else.
-        WorkError: The disk is full, or no image could be used.
+        WorkError: The disk is full, the source is gone, or no image could be used.
     """
     output = output.expanduser().absolute()
     plan = make_plan(parsed, splitting, size)
@@ -140,7 +147,7 @@ def convert_plan(plan: Plan, output: Path, workers: int, *, resumed: bool) -> Co
         The tables as written, and what was clipped.
 
     Raises:
-        WorkError: The disk is full, or no image could be used.
+        WorkError: The disk is full, the source is gone, or no image could be used.
     """
     setting = _Setting(plan.source, os.fspath(output), plan.size, resumed)
     jobs = _jobs(plan)
@@ -187,6 +194,7 @@ def _convert_image(setting: _Setting, job: _Job) -> _Result:
     except UnusablePicture as error:
         return _Result(job.image_id, rejected=str(error))
     except UnreadableError as error:
+        _check_source(setting.source, job.file, error.__cause__ or error)
         return _Result(job.image_id, rejected=f"cannot be read: {error}")
 
     if job.shape is not None and job.shape != (header.width, header.height):
@@ -207,6 +215,32 @@ def _convert_image(setting: _Setting, job: _Job) -> _Result:
         write_atomic(f"{setting.output}/labels/{job.split}/{job.image_id}.txt", label)
     changed = boxes if clipped or outside else None
     return _Result(job.image_id, header, stored, suffix, changed, clipped, outside)
+
+
+def _check_source(source: Source, file: str, error: BaseException) -> None:
+    """Tell a file that cannot be read from a source that is gone, which says nothing about its images.
+
+    Raises:
+        WorkError: A drive was unplugged, a folder moved, a zip cut short, or this machine is short of something.
+    """
+    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno in _NO_FAULT_OF_A_FILE else ""
+    where = source.path
+    try:
+        if where.is_dir():
+            # A folder between may be a mount of its own; an unmounted one is still there, and empty.
+            for where in (source.path, (source.path / file).parent):
+                with os.scandir(where) as entries:
+                    reason = reason or ("" if next(entries, None) else "the folder is empty now")
+        else:
+            with open(where, "rb") as opened:
+                reason = reason or ("" if zipfile.is_zipfile(opened) else "it is no whole zip any more")
+    except OSError as gone:
+        reason = gone.strerror or str(gone)
+    if reason:
+        raise WorkError(
+            f"{where}: cannot be read any more ({reason}), expected the source as it was at the start. Bring it back "
+            "and run the same command again; what is finished stays."
+        ) from error
 
 
 def _existing(picture_stem: str, data: bytes, size: int | None) -> tuple[str, str] | None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from common.cli import execute
 from common.errors import UserError, WorkError
 from convert import rsna_to_yolo, yolo_to_coco
 from convert.pictures.dicom import to_picture
+from convert.sources.files import FolderSource, _opened_zip, open_source
 from convert.synthetic.dicom_writer import write_dicom
 from tests.damaged_zip import REASONS, write_zip
 
@@ -440,6 +443,77 @@ def test_full_disk_ends_in_one_line_and_is_resumed(good_release, monkeypatch, tr
     assert not list(output.rglob("image-30.*"))
     convert(good_release)
     assert tree(output) == whole
+
+
+def _vanish(way: str, source: Path) -> None:
+    pictures = source / "stage_2_train_images"
+    if way == "moved":
+        source.rename(source.with_name("elsewhere"))
+    elif way == "part of it unmounted":
+        pictures.rename(source.with_name("elsewhere"))
+        pictures.mkdir()
+    elif way == "zip moved":
+        source.rename(source.with_name("elsewhere"))
+    else:
+        os.truncate(source, 2000)
+
+
+@pytest.mark.parametrize("way", ["moved", "part of it unmounted", "zip moved", "zip cut short"])
+def test_source_that_vanishes_ends_the_run_and_is_resumed(good_release, tree, monkeypatch, way):
+    source = good_release.write()
+    if "zip" in way:
+        source = Path(shutil.make_archive(str(source), "zip", source))
+    whole, content = tree(convert(source)), source.read_bytes() if "zip" in way else b""
+    read, names = type(open_source(source)).read, []
+
+    def vanishing(self, name: str) -> bytes:
+        if "images" in name:
+            names.append(name)
+        if len(names) == 30 and names[-1] == name:
+            _vanish(way, source)
+            _opened_zip.cache_clear()  # as in a worker that starts only now
+        return read(self, name)
+
+    command = ["--source", str(source), "--output", str(source.parent / "out"), "--workers", "1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(type(open_source(source)), "read", vanishing)
+        with pytest.raises(WorkError, match=r"cannot be read any more .*run the same command again"):
+            rsna_to_yolo.main([*command, "--overwrite"])
+    output = source.parent / "out"
+    assert not (output / "manifest.csv").exists()
+    assert len(list(output.rglob("labels/*/*.txt"))) > 20
+    elsewhere = source.with_name("elsewhere")
+    if way == "zip cut short":
+        source.write_bytes(content)
+    elif way == "part of it unmounted":
+        (source / "stage_2_train_images").rmdir()
+        elsewhere.rename(source / "stage_2_train_images")
+    else:
+        elsewhere.rename(source)
+    _opened_zip.cache_clear()
+    rsna_to_yolo.main(command)
+    assert tree(output) == whole
+
+
+def test_a_file_that_cannot_be_read_is_rejected_and_a_short_machine_is_not_its_fault(good_release, monkeypatch):
+    source, read = good_release.write(), FolderSource.read
+
+    def failing(number: int):
+        def one_fails(self, name: str) -> bytes:
+            if name.endswith("image-30.dcm"):
+                raise OSError(number, os.strerror(number))
+            return read(self, name)
+
+        return one_fails
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderSource, "read", failing(errno.EMFILE))
+        with pytest.raises(WorkError, match="Too many open files"):
+            convert(source)
+    for number in (errno.ENOENT, errno.EACCES, errno.EIO):
+        with monkeypatch.context() as patch:
+            patch.setattr(FolderSource, "read", failing(number))
+            assert rejected(convert(source, "--overwrite")).keys() == {"image-30"}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
