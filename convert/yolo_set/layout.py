@@ -9,8 +9,8 @@ truth.csv  rejected.csv  conversion.json
 manifest.csv                one row per image; written last, so that a data set without it is not finished
 
 `--report` adds data.html, the page about the data; `yolo_to_coco.py` adds coco/. Training a gate adds classes/: links
-to the pictures by class. Ultralytics adds labels/*.cache, and with `cache=disk` an .npy beside each picture. All that goes
-when the data set is replaced; files of any other name stay.
+to the pictures by class. Ultralytics adds labels/*.cache, and with `cache=disk` an .npy beside each picture. All that
+goes when the data set is replaced; files of any other name stay.
 """
 
 from __future__ import annotations
