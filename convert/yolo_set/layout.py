@@ -83,21 +83,25 @@ def begin(output: Path, settings: dict[str, Any], overwrite: bool, resume: bool)
         )
     if before is not None and not overwrite:
         _check_same(output, before, settings)
-        if not resume and not is_finished(output):
+        if is_finished(output):
+            remove_parts(output)
+            return True
+        if not resume:
             raise UserError(f"{shown(output)}: an unfinished conversion. Go on with --resume, or use --overwrite.")
-        remove_parts(output)
-        return True
+    resumed = before is not None and not overwrite
     try:
-        if before is not None:
+        if before is not None and overwrite:
             _remove(output)
-        for split in (*SPLITS, CHALLENGE):
+        for split in (*SPLITS, CHALLENGE):  # also when it goes on: somebody may have removed one
             (output / "images" / split).mkdir(parents=True, exist_ok=True)
             if split != CHALLENGE:
                 (output / "labels" / split).mkdir(parents=True, exist_ok=True)
+        remove_parts(output)
     except OSError as error:
         raise WorkError(f"{shown(output)}: cannot be made or cleared ({error.strerror}). Check the folder.") from error
-    write_json(output / _SETTINGS, settings)
-    return False
+    if not resumed:
+        write_json(output / _SETTINGS, settings)
+    return resumed
 
 
 def is_finished(output: Path) -> bool:
@@ -146,7 +150,6 @@ def _remove(output: Path) -> None:
     for name in ("images", "labels"):
         with contextlib.suppress(OSError):
             (output / name).rmdir()
-    remove_parts(output)
     _remove_files(output, _OURS)
 
 

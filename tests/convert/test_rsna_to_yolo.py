@@ -423,6 +423,16 @@ def test_unfinished_data_set_with_no_resume_is_refused(good_release):
         convert(good_release, "--no-resume")
 
 
+@pytest.mark.parametrize("gone", ["images/train", "labels", "images/challenge"])
+def test_a_folder_that_was_removed_is_made_again(good_release, tree, gone):
+    output = convert(good_release)
+    whole = tree(output)
+    (output / "manifest.csv").unlink()
+    shutil.rmtree(output / gone)
+    convert(good_release)
+    assert tree(output) == whole
+
+
 def test_full_disk_ends_in_one_line_and_is_resumed(good_release, monkeypatch, tree):
     whole = tree(convert(good_release))
     replace = os.replace
