@@ -114,20 +114,21 @@ def convert(
 
     Raises:
         UserError: No image is left, a list of ids does not fit, or the folder holds something else.
-        WorkError: The disk is full, the source is gone, or no image could be used.
+        WorkError: The disk is full, the source is gone, no image could be used, or another conversion writes there.
     """
     output = output.expanduser().absolute()
     plan = make_plan(parsed, splitting, size)
     started = time.monotonic()
     out = console()
-    resumed = layout.begin(output, plan.settings, overwrite, resume)
     data = output / layout.DATA_YAML
-    if layout.is_finished(output):
-        out.print(f"{shown(output)} is converted already, with these settings; --overwrite would do it again.")
-        return data
-    if resumed:
-        out.print(f"going on with the unfinished conversion in {shown(output)}")
-    converted = convert_plan(plan, output, workers, resumed=resumed)
+    with layout.locked(output):
+        resumed = layout.begin(output, plan.settings, overwrite, resume)
+        if layout.is_finished(output):
+            out.print(f"{shown(output)} is converted already, with these settings; --overwrite would do it again.")
+            return data
+        if resumed:
+            out.print(f"going on with the unfinished conversion in {shown(output)}")
+        converted = convert_plan(plan, output, workers, resumed=resumed)
     print_summary(converted.tables, converted.clipped, plan.class_names)
     count, seconds = len(converted.tables.manifest), time.monotonic() - started
     out.print(f"{count:,} images in {seconds:.1f} s ({count / seconds:,.0f} images/s) -> {shown(output)}")

@@ -19,13 +19,14 @@ import contextlib
 import json
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
+from filelock import FileLock, Timeout
 
 from common.data.names import CHALLENGE, SPLITS
 from common.errors import UserError, WorkError
@@ -45,6 +46,7 @@ _MANIFEST = "manifest.csv"
 COCO = "coco"
 """Where `yolo_to_coco.py` writes unless told otherwise."""
 COCO_TRUTH, COCO_PREDICTIONS = "{split}.json", "{split}_predictions.json"
+_LOCK = "conversion.lock"
 _OURS = re.compile(
     r"(train|val|test|challenge|train_positives|fold\d+_(train|train_positives|val))\.txt"
     r"|(data|positives|fold\d+|fold\d+_positives)\.yaml|truth\.csv|rejected\.csv|data\.html"
@@ -53,6 +55,41 @@ _OURS = re.compile(
 settings, which are replaced in one step: without them the folder would count as somebody else's."""
 _VIEW = re.compile(r"classes(-fold\d+)?")
 _HALF_WRITTEN = re.compile(rf".*\.\d+{re.escape(PART)}")
+
+
+@contextlib.contextmanager
+def locked(output: Path) -> Iterator[None]:
+    """Keep other conversions out of an output folder: two would remove each other's half-written files.
+
+    The system drops the lock of a process that dies. A folder that cannot be written, or whose file system knows no
+    locks, is not locked: a finished data set may lie on a disk that is only to be read.
+
+    Args:
+        output: The data set's folder, made if need be.
+
+    Raises:
+        WorkError: Another conversion is at work there.
+    """
+    lock, made = FileLock(output / _LOCK, timeout=0), not output.exists()
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise WorkError(
+            f"{shown(output)}: another conversion is at work in it. Wait until it ends, or choose another --output."
+        ) from error
+    except (OSError, NotImplementedError):
+        pass  # `begin` says what is wrong with the folder, if it has to be written
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            # Before it is released: whoever has opened the file meanwhile sees that it is gone.
+            (output / _LOCK).unlink(missing_ok=True)
+            lock.release()
+        if made:
+            with contextlib.suppress(OSError):
+                output.rmdir()  # nothing came of it
 
 
 def begin(output: Path, settings: dict[str, Any], overwrite: bool, resume: bool) -> bool:
@@ -74,7 +111,7 @@ def begin(output: Path, settings: dict[str, Any], overwrite: bool, resume: bool)
     settings = {"format": FORMAT, **settings}
     if output.exists() and not output.is_dir():
         raise UserError(f"{shown(output)}: a file, expected a folder or nothing. Choose another --output.")
-    content = sorted(path.name for path in output.iterdir()) if output.exists() else []
+    content = sorted(path.name for path in output.iterdir() if path.name != _LOCK) if output.exists() else []
     before = _read_settings(output)
     if content and before is None:
         raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 from common.errors import UserError
 from convert import rsna_to_yolo
 from convert.parsers import rsna
-from convert.yolo_set import Splitting, convert
+from convert.yolo_set import Splitting, conversion, convert
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -38,6 +39,48 @@ def test_what_is_there_is_done_anew_only_on_demand(good_release):
         convert(parsed, output, Splitting(seed=1))
     convert(parsed, output, Splitting(seed=1), overwrite=True)
     assert (output / "manifest.csv").stat().st_mtime_ns > before
+
+
+def test_a_second_conversion_into_the_same_folder_leaves_the_first_alone(good_release, tree, monkeypatch):
+    parsed, folder = rsna.parse(good_release.write()), good_release.folder.parent
+    convert(parsed, folder / "alone")
+    command = [sys.executable, "convert/rsna_to_yolo.py", "--source", good_release.folder, "--output", folder / "out"]
+    convert_plan, seen = conversion.convert_plan, []
+
+    def meanwhile(*arguments, **options):
+        part = folder / "out" / "images" / "train" / "a.jpg.77.part"
+        part.write_text("of the first")
+        seen.extend(
+            subprocess.run([*map(str, command), *more], capture_output=True, text=True, cwd=ROOT)
+            for more in ([], ["--overwrite"])
+        )
+        assert part.exists()
+        return convert_plan(*arguments, **options)
+
+    monkeypatch.setattr(conversion, "convert_plan", meanwhile)
+    convert(parsed, folder / "out")
+    assert [done.returncode for done in seen] == [1, 1]
+    assert all(re.fullmatch(r"error: .*another conversion is at work in it.*\n", done.stderr) for done in seen)
+    assert tree(folder / "out") == tree(folder / "alone")
+
+
+def test_a_lock_that_a_killed_process_left_does_not_bar_the_way(good_release):
+    parsed, output = rsna.parse(good_release.write()), good_release.folder.parent / "out"
+    output.mkdir()
+    (output / "conversion.lock").touch()
+    convert(parsed, output)
+    assert not list(output.glob("*.lock"))
+
+
+def test_where_nothing_can_be_locked_a_finished_data_set_is_still_found(good_release, monkeypatch):
+    parsed, output = rsna.parse(good_release.write()), good_release.folder.parent / "out"
+    convert(parsed, output)
+
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refused)
+    assert convert(parsed, output) == output / "data.yaml"
 
 
 def test_splitting_is_what_the_command_does_by_default():
