@@ -11,6 +11,7 @@ import errno
 import functools
 import os
 import time
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -18,6 +18,7 @@ import yaml
 
 from common.cli import execute
 from common.errors import UserError, WorkError
+from common.zips import UnreadableError
 from convert import rsna_to_yolo, yolo_to_coco
 from convert.pictures.dicom import to_picture
 from convert.sources.files import FolderSource, _opened_zip, open_source
@@ -511,7 +512,7 @@ def test_a_file_that_cannot_be_read_is_rejected_and_a_short_machine_is_not_its_f
     def failing(number: int):
         def one_fails(self, name: str) -> bytes:
             if name.endswith("image-30.dcm"):
-                raise OSError(number, os.strerror(number))
+                raise UnreadableError(os.strerror(number)) from OSError(number, os.strerror(number))
             return read(self, name)
 
         return one_fails
