@@ -63,7 +63,7 @@ def positive_class(names: Mapping[int, str]) -> int:
 
 
 def find_model(model: Any) -> tuple[Path, bool]:
-    """The model's file, and whether it has yet to be downloaded.
+    """The model's file, and whether it has yet to be downloaded; a name without suffix may be that of weights.
 
     Raises:
         UserError: No model is named, or none of this name is here or known to Ultralytics.
@@ -73,10 +73,15 @@ def find_model(model: Any) -> tuple[Path, bool]:
             f"model: missing; name weights (model=yolov8m.pt) or a model's YAML (model={shown(MODELS)}/basic-cnn.yaml)"
         )
     path = Path(str(model)).expanduser()
-    for place in (path, PROJECT / path, CODE / path, MODELS / path.name, PROJECT / ".cache" / "weights" / path.name):
-        if place.is_file():
-            return place.absolute(), False
-    if path.suffix in {".yaml", ".yml"} or not path.suffix:
+    if (found := _file(path)) is not None:
+        return found, False
+    if not path.suffix and path.name:  # Ultralytics completes yolov8m, too
+        weights = path.with_suffix(".pt")
+        if (found := _file(weights)) is not None:
+            return found, False
+        if weights.name == str(weights) and weights.name in _published():
+            path = weights
+    if path.suffix in {".yaml", ".yml"}:
         import_ultralytics(verbose=True)
         from ultralytics.utils.checks import check_yaml
 
@@ -86,14 +91,28 @@ def find_model(model: Any) -> tuple[Path, bool]:
             yaml_model_load(path)
             return path, False
         except Exception:
-            found = check_yaml(str(path), hard=False)
-        if found:
-            return Path(found), False
+            provided = check_yaml(str(path), hard=False)
+        if provided:
+            return Path(provided), False
     if path.suffix == ".pt" and path.name == str(path):
         return PROJECT / ".cache" / "weights" / path.name, True
     raise UserError(
         f"model: {path}: no such file. Name weights (.pt), a model's YAML, or one of Ultralytics' such as yolov8m.pt"
     )
+
+
+def _file(path: Path) -> Path | None:
+    """The model's file in one of the places where models lie; None where there is none."""
+    places = (path, PROJECT / path, CODE / path, MODELS / path.name, PROJECT / ".cache" / "weights" / path.name)
+    return next((place.absolute() for place in places if place.is_file()), None)
+
+
+def _published() -> frozenset[str]:
+    """The names of the files that Ultralytics publishes."""
+    import_ultralytics(verbose=True)
+    from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
+
+    return frozenset(GITHUB_ASSETS_NAMES)
 
 
 def download_weights(target: Path) -> None:
@@ -103,12 +122,12 @@ def download_weights(target: Path) -> None:
         UserError: Ultralytics publishes none of this name.
         WorkError: The network does not give it.
     """
-    from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
-
-    if target.name not in GITHUB_ASSETS_NAMES:
+    if target.name not in _published():
         raise UserError(
             f"model: {target.name}: no such file, and none that Ultralytics publishes. Check the name and the path."
         )
+    from ultralytics.utils.downloads import attempt_download_asset
+
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         attempt_download_asset(target)

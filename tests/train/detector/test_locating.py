@@ -6,8 +6,8 @@ import pytest
 
 from common.errors import UserError
 from common.quiet_ultralytics import import_ultralytics
-from train.detector import heads
-from train.detector.locating import MODELS, Resumable, find_last
+from train.detector import heads, locating
+from train.detector.locating import MODELS, Resumable, find_last, find_model
 
 GATES = Resumable(runs="gate*", files=("",), no_file="no gate's file", no_run="no gate's run", remedy="start one.")
 
@@ -78,3 +78,22 @@ def test_a_detector_is_for_upright_boxes_alone(model, is_one):
     assert heads.is_detector(network, Detect) == is_one
     assert not heads.is_detector(network, RTDETRDecoder)
     assert heads.head_of(network) == ("Detect" if is_one else "Segment")
+
+
+def test_a_models_name_is_completed_as_ultralytics_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(locating, "PROJECT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    kept = tmp_path / ".cache" / "weights" / "yolov8m.pt"
+    assert find_model("yolov8m") == find_model("yolov8m.pt") == (kept, True)
+    (tmp_path / "mine.pt").touch()
+    assert find_model("mine") == find_model(str(tmp_path / "mine")) == (tmp_path / "mine.pt", False)
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    assert find_model("yolov8m") == (kept, False)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "nowhere/yolov8m", ".", "/", "basic-cnn", "nothing.yaml", "what.bin"])
+def test_a_model_that_is_nowhere_is_one_line(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"no such file\. Name weights"):
+        find_model(name)
