@@ -178,10 +178,13 @@ class RunningMean:
         self.value: Tensor = torch.tensor(1.0)
 
     def update(self, values: Tensor) -> None:
-        """Take in the mean of `values` (N,); nothing for N = 0 or where no gradients are recorded."""
+        """Take in the mean of `values` (N,); nothing for N = 0, no finite mean, or where no gradients are recorded."""
         if values.numel() and torch.is_grad_enabled():
             mean = values.detach().mean()
-            self.value = self.value.to(mean) * (1 - self.momentum) + mean * self.momentum
+            value = self.value.to(mean)
+            moved = value * (1 - self.momentum) + mean * self.momentum
+            # One overflow in mixed precision would stay in the mean for ever. Chosen on the device: it need not wait.
+            self.value = torch.where(mean.isfinite(), moved, value)
 
     def __deepcopy__(self, memo: dict) -> RunningMean:
         return self

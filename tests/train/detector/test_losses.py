@@ -269,6 +269,20 @@ def test_running_mean_stays_for_no_boxes_and_in_validation():
     assert mean.value.item() == 1
 
 
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_running_mean_survives_what_is_no_number(broken):
+    """One overflow in mixed precision must not make every later loss NaN."""
+    mean = RunningMean(updates=2)
+    mean.update(torch.tensor([0.5, broken]))
+    assert mean.value.item() == 1
+    mean.update(torch.full((2,), 0.5))
+    assert 0.5 < mean.value.item() < 1
+    pred, target = boxes()
+    pred[0] = broken
+    losses.wiou_v3_loss(pred, target, mean)
+    assert losses.wiou_v3_loss(*boxes(), mean).isfinite().all()
+
+
 def test_running_mean_holds_no_graph_and_is_shared_by_copies():
     mean = RunningMean(updates=2)
     mean.update(torch.zeros(3, requires_grad=True) * 2)
