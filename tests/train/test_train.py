@@ -97,6 +97,8 @@ def test_a_configuration_file_is_overridden_by_the_command_line(tmp_path):
         ("cfg=nowhere.yaml", "cfg: nowhere.yaml cannot be read"),
         ("data=nowhere.yaml", "data: nowhere.yaml: no such data YAML"),
         ("epochs=many", "'epochs=many' is of invalid type"),
+        ("seed=-1", "'seed' must be >= 0"),
+        ("seed=4294967296", "seed: found 4294967296; expected a whole number from 0 to 4294967295"),
         ("wiou_version=2", "choose 1 or 3"),
         ("model=yolov8q.pt", "yolov8q.pt: no such file, and none that Ultralytics publishes"),
         ("model=nowhere.yaml", "model: nowhere.yaml: no such file"),

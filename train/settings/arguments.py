@@ -30,6 +30,8 @@ COMMAND_DEFAULTS: dict[str, Any] = {
 }
 """Where the command differs from `yolo train`."""
 
+_LAST_SEED = 2**32 - 1
+"""The largest that NumPy's first generator takes, which Ultralytics seeds."""
 _EXTRA = ("save_dir", "augmentations")  # known to Ultralytics, though not in its configuration file
 _USES = {"detect": "detectors", "classify": "classifiers"}
 """The tasks that a command here may train for, and what comes out."""
@@ -124,9 +126,12 @@ def check_values(given: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
     from ultralytics.cfg import get_cfg
 
     try:
-        return get_cfg({**ultralytics_defaults(), **own}, dict(given))
+        values = get_cfg({**ultralytics_defaults(), **own}, dict(given))
     except (TypeError, ValueError, SyntaxError) as error:
         raise UserError(" ".join(str(error).split())[:300]) from error
+    if values.seed > _LAST_SEED:  # Ultralytics refuses those below 0 alone; NumPy raises when the training begins
+        raise UserError(f"seed: found {values.seed}; expected a whole number from 0 to {_LAST_SEED}.")
+    return values
 
 
 def warn_of_idle_rate(given: Mapping[str, Any]) -> None:
