@@ -35,10 +35,12 @@ def find_leakage(trained: DataSet | None, scored: DataSet, splits: list[str], re
     for split in splits:
         here = _identify(scored, split)
         patients_known &= bool(here["known"].all() and seen["known"].all())
-        images = here[here["key"].isin(seen["key"])]
-        shared = here[here["patient"].isin(seen["patient"])]
+        trained_on = here["key"].isin(seen["key"])
+        # The same image may have a patient of another name there: its patient here was trained on all the same.
+        patients = here.loc[trained_on | here["patient"].isin(seen["patient"]), "patient"]
+        shared = here[here["patient"].isin(patients)]
         found[split] = SplitLeakage(
-            images=len(images),
+            images=int(trained_on.sum()),
             patients=int(shared["patient"].nunique()),
             images_of_these_patients=len(shared),
             examples=tuple(shared.index[:_EXAMPLES]),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import pandas as pd
 import yaml
 
@@ -43,9 +45,23 @@ def test_patient_on_both_sides(own_data_set):
     )
 
 
-def test_equal_file_names_of_foreign_data_sets_are_no_leakage(own_data_set, tmp_path):
-    import shutil
+def test_known_images_whose_patients_have_other_names(own_data_set, tmp_path, capsys):
+    """Two conversions of the same pictures, one of which did not know the patients."""
+    copy = shutil.copytree(own_data_set, tmp_path / "copy")
+    manifest = pd.read_csv(copy / "manifest.csv", dtype=str)
+    manifest["patient_id"] = "other " + manifest["patient_id"]
+    manifest.to_csv(copy / "manifest.csv", index=False)
+    trained = yaml_of(own_data_set, "tests.yaml", train="test.txt", val="val.txt")
+    found = find_leakage(trained, DataSet(copy / "data.yaml"), ["val", "test"])
+    assert found.splits["val"] == SplitLeakage(images=0, patients=0, images_of_these_patients=0)
+    leaked = found.splits["test"]
+    assert (leaked.images, leaked.patients, leaked.images_of_these_patients) == (12, 6, 12)
+    assert leaked.examples[0] == "test-00"
+    warn_of_leakage(found, "test")
+    assert "12 images belong to 6 patients that were trained on (such as test-00)" in capsys.readouterr().err
 
+
+def test_equal_file_names_of_foreign_data_sets_are_no_leakage(own_data_set, tmp_path):
     for name in ("manifest.csv", "conversion.json"):
         (own_data_set / name).unlink()
     copy = shutil.copytree(own_data_set, tmp_path / "copy")
