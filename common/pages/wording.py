@@ -23,11 +23,16 @@ def count(value: Any) -> str:
 
 
 def percent(share: Any) -> str:
-    """Write a share (0 to 1) as whole per cent, or with a decimal below 10 %."""
+    """Write a share (0 to 1) as whole per cent, or with a decimal below 10 %; as none or all only what is that."""
     if not is_number(share):
         return MISSING
-    shown = 100 * share
-    return f"{shown:.1f}\N{NO-BREAK SPACE}%" if 0 < shown < 9.95 else f"{shown:.0f}\N{NO-BREAK SPACE}%"
+    shown = round(100 * share, 9)  # without what floating point adds to 0 or lacks to 1
+    text = f"{shown:.1f}" if 0 < shown < 9.95 else f"{shown:.0f}"
+    if text == "0.0":
+        text = "<0.1"
+    elif text == "100" and shown < 100:
+        text = f"{shown:.1f}" if shown < 99.95 else ">99.9"
+    return f"{text}\N{NO-BREAK SPACE}%"
 
 
 def join(texts: Sequence[str]) -> str:

@@ -142,10 +142,11 @@ def box_areas(shares: pd.Series) -> Chart | None:
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     small, middle, large = np.quantile(known, [0.1, 0.5, 0.9])
+    below, above = percent(small).removeprefix("<"), percent(large).removeprefix(">")  # the sentence says so itself
     return drawn.chart(
         "How much a box covers",
-        f"The median box covers {percent(middle)} of the picture; one in ten less than {percent(small)}, one in ten "
-        f"more than {percent(large)}, the largest {percent(known.max())}.",
+        f"The median box covers {percent(middle)} of the picture; one in ten less than {below}, one in ten "
+        f"more than {above}, the largest {percent(known.max())}.",
     )
 
 

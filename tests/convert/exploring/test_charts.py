@@ -45,6 +45,7 @@ def test_aspect_ratios_and_areas():
     assert numbers(chart)[:2] == [75, 0.5]  # percent higher than wide; median of 0.5, 0.5, 1 and 0.25
     chart = charts.box_areas(pd.Series([0.1, 0.2, 0.3, np.nan]))
     assert numbers(chart) == [20, 12, 28, 30]  # percent: median, tenth and ninetieth percentile, largest
+    assert "one in ten less than 0.1\xa0%," in charts.box_areas(pd.Series([1e-5, 1e-4, 0.2, 0.3])).sentence
     assert charts.box_areas(pd.Series([np.nan])) is None
     assert charts.aspect_ratios(pd.Series(dtype=float), pd.Series(dtype=float)) is None
 

@@ -25,6 +25,14 @@ def test_numbers():
     ]  # fmt: skip
 
 
+def test_only_nothing_is_0_percent_and_only_all_is_100():
+    shares = (0.0004, 1e-9, 0.0006, 0.994, 0.9951, 0.9994, 0.9996, 1 - 1e-9, 1.004, 1e-14, 1 - 1e-14)
+    assert [percent(share) for share in shares] == [
+        "<0.1\xa0%", "<0.1\xa0%", "0.1\xa0%", "99\xa0%", "99.5\xa0%", "99.9\xa0%", ">99.9\xa0%", ">99.9\xa0%",
+        "100\xa0%", "0\xa0%", "100\xa0%",
+    ]  # fmt: skip
+
+
 def test_intervals():
     assert interval_text([0.2014, 0.23]) == "0.201 to 0.230"
     for bounds in (None, [], [0.1], [0.1, None], [float("nan"), 1]):
