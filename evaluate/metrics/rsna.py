@@ -94,7 +94,7 @@ def score_image(
 def rsna_score(
     truth: pd.DataFrame,
     predictions: pd.DataFrame,
-    confidence: float = 0.0,
+    confidence: float = -math.inf,
     iou_thresholds: Sequence[float] = IOU_THRESHOLDS,
 ) -> float:
     """Give the score over all images of `truth`.
@@ -102,7 +102,7 @@ def rsna_score(
     Args:
         truth: The truth table; its images are those that can count.
         predictions: The predictions table, in any order; may be empty, even without columns.
-        confidence: Only predictions with at least this confidence are used.
+        confidence: Only predictions with at least this confidence are used; all, unless it is given.
         iou_thresholds: IoU thresholds that a hit must exceed, each from 0 to 1.
 
     Returns:
@@ -118,7 +118,7 @@ def rsna_score(
 def image_scores(
     truth: pd.DataFrame,
     predictions: pd.DataFrame,
-    confidence: float = 0.0,
+    confidence: float = -math.inf,
     iou_thresholds: Sequence[float] = IOU_THRESHOLDS,
 ) -> pd.Series:
     """Give the score of each image; the mean of those that are not NaN is `rsna_score`. Arguments and errors as there.

@@ -258,6 +258,15 @@ def test_a_confidence_above_all_predictions_leaves_none():
     assert rsna_score(truth, predictions, confidence=0.5) == 0.5
 
 
+def test_without_a_confidence_all_predictions_count_also_logits(small):
+    truth, predictions = small
+    logits = predictions.assign(confidence=predictions["confidence"] - 5)
+    assert (logits["confidence"] < 0).all()
+    expected = rsna_score(truth, predictions)
+    assert rsna_score(truth, logits) == confidence_sweep(truth, logits)["score"].iloc[-1] == expected > 0
+    pd.testing.assert_series_equal(image_scores(truth, logits), image_scores(truth, predictions), rtol=0, atol=0)
+
+
 def test_of_equally_good_confidences_the_highest_is_best():
     truth, predictions = tables(
         [([SQUARE, (50, 50, 9, 9)], [(0.9, SQUARE), (0.6, (80, 0, 5, 5)), (0.5, (50, 50, 9, 9))])]
