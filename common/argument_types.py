@@ -27,24 +27,24 @@ def ratio(text: str) -> float:
 
 def side_in_pixels(text: str) -> int:
     """The length of a picture's side in pixels."""
-    return int(_number(text, 16, 100_000, "a number of pixels, at least 16"))
+    return _whole(text, 16, 100_000, "a whole number of pixels, at least 16")
 
 
 def process_count(text: str) -> int:
     """A number of processes."""
-    return int(_number(text, 1, 1024, "a number of processes, at least 1"))
+    return _whole(text, 1, 1024, "a whole number of processes, at least 1")
 
 
 def picture_count(text: str) -> int | None:
     """How many pictures: `all` (None), `none` (0) or a number."""
     if text.casefold() in ("all", "none"):
         return None if text.casefold() == "all" else 0
-    return int(_number(text, 0, 1e9, "all, none or a number of pictures"))
+    return _whole(text, 0, 1e9, "all, none or a whole number of pictures")
 
 
 def fold_count(text: str) -> int:
     """A number of folds: 0 for none, or 2 and more."""
-    folds = int(_number(text, 0, 1000, "a number of folds"))
+    folds = _whole(text, 0, 1000, "a whole number of folds")
     if folds == 1:
         raise argparse.ArgumentTypeError("one fold leaves nothing to train on; use 2 or more, or 0 for none")
     return folds
@@ -66,3 +66,10 @@ def _number(text: str, low: float, high: float, expected: str) -> float:
     if not low <= value <= high:
         raise argparse.ArgumentTypeError(f"{text!r} is not {expected}")
     return value
+
+
+def _whole(text: str, low: float, high: float, expected: str) -> int:
+    value = _number(text, low, high, expected)
+    if not value.is_integer():
+        raise argparse.ArgumentTypeError(f"{text!r} is not {expected}")
+    return int(value)

@@ -124,7 +124,10 @@ def test_wandb_gets_the_page_only_where_it_is_wanted(
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["nowhere"], "no such folder or zip"), ([".", "--pictures", "some"], "not all, none or a number of pictures")],
+    [
+        (["nowhere"], "no such folder or zip"),
+        ([".", "--pictures", "some"], "not all, none or a whole number of pictures"),
+    ],
 )
 def test_mistakes(arguments, said, capsys):
     try:
