@@ -106,6 +106,10 @@ def test_reads_what_spreadsheets_leave(tmp_path):
         (SUBMISSION + "a,0.5 1 2 -3 4\n", ["line 2", "-3 4", "above 0"]),
         (SUBMISSION + "a,1.5 1 2 3 4\n", ["line 2", "confidence 1.5", "0 to 1"]),
         (SUBMISSION + "a,0.5 nan 2 3 4\n", ["line 2", "not finite"]),
+        (SUBMISSION + "a,\nb,0.5 1_0_0 2 3 4\n", ["line 3", "b", "'1_0_0'", "expected a number"]),
+        (SUBMISSION + "a,0.5 1 \u0662 3 4\n", ["line 2", "'\u0662'", "expected a number"]),
+        (PREDICTIONS + "a,0.5,1,2,3,4\nb,0.5,1,2,3_0,4\n", ["line 3", "width", "'3_0'"]),
+        (PREDICTIONS + "a,0.\u0665,1,2,3,4\n", ["line 2", "confidence", "'0.\u0665'"]),
         (SUBMISSION + "a,0.5 1 2 3 4,7\n", ["not a readable CSV", "expected the columns"]),
         (SUBMISSION + "a,\nb,0.5 1 2 3 4,7\n", ["not a readable CSV", "line 3"]),
         (SUBMISSION + ",0.5 1 2 3 4\n", ["line 2", "no image id"]),
@@ -147,6 +151,7 @@ def test_truth_has_nan_for_images_without_boxes(tmp_path):
         ("b,1,2,3,4,x\na,,,,,x\na,1,2,3,4,x\n", ["line 3", "image a", "without box"]),
         ("a,1,2,0,4,x\n", ["line 2", "without area"]),
         ("a,1,2,3,four,x\n", ["line 2", "height", "'four'"]),
+        ("a,1,2,3,4_0,x\n", ["line 2", "height", "'4_0'"]),
     ],
 )
 def test_bad_truth_names_the_line(tmp_path, rows, words):
