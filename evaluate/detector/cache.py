@@ -58,8 +58,10 @@ def predict_split(
     predicted = predict(weights, items, settings, options.batch, options.device, f"predicting {name}")
     warn_if_augment_is_idle(weights, settings)
     if predicted.rejected:
-        _, name, reason = predicted.rejected[0]
-        message = f"{len(predicted.rejected)} of {len(items)} pictures of {name!r} are unusable, first {name}: {reason}"
+        _, first, reason = predicted.rejected[0]
+        message = (
+            f"{len(predicted.rejected)} of {len(items)} pictures of {name!r} are unusable, first {first}: {reason}"
+        )
         if not predicted.image_ids:
             raise WorkError(f"{message}. Convert the data again.")
         print_warning(f"{message}. They are scored as images without a prediction.")

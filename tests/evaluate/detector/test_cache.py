@@ -46,3 +46,12 @@ def test_predictions_are_used_again_until_something_changes(run_folder, own_data
     checkpoint = torch.load(run_folder / "weights/best.pt", weights_only=False)
     torch.save({**checkpoint, "date": "later"}, run_folder / "weights/best.pt")
     assert predicted() == both
+
+
+def test_unusable_pictures_are_told_by_split_and_first_picture(run_folder, own_data_set, capsys):
+    for name in ("test-03", "test-07"):
+        (own_data_set / f"images/test/{name}.jpg").write_bytes(b"no picture")
+    run(run_folder / "weights/best.pt", "--data", own_data_set, *QUIET)
+    warning = capsys.readouterr().err
+    assert "2 of 12 pictures of 'test' are unusable, first " in warning
+    assert "images/test/test-03.jpg: " in warning.split("unusable, first ")[1].splitlines()[0]
