@@ -134,7 +134,7 @@ def read_header_table(path: Path) -> pd.DataFrame:
     kinds: dict[str, tuple[str, Callable[[str], object]]] = {
         "view": ("ViewPosition", lambda text: text.strip().upper() or None),
         "sex": ("PatientSex", lambda text: text.strip().upper() or None),
-        "age": ("PatientAge", lambda text: age_years(text.strip().removesuffix(".0"))),
+        "age": ("PatientAge", lambda text: age_years(text.strip())),
         "pixel_spacing_mm": ("PixelSpacing", _first_number),
         "width": ("Columns", _first_number),
         "height": ("Rows", _first_number),

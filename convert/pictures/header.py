@@ -7,7 +7,7 @@ import re
 from convert.pictures.elements import Elements, kind_of
 from convert.pictures.picture import MAX_PIXELS, Header, UnusablePicture
 
-_AGE = re.compile(r"(\d{1,3})([DWMY]?)")
+_AGE = re.compile(r"(\d{1,3})(?:([DWMY])|\.0+)?")
 _DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12}
 _VIEW = re.compile(r"\bview:\s*([A-Z]+)", re.IGNORECASE)
 
@@ -43,7 +43,10 @@ def header_of(elements: Elements) -> Header:
 
 
 def age_years(text: str) -> int | None:
-    """Completed years of an AS value; without a unit, as in the RSNA files, the number is years."""
+    """Completed years of an AS value; without a unit, as in the RSNA files, the number is years.
+
+    So is a whole number with a point (`61.0`): a table's column of ages with gaps is often written as floats.
+    """
     match = _AGE.fullmatch(text.upper())
     if not match:
         return None
