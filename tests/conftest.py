@@ -207,6 +207,8 @@ def apart_once(tmp_path_factory):
 
 
 def keep_apart(folder, monkeypatch):
+    # The address of W&B's background process; put back after that has ended, it would lead the next test nowhere.
+    os.environ.pop("WANDB_SERVICE", None)
     ours = {"NETRC", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ERROR_REPORTING"}
     for name in ours | {name for name in os.environ if name.startswith("WANDB_")}:
         monkeypatch.setenv(name, "")  # so that monkeypatch puts the variable back even if it was not there
