@@ -5,19 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from common.argument_types import positive_int
 from common.cli import go_on_without
 
 
 def kept_predictions(argv: Sequence[str]) -> str:
     """What to say after Ctrl-C where predictions of a whole split are kept."""
     return f"{go_on_without('--again')(argv)}: predictions of finished splits are kept"
-
-
-def positive_int(text: str) -> int:
-    """A whole number above 0."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
-    return int(text)
 
 
 def share(text: str) -> float:

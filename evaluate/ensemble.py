@@ -12,9 +12,10 @@ if __name__ == "__main__":
 import argparse
 from collections.abc import Sequence
 
+from common.argument_types import positive_int
 from common.cli import console, parser, run
 from common.paths import shown
-from evaluate.arguments import kept_predictions, positive_int
+from evaluate.arguments import kept_predictions
 
 STOPPED = kept_predictions
 

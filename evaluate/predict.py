@@ -12,8 +12,9 @@ if __name__ == "__main__":
 import argparse
 from collections.abc import Sequence
 
+from common.argument_types import positive_int
 from common.cli import START_OVER, console, parser, run
-from evaluate.arguments import count_or_all, positive_int, share_or_auto
+from evaluate.arguments import count_or_all, share_or_auto
 
 RESEARCH_ONLY = "For research only: this is no medical device, and nothing here may decide about a patient."
 

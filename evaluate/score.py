@@ -12,8 +12,9 @@ if __name__ == "__main__":
 import argparse
 from collections.abc import Sequence
 
+from common.argument_types import positive_int
 from common.cli import parser, run
-from evaluate.arguments import box_scale, kept_predictions, positive_int, share
+from evaluate.arguments import box_scale, kept_predictions, share
 from evaluate.detector.options import InferenceOptions
 from evaluate.scoring.request import ScoringRequest
 

@@ -15,13 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from common.data.names import OLDEST_AGE
 from common.pages.data_charts import stacked_shares
 from common.pages.figures import BLUE, GREY, INK, ORANGE, TEAL, Chart, legend, new_figure
 from common.pages.wording import count, join, percent
 
 LINES = ((ORANGE, "-"), (BLUE, "--"), (GREY, ":"), (TEAL, "-."), (INK, "-"))
-OLDEST = 120
-"""Years; greater ages are typing errors."""
 _PATIENT_BINS = ((1, 1), (2, 2), (3, 3), (4, 5), (6, 10), (11, 20), (21, None))
 
 
@@ -154,10 +153,10 @@ def ages_by_class(ages: pd.Series, labels: pd.Series) -> Chart | None:
     """The patients' ages, as shares of each class.
 
     Args:
-        ages: Years at each image; missing where unknown. Those above `OLDEST` are counted, not drawn.
+        ages: Years at each image; missing where unknown. Those above `OLDEST_AGE` are counted, not drawn.
         labels: Class of each image, same index.
     """
-    known = ages.between(0, OLDEST) & labels.notna()
+    known = ages.between(0, OLDEST_AGE) & labels.notna()
     groups = {name: ages[known & (labels == name)].to_numpy(float) for name in _largest(labels[known])}
     groups = {name: values for name, values in groups.items() if len(values)}
     if not groups:
@@ -175,9 +174,9 @@ def ages_by_class(ages: pd.Series, labels: pd.Series) -> Chart | None:
         legend(axes, columns=2)
     texts = [f"{np.median(values):.0f} for {name}" for name, values in groups.items()]
     sentence = f"The median age is {join(texts)}."
-    wrong, missing = int((ages > OLDEST).sum()), int(ages.isna().sum())
+    wrong, missing = int((ages > OLDEST_AGE).sum()), int(ages.isna().sum())
     if wrong:
-        oldest = join([f"{age:.0f}" for age in sorted(ages[ages > OLDEST].unique())][:6])
+        oldest = join([f"{age:.0f}" for age in sorted(ages[ages > OLDEST_AGE].unique())][:6])
         are = "age is" if wrong == 1 else "ages are"
         sentence += f" {count(wrong)} {are} impossible ({oldest} years), surely typing errors, and not drawn."
     if missing:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from common.data.names import OLDEST_AGE
 from common.pages.wording import count, join, percent
-from convert.exploring.charts import OLDEST
 from convert.exploring.collection import RSNA, Collection
 from convert.yolo_set.layout import reasons
 from convert.yolo_set.splits import Leakage, leaking, random_leakage
@@ -64,7 +64,7 @@ def gaps(collection: Collection) -> list[Gap]:
 def odd_facts(collection: Collection) -> list[str]:
     """Values that cannot be right, and contradictions, in sentences; empty where all is well."""
     images, texts = collection.images, []
-    wrong = images["age"][images["age"] > OLDEST].sort_values()
+    wrong = images["age"][images["age"] > OLDEST_AGE].sort_values()
     if len(wrong):
         ages = ", ".join(f"{age:.0f}" for age in wrong.head(8))
         texts.append(

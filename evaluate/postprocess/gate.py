@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from common.cli import print_warning, progress
 from common.data.data_set import DataSet, Split
 from common.data.tables import read_gate
 from common.errors import UserError
+from common.files import sha256
 from common.paths import shown
 from evaluate.metrics.rsna import Sweep
 from evaluate.postprocess.boxes import drop_unlikely_images, probability_of_each, scale_boxes, weigh
@@ -171,9 +171,7 @@ def _check_data_set(path: Path, data: DataSet, splits: list[str]) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         return  # probabilities of some other classifier: the images alone must tell
     roots = {root for split in splits for root in data.roots(split)}
-    digests = {
-        hashlib.sha256((root / "manifest.csv").read_bytes()).hexdigest() if root is not None else "" for root in roots
-    }
+    digests = {sha256(root / "manifest.csv") if root is not None else "" for root in roots}
     if trained_on not in digests:
         raise UserError(
             f"{shown(path)}: {record.name} beside it says that it was trained on {content.get('data')}, whose manifest "

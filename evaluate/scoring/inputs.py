@@ -14,7 +14,7 @@ from common.cli import print_warning
 from common.data.data_set import DataSet, Split, warn_unknown_patients
 from common.errors import UserError
 from common.files import make_folder
-from common.paths import PROJECT
+from common.paths import default_data
 from evaluate.detector.cache import predict_split
 from evaluate.detector.weights import (
     DEFAULT_WEIGHTS,
@@ -162,7 +162,7 @@ def _read_split(data: DataSet, name: str) -> Split:
 
 
 def _default_data() -> Path:
-    for path in (Path("rsna.yaml"), PROJECT / "rsna.yaml"):
+    for path in (Path("rsna.yaml"), default_data()):
         if path.is_file():
             return path
     raise UserError("--predictions: name the data set that holds the truth with --data.")

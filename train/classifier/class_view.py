@@ -16,7 +16,6 @@ Folder names are the labels with everything but letters and digits replaced by `
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -31,7 +30,7 @@ import pandas as pd
 
 from common.cli import print_warning, progress
 from common.errors import UserError, WorkError
-from common.files import write_json
+from common.files import sha256, write_json
 from common.paths import shown
 
 FOLDER, RECORD = "classes", "view.json"
@@ -81,7 +80,7 @@ def make_view(root: Path, positive: str, fold: int | None = None) -> ClassView:
     images = _read_images(manifest)
     if fold is not None:
         images["split"] = _fold_splits(images, fold, manifest)
-    digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
+    digest = sha256(manifest)
     used = images[images["split"].isin(SPLITS) & (images["label"] != "")]
     _check_labels(images, used, positive, manifest)
     classes = _class_folders(used["label"].unique().tolist(), manifest)

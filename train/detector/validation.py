@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from common.data import names as names_of
 from common.quiet_ultralytics import import_ultralytics
-from evaluate.metrics.rsna import confidence_sweep
+from evaluate.metrics.rsna import Sweep
 from train.detector.locating import positive_class
 from train.detector.results import CONFIDENCE, FIXED_CONFIDENCE, FIXED_SCORE, SCORE
 from train.settings.options import DEFAULTS
@@ -145,14 +145,9 @@ def score_images(results: Sequence[ImageResult]) -> tuple[float, float, float]:
         The score at its best confidence, that confidence, and the score at `FIXED_CONFIDENCE`. Without predictions
         (0, 1, 0).
     """
-    truth, predictions = to_tables(results)
-    sweep = confidence_sweep(truth, predictions)
-    if sweep.empty:
-        return 0.0, 1.0, 0.0
-    confidence, scores = sweep["confidence"].to_numpy(), sweep["score"].to_numpy()
-    best = int(scores.argmax())  # of equals the first, which has the highest confidence
-    admitted = int(np.count_nonzero(confidence >= FIXED_CONFIDENCE))
-    return float(scores[best]), float(confidence[best]), float(scores[admitted - 1]) if admitted else 0.0
+    sweep = Sweep.from_tables(*to_tables(results))
+    confidence, score = sweep.best()  # of equals the highest confidence
+    return score, confidence, sweep.score(FIXED_CONFIDENCE)
 
 
 def to_tables(results: Sequence[ImageResult]) -> tuple[pd.DataFrame, pd.DataFrame]:
