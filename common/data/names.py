@@ -16,6 +16,9 @@ COORDINATES = ["x", "y", "width", "height"]
 """A box's columns in every table: upper-left corner and size, pixels of the original image, origin upper-left."""
 
 SPLITS = ("train", "val", "test")
+BETWEEN_LABELS = "; "
+"""What stands in the manifest's `label` between the classes of an image that has several."""
+
 CHALLENGE = "challenge"
 """The split of images without a known truth, which are neither trained nor scored on."""
 

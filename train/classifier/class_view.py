@@ -5,7 +5,9 @@ classes/<split>/<class>/<image_id>.jpg|png    train, val, test; relative symboli
 classes/view.json            which label each class folder stands for, which one is the opacity, how many images it has
 
 `yolo classify train data=<data set>/classes` works with it as well. Splits and labels are those of the manifest; an
-image without label, as in the challenge's own test set, is left out. Where the system has no symbolic links, hard links
+image without label, as in the challenge's own test set, is left out. An image of several classes
+(`Consolidation; Lung Opacity`) belongs to the opacity's where that is one of them, else to the most frequent of its
+classes. Where the system has no symbolic links, hard links
 take their place. Ultralytics keeps its list of checked pictures beside the splits (`classes/train.cache`), and makes it
 anew when files or paths have changed; with `cache=disk` it puts its copies of the pictures here too.
 
@@ -29,6 +31,7 @@ from typing import Any
 import pandas as pd
 
 from common.cli import print_warning, progress
+from common.data.names import BETWEEN_LABELS
 from common.errors import UserError, WorkError
 from common.files import sha256, write_json
 from common.paths import shown
@@ -78,6 +81,7 @@ def make_view(root: Path, positive: str, fold: int | None = None) -> ClassView:
     """
     manifest = root / _MANIFEST
     images = _read_images(manifest)
+    images["label"] = one_class_each(images["label"], positive)
     if fold is not None:
         images["split"] = _fold_splits(images, fold, manifest)
     digest = sha256(manifest)
@@ -130,6 +134,29 @@ def read_positive(folder: Path) -> str:
 def class_folder(label: str) -> str:
     """The folder name that stands for a label."""
     return re.sub(r"[\W_]+", "_", label).strip("_")
+
+
+def one_class_each(labels: pd.Series, positive: str) -> pd.Series:
+    """The class that each image is sorted into, for a classifier gives an image one only.
+
+    Args:
+        labels: The manifest's, in which `; ` stands between an image's several classes.
+        positive: The class that the classifier is for: an image that has it among others is of this class.
+
+    Returns:
+        One class for each image: `positive` where it is among them, else the one that most images have; of equally
+        frequent ones the first by name.
+    """
+    several = labels.str.contains(BETWEEN_LABELS, regex=False)
+    if not several.any():
+        return labels
+    frequency = labels.str.split(BETWEEN_LABELS, regex=False).explode().value_counts()
+
+    def one(label: str) -> str:
+        classes = label.split(BETWEEN_LABELS)
+        return positive if positive in classes else min(classes, key=lambda name: (-frequency[name], name))
+
+    return labels.where(~several, labels[several].map({label: one(label) for label in labels[several].unique()}))
 
 
 def _read_images(manifest: Path) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from common.errors import UserError, WorkError
-from train.classifier.class_view import class_folder, make_view, read_positive
+from train.classifier.class_view import class_folder, make_view, one_class_each, read_positive
 
 LABELS = ("Lung Opacity", "No Lung Opacity / Not Normal", "Normal")
 FOLDERS = {
@@ -217,3 +217,21 @@ def test_no_manifest(tmp_path):
         make_view(tmp_path, "Lung Opacity")
     with pytest.raises(UserError, match="no view of a data set"):
         read_positive(tmp_path)
+
+
+def test_an_image_of_several_classes_is_positive_where_the_opacity_is_among_them(tmp_path):
+    root = tmp_path / "several"
+    table = make_data_set(root, labels=("Consolidation; Lung Opacity", "Mass; Nodule", "No finding"))
+    table.loc[table["image_id"].isin(["train.8", "val.5"]), "label"] = "Nodule"  # so nodules are more than masses
+    table.to_csv(root / "manifest.csv", index=False)
+    view = make_view(root, "Lung Opacity")
+    assert set(view.classes.values()) == {"Lung Opacity", "Nodule", "No finding"}
+    of = view.images.set_index("image_id")["label"]
+    assert [of[f"train.{number}"] for number in (0, 1, 2, 8)] == ["Lung Opacity", "Nodule", "No finding", "Nodule"]
+    assert set(links(view.folder)) >= {"train/Lung_Opacity/train.3.png", "train/Nodule/train.4.jpg"}
+    assert of["challenge.0"] == ""
+
+
+def test_equally_frequent_classes_are_told_apart_by_name():
+    labels = pd.Series(["B; A", "C", ""])
+    assert one_class_each(labels, "C").tolist() == ["A", "C", ""]
