@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.cli import confirm, console, is_interactive, print_warning
 from common.data import names as names_of
 from common.errors import UserError, WorkError
 from common.paths import CODE, PROJECT, shown
@@ -33,21 +34,61 @@ def find_data(data: Path) -> Path:
 
 
 def check_data(data: str) -> dict[str, Any]:
-    """The data YAML's content as Ultralytics sees it, the data converted by its `download:` if they are not there.
+    """The data YAML's content as Ultralytics sees it, the data made by its `download:` if they are not there.
+
+    That of this project's rsna.yaml converts the raw data. Another's may be any code, which runs after it was shown and
+    agreed to at a terminal, and else never.
 
     Raises:
-        UserError: The YAML is wrong, or the data are not there and cannot be made.
+        UserError: The YAML is wrong, or the data are not there and cannot be made, or are not to be.
     """
     from train.ultralytics_setup import set_up
 
     set_up()  # gives it the font that it would download here
     from ultralytics.data.utils import check_det_dataset
 
+    trusted = Path(data).resolve() == (CODE / "rsna.yaml").resolve()
     try:
-        return check_det_dataset(data)
+        try:
+            return check_det_dataset(data, autodownload=trusted)
+        except FileNotFoundError:
+            if trusted or not (script := _download_of(Path(data))):
+                raise
+            _agree(script, Path(data))
+            return check_det_dataset(data)
+    except UserError:
+        raise
     except Exception as error:
         reason = " ".join(str(error).split("Note dataset")[0].split())[:300]
         raise UserError(f"data: {shown(Path(data))}: {reason}. Convert the data first, or correct the YAML.") from error
+
+
+def _download_of(data: Path) -> str:
+    """What a data YAML would run, or load from where, to make its data; empty where it says nothing of it."""
+    import yaml
+
+    content = yaml.safe_load(data.read_text(encoding="utf-8"))
+    return str(content.get("download") or "").strip() if isinstance(content, dict) else ""
+
+
+def _agree(script: str, data: Path) -> None:
+    """Show what a foreign data YAML would run, and ask.
+
+    Raises:
+        UserError: Nobody is there to answer, or the answer is no.
+    """
+    # Escaped, as a terminal would obey some characters and hide lines.
+    lines = ["".join(one if one.isprintable() else ascii(one)[1:-1] for one in line) for line in script.splitlines()]
+    if is_interactive():
+        print_warning(f"data: {shown(data)}: its pictures are not here, and to get them it would run:")
+        console().print("\n".join(f"    {line}" for line in lines))
+        if confirm("Run this on your machine?"):
+            return
+    what = f"{lines[0][:100]}{' ...' if len(lines) > 1 or len(lines[0]) > 100 else ''}"
+    raise UserError(
+        f"data: {shown(data)}: its pictures are not here, and its `download:` ({what}) was not run, since it can do "
+        "anything on this machine. Read it, and get the data as it does; at a terminal this command shows it and asks."
+    )
 
 
 def positive_class(names: Mapping[int, str]) -> int:

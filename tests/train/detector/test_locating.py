@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from common.errors import UserError
 from common.quiet_ultralytics import import_ultralytics
 from train.detector import heads, locating
-from train.detector.locating import MODELS, Resumable, find_last, find_model
+from train.detector.locating import MODELS, Resumable, check_data, find_last, find_model
 
 GATES = Resumable(runs="gate*", files=("",), no_file="no gate's file", no_run="no gate's run", remedy="start one.")
 
@@ -97,3 +98,37 @@ def test_a_model_that_is_nowhere_is_one_line(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"no such file\. Name weights"):
         find_model(name)
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """A data YAML whose pictures are missing and whose download writes a file."""
+    file = tmp_path / "foreign.yaml"
+    ran = tmp_path / "ran.txt"
+    script = f"from pathlib import Path\nPath({str(ran)!r}).write_text('\x1b[2Khere')\n"
+    content = f"train: images/train\nval: images/val\nnames: [Lung Opacity]\ndownload: {json.dumps(script)}\n"
+    file.write_text(content)
+    return file, ran
+
+
+def test_the_code_of_a_foreign_data_yaml_is_not_run_unasked(foreign):
+    file, ran = foreign
+    with pytest.raises(UserError, match=r"foreign\.yaml: its pictures are not here, and its `download:` \(from"):
+        check_data(str(file))
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("answer", ["n", "y"])
+def test_it_is_shown_and_asked_for_at_a_terminal(foreign, monkeypatch, capsys, answer):
+    file, ran = foreign
+    monkeypatch.setattr(locating, "is_interactive", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda question: answer)
+    if answer == "y":
+        check_data(str(file))
+    else:
+        with pytest.raises(UserError, match="was not run"):
+            check_data(str(file))
+    assert ran.exists() == (answer == "y")
+    shown = capsys.readouterr().out
+    assert "    Path(" in shown
+    assert "\x1b" not in shown
