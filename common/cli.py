@@ -7,6 +7,7 @@ A command module holds `build_parser()` and `main(argv)`, imports nothing heavy 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import time
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from common.commands import as_typed
-from common.errors import UserError
+from common.errors import UserError, WorkError
 from common.paths import CODE, IS_CHECKOUT
 
 if TYPE_CHECKING:
@@ -116,15 +117,32 @@ def execute(
             raise
         print_error(f"no module named {error.name}: {remedy}")
         return UserError.status
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            # `command | head`: the reader has gone, and Python must not complain about it at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
+        remedy = _REMEDIES.get(error.errno or 0)
+        if remedy is None:
+            raise
+        print_error(f"{error.filename or 'a file'}: cannot be written or read ({error.strerror}). {remedy}")
+        return WorkError.status
     except KeyboardInterrupt:
         words = stopped if isinstance(stopped, str) else stopped(sys.argv[1:] if argv is None else argv)
         print_error("stopped by the user" + (f"; {words}" if words else ""))
         return 130
-    except BrokenPipeError:
-        # `command | head`: the reader has gone, and Python must not complain about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
 
+
+_REMEDIES = {
+    errno.ENOSPC: "The disk is full: free space, and run the same command again.",
+    errno.EDQUOT: "Your share of the disk is used up: free space, and run the same command again.",
+    errno.EROFS: "The file system is read-only: name another place, as the command's --help says.",
+    errno.EACCES: "Its permissions forbid that: change them, or name another place, as the command's --help says.",
+    errno.EPERM: "It is protected from that: change this, or name another place, as the command's --help says.",
+    errno.EIO: "The disk or the network behind it failed: check it, and run the same command again.",
+    errno.EMFILE: "Too many files are open: raise the limit (ulimit -n 4096), and run the same command again.",
+}
+"""What the user can do about a machine's refusals, wherever in a command they come up."""
 
 _OWN = ("common", "convert", "train", "evaluate", "benchmarks")
 _EXTRAS = {

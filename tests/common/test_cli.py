@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import io
+import os
 import subprocess
 import sys
 
@@ -110,3 +112,24 @@ def test_nobody_answers_without_a_terminal(monkeypatch, stdin):
         stdin.close()
     monkeypatch.setattr("sys.stdin", stdin)
     assert not is_interactive()
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"), [(errno.ENOSPC, "free space"), (errno.EROFS, "read-only"), (errno.EACCES, "permissions")]
+)
+def test_what_the_machine_refuses_is_one_line(capsys, number, remedy):
+    def main(argv):
+        raise OSError(number, os.strerror(number), "/somewhere/results.csv")
+
+    assert execute(main, []) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: /somewhere/results.csv: cannot be written or read ({os.strerror(number)}).")
+    assert remedy in line
+
+
+def test_other_system_errors_keep_their_traceback():
+    def main(argv):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "gone")
+
+    with pytest.raises(FileNotFoundError):
+        execute(main, [])

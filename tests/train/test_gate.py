@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import io
 import json
@@ -344,6 +345,9 @@ def test_a_failure_of_wandb_is_a_warning(own_data, classifier, apart, wandb_serv
         ("epochs=many", "'epochs=many' is of invalid type"),
         ("single_cls=True", "a gate tells classes apart"),
         ("data=nowhere.yaml", "data: nowhere.yaml: no such data YAML"),
+        ("optimizer=Addam", "optimizer: found 'Addam'; expected one of"),
+        ("device=97", "device: found 97; PyTorch"),
+        ("pretrained=nowhere.pt", "pretrained: nowhere.pt: no such file"),
     ],
 )
 def test_wrong_words_end_in_one_line_and_leave_nothing(word, message, own_data, classifier, tmp_path, capsys):
@@ -352,6 +356,15 @@ def test_wrong_words_end_in_one_line_and_leave_nothing(word, message, own_data, 
     ]
     assert message in failure([*argv, word], capsys)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_network_that_cannot_be_built_ends_in_one_line_and_leaves_nothing(own_data, tmp_path, capsys):
+    strange = copy.deepcopy(TINY)
+    strange["backbone"][0][2] = "NoLayer"
+    (tmp_path / "strange.yaml").write_text(yaml.safe_dump(strange))
+    message = failure(words(own_data, tmp_path / "strange.yaml", tmp_path / "runs"), capsys)
+    assert "strange.yaml: no network can be built from it (KeyError: 'NoLayer')" in message
+    assert not list((tmp_path / "runs").glob("*"))
 
 
 def test_a_model_is_asked_for_and_a_manifest(own_data, classifier, tmp_path, capsys):

@@ -3,10 +3,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from common.cli import execute
 from common.errors import UserError
@@ -100,6 +102,18 @@ def test_a_configuration_file_is_overridden_by_the_command_line(tmp_path):
         ("seed=-1", "'seed' must be >= 0"),
         ("seed=4294967296", "seed: found 4294967296; expected a whole number from 0 to 4294967295"),
         ("wiou_version=2", "choose 1 or 3"),
+        ("imgsz=0", "imgsz: found 0; expected the side of the square"),
+        ("imgsz=abc", "imgsz: found 'abc'; expected"),
+        ("imgsz=[64,x]", "imgsz: found '[64,x]'; expected"),
+        ("optimizer=Addam", "optimizer: found 'Addam'; expected one of auto, SGD, Adam"),
+        ("freeze=stem", "freeze: found 'stem'; expected how many of the first layers"),
+        ("cache=tape", "cache: found 'tape'; expected True or ram, disk, or False"),
+        ("classes=opacity", "classes: found 'opacity'; expected a list of numbers"),
+        ("classes=[0,3]", "classes: found 3; the data set's classes are 0 (Lung Opacity)"),
+        ("device=97", "device: found 97; PyTorch"),
+        ("device=tape", "device: found tape; PyTorch"),
+        ("pretrained=some/where.pt", "pretrained: some/where.pt: no such file"),
+        ("pretrained=basic-cnn.yaml", "pretrained: basic-cnn.yaml: expected weights (.pt)"),
         ("model=yolov8q.pt", "yolov8q.pt: no such file, and none that Ultralytics publishes"),
         ("model=nowhere.yaml", "model: nowhere.yaml: no such file"),
         ("model=some/where.pt", "model: some/where.pt: no such file"),
@@ -111,6 +125,44 @@ def test_wrong_words_end_in_one_line_and_leave_nothing(word, message, data_set, 
     argv = [given for given in words(data_set, cnn, tmp_path / "runs") if given.split("=")[0] != word.split("=")[0]]
     assert message in failure([*argv, *(first or [word])], capsys)
     assert not list(tmp_path.iterdir())
+
+
+def wrong_model(cnn, change) -> str:
+    content = yaml.safe_load(cnn.read_text())
+    change(content)
+    return yaml.safe_dump(content)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda model: model.update(activation="nn.NoSuch()"), "TypeError"),
+        (lambda model: model["backbone"][1].__setitem__(2, "NoLayer"), "KeyError: 'NoLayer'"),
+        (lambda model: model["backbone"][1].__setitem__(3, ["x"]), "TypeError"),
+        (lambda model: model["backbone"][1].__setitem__(0, 99), "IndexError"),
+    ],
+)
+def test_a_network_that_cannot_be_built_ends_in_one_line_and_leaves_nothing(
+    change, reason, data_set, cnn, tmp_path, capsys
+):
+    (tmp_path / "wrong.yaml").write_text(wrong_model(cnn, change))
+    message = failure([*words(data_set, tmp_path / "wrong.yaml", tmp_path / "runs"), "device=cpu"], capsys)
+    assert re.search(rf"wrong\.yaml: no network can be built from it \({reason}.*Check its layers", message)
+    assert not list((tmp_path / "runs").glob("*"))
+
+
+def test_weights_to_start_from_that_are_none(data_set, cnn, tmp_path, capsys):
+    (tmp_path / "w.pt").write_text("no weights")
+    argv = [*words(data_set, cnn, tmp_path / "runs"), f"pretrained={tmp_path / 'w.pt'}"]
+    message = failure(argv, capsys)
+    assert re.search(r"pretrained: .*w\.pt: cannot be loaded as weights \(", message)
+    assert "official" not in message  # a model of Ultralytics' own is no remedy
+    assert not (tmp_path / "runs").exists()
+
+
+def test_augmentations_of_a_library_that_is_not_here(data_set, cnn, tmp_path, capsys):
+    argv = [*words(data_set, cnn, tmp_path / "runs"), "augmentations=[1]"]
+    assert "augmentations: they are Albumentations', which this project does not install" in failure(argv, capsys)
 
 
 def test_a_model_is_asked_for(data_set, tmp_path, capsys):

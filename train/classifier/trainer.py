@@ -19,6 +19,7 @@ import numpy as np
 from train.classifier.calibration import assess, fit_temperature, softmax
 from train.classifier.class_view import read_positive
 from train.classifier.results import AUC, LOG_LOSS
+from train.detector.starting import building
 from train.ultralytics_setup import set_up
 
 set_up()
@@ -110,6 +111,11 @@ class GateValidator(ClassificationValidator):
 
 class GateTrainer(ClassificationTrainer):
     """Trains an image classifier on a view of the data set by class."""
+
+    def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
+        """The network, or one line of what is wrong with its description."""
+        with building(self.args.model):
+            return super().get_model(cfg, weights, verbose)
 
     def get_validator(self) -> GateValidator:
         """The validator that judges the probability of an opacity."""

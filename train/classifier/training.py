@@ -36,8 +36,10 @@ from train.detector.locating import (
     find_model,
     positive_class,
 )
+from train.detector.starting import explained, find_pretrained
 from train.settings.arguments import check_values
 from train.settings.options import GATE
+from train.settings.values import check_device
 
 if TYPE_CHECKING:
     from train.classifier.tracking import GateLog
@@ -129,9 +131,11 @@ def train_gate(arguments: Mapping[str, Any], words: Sequence[str] | None = None)
     import_ultralytics(offline=not download, verbose=True)
     fold, enabled, group = (wanted.pop(name, GATE[name].default) for name in ("fold", "wandb", "group"))
     _check_arguments(wanted)
+    check_device(wanted.get("device"))
     if download:
         download_weights(model)
     _check_classifier(model)
+    find_pretrained(wanted)
     data = check_data(os.fspath(yaml_file))
     material = _Material(yaml_file, data, _make_view(data, fold))
     from train.classifier.tracking import GateLog
@@ -140,7 +144,8 @@ def train_gate(arguments: Mapping[str, Any], words: Sequence[str] | None = None)
     trainer = GateTrainer(overrides={**wanted, "model": os.fspath(model), "data": os.fspath(material.view.folder)})
     with GateLog(trainer.save_dir, _config(trainer, material), group, enabled=enabled) as log:
         log.hook_into(trainer)
-        trainer.train()
+        with explained(trainer):
+            trainer.train()
         return _finish(trainer.save_dir, material, words, log)
 
 
@@ -189,7 +194,8 @@ def _resume(last: Path, given: Mapping[str, Any], words: Sequence[str]) -> Train
     with GateLog(run_dir, {}, given.get("group"), enabled=enabled, done=done) as log:
         if trainer is not None:
             log.hook_into(trainer)
-            trainer.train()
+            with explained(trainer):
+                trainer.train()
         return _finish(run_dir, material, words, log)
 
 

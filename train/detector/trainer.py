@@ -35,7 +35,7 @@ from ultralytics.nn.modules import Detect, RTDETRDecoder
 from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK
 from ultralytics.utils.torch_utils import unwrap_model
 
-from train.detector import heads, resuming, sampling, stems
+from train.detector import heads, resuming, sampling, starting, stems
 from train.detector.criterion import LossSettings, build_criterion
 from train.detector.dataset import RSNADataset, build_dataset
 from train.detector.locating import positive_class
@@ -155,12 +155,13 @@ class _RSNATraining(_Mixin):
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
         """The model, if it is a detector of this trainer's kind; for the data's channels, its weights too."""
         channels: int = self.data["channels"]
-        try:
-            model = super().get_model(stems.with_input_channels(cfg, channels), weights, verbose)
-        except RuntimeError as error:
-            if fixed := re.search(r"expected input.* to have (\d+) channels", str(error)):
-                stems.refuse_channels(int(fixed[1]), channels)
-            raise
+        with starting.building(self.args.model):
+            try:
+                model = super().get_model(stems.with_input_channels(cfg, channels), weights, verbose)
+            except RuntimeError as error:
+                if fixed := re.search(r"expected input.* to have (\d+) channels", str(error)):
+                    stems.refuse_channels(int(fixed[1]), channels)
+                raise
         if not heads.is_detector(model, self.head_class):
             raise UserError(
                 f"model: its last layer is {heads.head_of(model)}; expected a detection model, such as yolov8m.pt, "

@@ -18,8 +18,17 @@ from train.detector import heads
 from train.detector.best_run import Outcome, offer
 from train.detector.locating import check_data, download_weights, find_data, find_last, find_model
 from train.detector.results import best_epoch
+from train.detector.starting import (
+    check_augmentations,
+    check_classes,
+    check_weights,
+    explained,
+    find_pretrained,
+    warn_of_idle,
+)
 from train.settings.arguments import COMMAND_DEFAULTS, check_values, ultralytics_defaults
 from train.settings.options import DEFAULTS, LOSS
+from train.settings.values import check_device
 
 _MAY_CHANGE = {
     *("epochs", "imgsz", "batch", "device", "close_mosaic", "save_period", "workers", "cache", "patience", "time"),
@@ -65,7 +74,8 @@ class _Request:
         """Train."""
         if self.after_epoch is not None:
             trainer.add_callback("on_model_save", self.after_epoch)
-        trainer.train()
+        with explained(trainer):
+            trainer.train()
 
 
 def train_detector(
@@ -120,13 +130,18 @@ def _prepare(wanted: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
     """Find model and data, whose full paths are put into the arguments, and check these."""
     wanted["data"] = os.fspath(find_data(Path(str(wanted["data"]))))
     model, download = find_model(wanted.get("model"))
-    import_ultralytics(offline=not download, verbose=True)
+    fetched = download or str(wanted.get("pretrained")).endswith(".pt")
+    import_ultralytics(offline=not fetched, verbose=True)
     check_arguments(wanted)
+    check_device(wanted.get("device"))
+    check_augmentations(wanted)
     if download:
         download_weights(model)
+    find_pretrained(wanted)
     data = check_data(wanted["data"])
+    check_classes(wanted, data)
     _check_sampling(wanted, data)
-    _warn_of_idle_colour(wanted, data)
+    warn_of_idle(wanted, data)
     wanted["model"] = os.fspath(model)
     return model, data
 
@@ -238,17 +253,6 @@ def _finish(run_dir: Path, data_yaml: str, data: Mapping[str, Any], request: _Re
     return Trained(weights, epoch, score, confidence, fixed_score, outcome, logged)
 
 
-def _warn_of_idle_colour(given: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-    """Say so when colour augmentation is asked for on grey pictures, where Ultralytics leaves it out."""
-    idle = [
-        f"{name}={given[name]}"
-        for name in ("hsv_h", "hsv_s", "hsv_v")
-        if given.get(name) and given[name] != ultralytics_defaults()[name]
-    ]
-    if idle and data["channels"] == 1:
-        print_warning(f"{', '.join(idle)}: no effect on pictures of one channel; use gamma= and contrast= instead.")
-
-
 def trainer_class(model: Path) -> Any:
     """The trainer that a model needs.
 
@@ -263,12 +267,9 @@ def trainer_class(model: Path) -> Any:
     except UserError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())
         if model.suffix == ".pt":
-            raise UserError(
-                f"model: {shown(model)}: cannot be loaded as weights ({reason[:160]}); expected a checkpoint as "
-                "Ultralytics writes it."
-            ) from error
+            check_weights(model, "model")
+        reason = " ".join(str(error).split())
         raise UserError(
             f"model: {shown(model)}: no YAML of a model ({type(error).__name__}: {reason[:120]}); see train/models/."
         ) from error

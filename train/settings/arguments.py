@@ -20,6 +20,7 @@ from common.errors import UserError
 from common.paths import PROJECT, default_data
 from train.settings.options import OWN, Argument
 from train.settings.recipes import names, read_recipe
+from train.settings.values import refuse_unusable
 from train.settings.yaml_files import read_mapping
 
 COMMAND_DEFAULTS: dict[str, Any] = {
@@ -131,6 +132,7 @@ def check_values(given: Mapping[str, Any], own: Mapping[str, Any]) -> Any:
         raise UserError(" ".join(str(error).split())[:300]) from error
     if values.seed > _LAST_SEED:  # Ultralytics refuses those below 0 alone; NumPy raises when the training begins
         raise UserError(f"seed: found {values.seed}; expected a whole number from 0 to {_LAST_SEED}.")
+    refuse_unusable(values)
     return values
 
 

@@ -20,6 +20,7 @@ from common.cli import execute  # noqa: E402
 from train.detector import augmentation  # noqa: E402
 from train.detector.augmentation import RandomIntensity, RandomNoise, RandomRotation, grey_transforms  # noqa: E402
 from train.detector.dataset import RSNADataset, build_dataset  # noqa: E402
+from train.detector.starting import warn_of_idle  # noqa: E402
 from train.settings.options import AUGMENTATION  # noqa: E402
 from train.train import main  # noqa: E402
 
@@ -284,3 +285,13 @@ def test_colour_augmentation_on_grey_pictures_is_warned_of(data_set, capsys, mon
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
     assert len(lines) == bool(warned)
     assert all(warned in line and "gamma= and contrast=" in line for line in lines)
+
+
+def test_augmentation_that_does_nothing_with_boxes_is_warned_of(capsys):
+    grey = {"channels": 1}
+    warn_of_idle({"copy_paste": 0.5, "erasing": 0.3, "degrees": 5, "mosaic": 0.5, "erasing_": 1}, grey)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[1].strip() for line in lines] == ["copy_paste=0.5", "erasing=0.3", "degrees=5"]
+    assert "rotation=" in lines[2]
+    warn_of_idle({"copy_paste": 0.0, "erasing": 0.4, "degrees": 0.0}, grey)  # its defaults
+    assert capsys.readouterr().err == ""

@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn import functional
 
 from common.cli import execute
-from train.detector.cost import measure_cost
 from train.detector.locating import MODELS, find_model
 from train.settings.arguments import parse
+from train.study.run.cost import measure_cost
 from train.train import main
 
 import train.detector.trainer  # noqa: F401  # isort: skip  (imports Ultralytics quietly)

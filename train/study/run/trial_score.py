@@ -70,7 +70,7 @@ def score_weights(weights: Weights, folder: Path, device: str | None) -> TrialSc
 
 def measure(weights: Weights, device: str | None) -> dict[str, Any]:
     """`parameters`, `gflops` and `milliseconds` (on `device`) of the model at its image size."""
-    from train.detector.cost import measure_cost
+    from train.study.run.cost import measure_cost
 
     cost = measure_cost(weights.path, weights.imgsz, weights.channels, timed=True, device=device)
     return {name: getattr(cost, name) for name in ("parameters", "gflops", "milliseconds")}

@@ -8,8 +8,8 @@ import torch
 import yaml
 
 from common.errors import UserError
-from train.detector import cost
-from train.detector.cost import measure_cost
+from train.study.run import cost
+from train.study.run.cost import measure_cost
 
 
 def convolution(inputs: int, outputs: int, kernel: int, pixels: int) -> int:

@@ -1,0 +1,185 @@
+"""What can be wrong with a training before its first batch, and is refused in words before anything is written."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from common.cli import print_warning
+from common.errors import UserError, WorkError
+from common.paths import shown
+from train.detector.locating import download_weights, find_model
+from train.settings.arguments import ultralytics_defaults
+
+
+def check_augmentations(wanted: Mapping[str, Any]) -> None:
+    """Refuse augmentations of a library that is not here.
+
+    Raises:
+        UserError: See above.
+    """
+    if wanted.get("augmentations") and importlib.util.find_spec("albumentations") is None:
+        raise UserError(
+            "augmentations: they are Albumentations', which this project does not install. Install it beside: "
+            "python -m pip install albumentations"
+        )
+
+
+def find_pretrained(wanted: dict[str, Any]) -> None:
+    """Put the full path of the weights that a training starts from into the arguments, where `pretrained` names some.
+
+    Raises:
+        UserError: They are no weights, or no such file is here or published by Ultralytics.
+        WorkError: They cannot be downloaded.
+    """
+    named = wanted.get("pretrained")
+    if not isinstance(named, str):
+        return
+    try:
+        file, download = find_model(named)
+        if download:
+            download_weights(file)
+    except WorkError:
+        raise
+    except UserError:
+        raise UserError(
+            f"pretrained: {named}: no such file. Name weights (.pt), or say pretrained=False to start from none."
+        ) from None
+    if file.suffix != ".pt":
+        raise UserError(f"pretrained: {named}: expected weights (.pt); a model's YAML is what model= names.")
+    check_weights(file, "pretrained")
+    wanted["pretrained"] = os.fspath(file)
+
+
+def check_weights(file: Path, argument: str) -> None:
+    """Refuse a file that is no checkpoint of Ultralytics'.
+
+    Args:
+        file: The file.
+        argument: Which argument named it.
+
+    Raises:
+        UserError: See above.
+    """
+    from ultralytics.nn.tasks import load_checkpoint
+
+    try:
+        load_checkpoint(file)
+    except Exception as error:
+        reason = " ".join(str(error).split("Use an official")[0].replace("ERROR ❌️", "").split())
+        raise UserError(
+            f"{argument}: {shown(file)}: cannot be loaded as weights ({reason[:160]}); expected a checkpoint as "
+            "Ultralytics writes it."
+        ) from error
+
+
+def check_classes(wanted: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """Refuse numbers of classes that the data set does not have; without them every image would be a negative.
+
+    Raises:
+        UserError: See above.
+    """
+    chosen = wanted.get("classes")
+    if chosen is None:
+        return
+    names = data["names"]
+    unknown = [number for number in ([chosen] if isinstance(chosen, int) else chosen) if number not in names]
+    if unknown:
+        raise UserError(
+            f"classes: found {', '.join(map(str, unknown))}; the data set's classes are "
+            f"{', '.join(f'{number} ({name})' for number, name in list(names.items())[:20])}."
+        )
+
+
+_IDLE = {
+    "copy_paste": "it cuts out by outlines, and the labels are boxes",
+    "erasing": "only classifiers erase",
+    "auto_augment": "only classifiers have it",
+}
+"""Arguments that do nothing in the training of a detector on boxes, and why."""
+
+
+def warn_of_idle(given: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """Say so when augmentation is asked for that does nothing here, or other than it seems.
+
+    Args:
+        given: The arguments.
+        data: The data YAML's content, with `channels`.
+    """
+    differing = {name: value for name, value in given.items() if value and value != ultralytics_defaults().get(name)}
+    colour = [f"{name}={differing[name]}" for name in ("hsv_h", "hsv_s", "hsv_v") if name in differing]
+    if colour and data["channels"] == 1:  # where Ultralytics leaves it out
+        print_warning(f"{', '.join(colour)}: no effect on pictures of one channel; use gamma= and contrast= instead.")
+    for name, reason in _IDLE.items():
+        if name in differing:
+            print_warning(f"{name}={differing[name]}: no effect, since {reason}; leave it out.")
+    if "degrees" in differing:
+        print_warning(
+            f"degrees={differing['degrees']}: the box of a turned box grows beyond what it is around; rotation= fits "
+            "it to what was turned."
+        )
+
+
+@contextlib.contextmanager
+def building(model: Any) -> Iterator[None]:
+    """Say in one line what is wrong with a model's description, which fails in as many ways as Python does.
+
+    Args:
+        model: The file that describes it.
+
+    Raises:
+        UserError: The network cannot be built.
+    """
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"model: {shown(Path(str(model)))}: no network can be built from it ({type(error).__name__}: {reason}). "
+            "Check its layers' names and arguments; train/models/ has examples."
+        ) from error
+
+
+@contextlib.contextmanager
+def explained(trainer: Any) -> Iterator[None]:
+    """Turn what a machine may lack into one line; remove the run's folder again where nothing was trained.
+
+    Args:
+        trainer: Of Ultralytics.
+
+    Raises:
+        WorkError: Memory or the disk did not suffice.
+    """
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise WorkError(
+            f"the GPU's memory does not suffice for batch={trainer.args.batch} imgsz={trainer.args.imgsz} (its "
+            f"message: {' '.join(str(error).split())[:120]}). Take a smaller batch or imgsz; batch=-1 finds one."
+        ) from error
+    except RuntimeError as error:
+        if "PytorchStreamWriter" not in str(error) and "inline_container" not in str(error):
+            raise
+        raise WorkError(
+            f"{shown(trainer.save_dir)}: a checkpoint cannot be written; is the disk full? Free space, and go on with "
+            f"resume={shown(trainer.save_dir)} after the first epoch, or else start again."
+        ) from error
+    finally:
+        _remove_empty(Path(trainer.save_dir))
+
+
+def _remove_empty(run: Path) -> None:
+    """Remove a run's folder that holds nothing but its arguments."""
+    with contextlib.suppress(OSError):  # not there, or another's
+        if {path.name for path in run.rglob("*") if path.is_file()} <= {"args.yaml"}:
+            (run / "args.yaml").unlink(missing_ok=True)
+            (run / "weights").rmdir()
+            run.rmdir()
