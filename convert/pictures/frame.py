@@ -43,6 +43,11 @@ class PixelFormat(NamedTuple):
     high_bit: int
     signed: bool
 
+    def value_range(self) -> tuple[int, int]:
+        """The least and the greatest value that can be stored."""
+        count = 1 << self.stored
+        return (-count // 2, count // 2 - 1) if self.signed else (0, count - 1)
+
 
 def syntax_of(elements: Elements) -> uid.UID:
     """The transfer syntax, one that can be decoded."""

@@ -96,7 +96,14 @@ class Rendering(NamedTuple):
 
 def rendering_of(elements: Elements, pixel_format: PixelFormat) -> Rendering:
     """What the header asks for; tables and windows that contradict themselves are refused."""
-    voi: _Lut | _Window | None = _lut(elements, "VOILUTSequence")
+    modality = _lut(elements, "ModalityLUTSequence", *pixel_format.value_range())
+    slope = elements.first_number("RescaleSlope") or 1.0  # zero would erase the image; toolkits read it as one
+    intercept = elements.first_number("RescaleIntercept") or 0.0
+    if modality is not None:
+        ends = [modality.table.min(), modality.table.max()]
+    else:
+        ends = sorted(slope * end + intercept for end in pixel_format.value_range())
+    voi: _Lut | _Window | None = _lut(elements, "VOILUTSequence", *ends)
     center, width = elements.first_number("WindowCenter"), elements.first_number("WindowWidth")
     function = elements.first_text("VOILUTFunction").upper()
     if voi is None and center is not None and width is not None:
@@ -104,22 +111,28 @@ def rendering_of(elements: Elements, pixel_format: PixelFormat) -> Rendering:
         valid = width > 0 if function in ("LINEAR_EXACT", "SIGMOID") else width >= 1
         voi = _Window(center, width, function) if valid else None
     keywords = ("PixelPaddingValue", "PixelPaddingRangeLimit")
-    ends = [elements.integer(keyword, pixel_format.signed) for keyword in keywords]
-    limits = sorted(end for end in ends if end is not None)
-    intercept = elements.first_number("RescaleIntercept")
+    padding = [elements.integer(keyword, pixel_format.signed) for keyword in keywords]
+    limits = sorted(end for end in padding if end is not None)
     return Rendering(
-        modality=_lut(elements, "ModalityLUTSequence"),
-        slope=elements.first_number("RescaleSlope") or 1.0,  # zero would erase the image; toolkits read it as one
-        intercept=0.0 if intercept is None else intercept,
+        modality=modality,
+        slope=slope,
+        intercept=intercept,
         voi=voi,
-        padding=(limits[0], limits[-1]) if limits and ends[0] is not None else None,
+        padding=(limits[0], limits[-1]) if limits and padding[0] is not None else None,
         inverted=elements.first_text("PhotometricInterpretation").upper() == "MONOCHROME1",
         exact=pixel_format.stored == 8 and not pixel_format.signed,
     )
 
 
-def _lut(elements: Elements, keyword: str) -> _Lut | None:
-    """The first table of a LUT sequence, PS3.3 C.11.1.1 and C.11.2.1.1."""
+def _lut(elements: Elements, keyword: str, lowest: float, highest: float) -> _Lut | None:
+    """The first table of a LUT sequence, PS3.3 C.11.1.1 and C.11.2.1.1.
+
+    Args:
+        elements: The file's.
+        keyword: The sequence's.
+        lowest: The least value that the table can be asked for.
+        highest: The greatest.
+    """
     if keyword not in elements:
         return None
     try:
@@ -133,9 +146,24 @@ def _lut(elements: Elements, keyword: str) -> _Lut | None:
             # Eight-bit entries may come one to a byte.
             order = "<" if elements.raw("PixelData").is_little_endian else ">"
             content = np.frombuffer(content, f"{order}u2" if len(content) >= 2 * entries else np.uint8)
+        first = _first_mapped(first, entries, lowest, highest, bool(elements.raw("PixelData").is_implicit_VR))
         table = np.asarray(content, np.float64).ravel()[:entries]
         if len(table) < entries or not 1 <= bits <= 16:
             raise ValueError(f"{len(table)} entries of {bits} bits, {entries} announced")
     except Exception as error:
         raise UnusablePicture(f"broken {keyword}: {reason_of(error)}") from error
     return _Lut(first, table.clip(0, 2**bits - 1), 2**bits - 1)
+
+
+def _first_mapped(stated: int, entries: int, lowest: float, highest: float, implicit: bool) -> int:
+    """The first value that a table is for, which has 16 bits and by the Standard a sign where values can be negative.
+
+    Writers often state it without one (63488 for -2048), and in implicit VR pydicom guesses from the stored pixels,
+    whatever a rescale has made of them. So what the Standard says is taken, unless only the other reading reaches any
+    of the values.
+    """
+    if stated < 0 and not implicit:
+        return stated  # a VR of SS, which is no guess
+    signed, unsigned = (stated + 2**15) % 2**16 - 2**15, stated % 2**16
+    readings = (signed, unsigned) if lowest < 0 else (unsigned, signed)
+    return next((first for first in readings if first <= highest and first + entries > lowest), readings[0])
