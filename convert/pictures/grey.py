@@ -61,22 +61,41 @@ class Rendering(NamedTuple):
         return np.array_equal(self._modality_values(values), values) and np.array_equal(self.grey(values), values)
 
     def apply(self, pixels: NDArray[Any]) -> NDArray[np.uint8]:
-        """Grey values of stored values, shape (height, width), dtype uint8."""
+        """Grey values of stored values, shape (height, width), dtype uint8.
+
+        Raises:
+            UnusablePicture: The header's window or table leaves one level of what are several values.
+        """
         lowest, highest = int(pixels.min()), int(pixels.max())
         if highest - lowest > 0xFFFF:
-            return self.grey(pixels.astype(np.int64))
+            values, inverse = np.unique(pixels, return_inverse=True)
+            table = self.grey(values.astype(np.int64))
+            self._check_levels(values, table)
+            return table[inverse].reshape(pixels.shape)
         offsets = np.subtract(pixels, lowest, dtype=np.int64)
         present = np.flatnonzero(np.bincount(offsets.ravel()))
         table = np.zeros(highest - lowest + 1, np.uint8)
         table[present] = self.grey(present + lowest)
+        self._check_levels(present + lowest, table[present])
         return table[offsets]
+
+    def _check_levels(self, stored: NDArray[np.int64], grey: NDArray[np.uint8]) -> None:
+        """Refuse one grey level for several values: nobody could see anything, and a detector would find nothing."""
+        image = self._is_image(stored)
+        stored, grey = stored[image], grey[image]
+        if len(stored) < 2 or (grey != grey[0]).any():
+            return
+        voi = self.voi
+        cause = f"window {voi.center:g} / {voi.width:g}" if isinstance(voi, _Window) else "lookup table"
+        raise UnusablePicture(
+            f"the {cause} in the header makes one grey level of all values from {stored.min()} to {stored.max()}, "
+            "expected one that shows them"
+        )
 
     def grey(self, stored: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Grey values of all the stored values of one image, in any order and shape."""
         values = self._modality_values(stored)
-        image = np.ones(stored.shape, bool)
-        if self.padding:
-            image = (stored < self.padding[0]) | (stored > self.padding[1])
+        image = self._is_image(stored)
         if self.voi is not None:
             grey = self.voi(values) * 255 / self.voi.highest if isinstance(self.voi, _Lut) else self.voi(values)
         elif self.exact and np.array_equal(values, stored):
@@ -87,6 +106,12 @@ class Rendering(NamedTuple):
         # Multiplied before dividing, above, so that exact halves stay exact.
         rounded = np.floor(grey + 0.5).clip(0, 255).astype(np.uint8)
         return np.where(image, 255 - rounded if self.inverted else rounded, np.uint8(0))
+
+    def _is_image(self, stored: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which values are not padding."""
+        if not self.padding:
+            return np.ones(stored.shape, bool)
+        return (stored < self.padding[0]) | (stored > self.padding[1])
 
     def _modality_values(self, stored: NDArray[np.int64]) -> NDArray[Any]:
         if self.modality is not None:

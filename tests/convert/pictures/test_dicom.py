@@ -365,6 +365,38 @@ def test_without_a_window_8_bits_are_kept_and_others_stretched():
     assert grey(grey_file([500, 500], 12)) == [0, 0]
 
 
+FLAT = {
+    "window 2725 / 5310 .* from 32744 to 65535": ([32744, 40000, 65535], 16, {}),
+    "window -5000 / 10 ": ([-100, 100], 16, {"signed": True, "WindowCenter": "-5000", "WindowWidth": "10"}),
+    "window 128 / 1 .* from 0 to 127": ([0, 127], 8, {"WindowCenter": "128", "WindowWidth": "1"}),
+    "window 90000 / 2 ": ([0, 9], 16, {"WindowCenter": "90000", "WindowWidth": "2", "VOILUTFunction": "SIGMOID"}),
+    "lookup table .* from 0 to 9": ([0, 9], 12, {"VOILUTSequence": [[3, 500, 8], [7, 8, 9]]}),
+    "lookup table .* from 5 to 6": ([5, 6], 12, {"ModalityLUTSequence": [[3, 8, 8], [7, 8, 9]]}),
+    "from 5 to 6": ([5, 6, 4000], 12, {"WindowCenter": "1000", "WindowWidth": "9", "PixelPaddingValue": 4000}),
+}
+
+
+@pytest.mark.parametrize("reason", FLAT)
+def test_several_values_and_one_grey_level_are_refused(reason):
+    values, bits, elements = FLAT[reason]
+    elements = {key: lut(*value) if key.endswith("Sequence") else value for key, value in elements.items()}
+    elements = elements or {"WindowCenter": "2725", "WindowWidth": "5310"}
+    with pytest.raises(UnusablePicture, match=reason):
+        to_picture(grey_file(values, bits, **elements))
+
+
+def test_an_even_picture_is_no_fault_of_the_window():
+    assert grey(grey_file([9, 9], 12, WindowCenter="1000", WindowWidth="9")) == [0, 0]
+    assert grey(grey_file([9, 9, 7], 12, WindowCenter="1000", WindowWidth="9", PixelPaddingValue=7)) == [0, 0, 0]
+
+
+def test_a_flat_picture_of_a_wide_range_of_32_bits_is_refused():
+    values = np.array([[0, 1_000_000, 3_000_000]], "<u4").tobytes()
+    form = {"Rows": 1, "Columns": 3, "BitsAllocated": 32, "BitsStored": 32, "HighBit": 31, "PixelData": values}
+    with pytest.raises(UnusablePicture, match="one grey level of all values from 0 to 3000000"):
+        to_picture(edited(grey_file([0], 16), **form, WindowCenter="-900", WindowWidth="10"))
+
+
 def test_values_of_32_bits():
     values = np.array([[0, 1_000_000, 3_000_000]], "<u4")
     data = edited(
