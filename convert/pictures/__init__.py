@@ -5,18 +5,20 @@ package imports from here and does not ask what kind of file it has.
 """
 
 from convert.pictures.header import age_years
-from convert.pictures.picture import Header, Picture, UnusablePicture, decode_picture
+from convert.pictures.picture import NOTES, Header, Picture, UnusablePicture, decode_picture
 from convert.pictures.raster import PICTURE_SUFFIXES
 from convert.pictures.reading import (
     has_dicom_mark,
     is_kept_png,
     is_picture_file,
     read_header,
+    read_notes,
     read_picture,
     read_pixels,
 )
 
 __all__ = [
+    "NOTES",
     "PICTURE_SUFFIXES",
     "Header",
     "Picture",
@@ -27,6 +29,7 @@ __all__ = [
     "is_kept_png",
     "is_picture_file",
     "read_header",
+    "read_notes",
     "read_picture",
     "read_pixels",
 ]

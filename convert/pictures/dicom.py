@@ -39,7 +39,7 @@ from convert.pictures.frame import (
 )
 from convert.pictures.grey import rendering_of
 from convert.pictures.header import header_of
-from convert.pictures.picture import Header, Picture, UnusablePicture, as_png, decode_picture, reason_of
+from convert.pictures.picture import FOR_PROCESSING, Header, Picture, UnusablePicture, as_png, decode_picture, reason_of
 
 
 @contextmanager
@@ -81,6 +81,7 @@ def to_picture(data: bytes, size: int | None = None, *, verify: bool = False) ->
     pixel_format = pixel_format_of(elements)
     value = pixel_data_of(elements, syntax, header, pixel_format)
     rendering = rendering_of(elements, pixel_format)
+    notes = _notes(header)
 
     if syntax not in NATIVE:
         frame = frame_of(value)
@@ -89,10 +90,10 @@ def to_picture(data: bytes, size: int | None = None, *, verify: bool = False) ->
             check_complete(frame, syntax, header, pixel_format)
         if baseline and pixel_format.allocated == 8 and rendering.is_identity():
             if size is None or max(header.width, header.height) <= size:
-                return Picture(header, frame.rstrip(b"\0"), ".jpg", "passed through")
-            return as_png(header, _decode_jpeg(frame), size)
+                return Picture(header, frame.rstrip(b"\0"), ".jpg", "passed through", notes)
+            return as_png(header, _decode_jpeg(frame), size, notes)
     vr = elements.raw("PixelData").VR or "OW"
-    return as_png(header, rendering.apply(decode_frame(value, syntax, vr, header, pixel_format)), size)
+    return as_png(header, rendering.apply(decode_frame(value, syntax, vr, header, pixel_format)), size, notes)
 
 
 @_quietly()
@@ -106,6 +107,22 @@ def read_header(data: bytes) -> Header:
         UnusablePicture: Not DICOM, or it describes no image: rows or columns are missing or zero.
     """
     return header_of(read_elements(data, pixels=False))
+
+
+def read_notes(data: bytes) -> tuple[str, ...]:
+    """The notes that `to_picture` would give, without decoding.
+
+    Args:
+        data: The whole file.
+
+    Raises:
+        UnusablePicture: See `to_picture`.
+    """
+    return _notes(header_of(read_elements(data)))
+
+
+def _notes(header: Header) -> tuple[str, ...]:
+    return (FOR_PROCESSING,) if header.for_processing else ()
 
 
 def _decode_jpeg(frame: bytes) -> NDArray[np.uint8]:

@@ -19,10 +19,11 @@ from convert.pictures.picture import MAX_PIXELS, UnusablePicture, reason_of
 _MAX_INFLATED = 4 * MAX_PIXELS + 2**26  # bytes: the largest image at 32 bits, and a generous header
 
 _KEYWORDS = (
-    "SOPClassUID SOPInstanceUID SeriesDescription PatientID PatientSex PatientAge ViewPosition ImagerPixelSpacing "
-    "SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows Columns PixelSpacing BitsAllocated BitsStored "
-    "HighBit PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit WindowCenter WindowWidth RescaleIntercept "
-    "RescaleSlope VOILUTFunction ModalityLUTSequence VOILUTSequence PixelData FloatPixelData DoubleFloatPixelData"
+    "SOPClassUID SOPInstanceUID PresentationIntentType SeriesDescription PatientID PatientSex PatientAge ViewPosition "
+    "ImagerPixelSpacing SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows Columns PixelSpacing "
+    "BitsAllocated BitsStored HighBit PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit WindowCenter "
+    "WindowWidth RescaleIntercept RescaleSlope VOILUTFunction ModalityLUTSequence VOILUTSequence PixelData "
+    "FloatPixelData DoubleFloatPixelData"
 )
 TAGS = {keyword: Tag(keyword) for keyword in _KEYWORDS.split()}
 

@@ -12,6 +12,13 @@ from numpy.typing import NDArray
 MAX_PIXELS = 100_000_000
 """Larger images are refused: no radiograph has as many pixels, a decompression bomb does."""
 
+FOR_PROCESSING, COLOUR = "for processing", "colour made grey"
+NOTES = {
+    FOR_PROCESSING: "raw values that are not meant to be looked at, rendered as if they were",
+    COLOUR: "the luma of a picture in colour",
+}
+"""What can be noted of a picture, and what it means."""
+
 
 class UnusablePicture(ValueError):  # noqa: N818 - the name says what it is; the message says why
     """The bytes are no image this project can use. `str(error)` is the reason in one line, without the file name."""
@@ -32,6 +39,8 @@ class Header:
         pixel_spacing_mm: Distance between rows, from Pixel Spacing, else from Imager Pixel Spacing.
         patient_id: Patient ID, without surrounding spaces.
         sop_instance_uid: SOP Instance UID.
+        for_processing: Presentation Intent Type is FOR PROCESSING: raw values of a detector, which a maker's own
+            software would turn into the image that is looked at.
     """
 
     width: int
@@ -42,6 +51,7 @@ class Header:
     pixel_spacing_mm: float | None = None
     patient_id: str = ""
     sop_instance_uid: str = ""
+    for_processing: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,12 +63,14 @@ class Picture:
         encoded: A whole JPEG or PNG file, one 8-bit grey channel.
         suffix: Of the file to write.
         stored: Whether `encoded` is the DICOM's own frame or the file itself, or was rendered.
+        notes: What somebody who looks at it should know, of `NOTES`; for the manifest.
     """
 
     header: Header
     encoded: bytes
     suffix: Literal[".jpg", ".png"]
     stored: Literal["passed through", "decoded"]
+    notes: tuple[str, ...] = ()
 
 
 def decode_picture(encoded: bytes) -> NDArray[np.uint8]:
@@ -82,13 +94,14 @@ def decode_picture(encoded: bytes) -> NDArray[np.uint8]:
     return pixels.astype(np.uint8, copy=False)
 
 
-def as_png(header: Header, pixels: NDArray[np.uint8], size: int | None) -> Picture:
+def as_png(header: Header, pixels: NDArray[np.uint8], size: int | None, notes: tuple[str, ...] = ()) -> Picture:
     """Store grey values as PNG, downscaled (area averaging) if larger than `size`.
 
     Args:
         header: Goes with the picture.
         pixels: Grey values, shape (height, width).
         size: Longest side in pixels; a smaller picture stays as it is.
+        notes: See `Picture`.
     """
     height, width = pixels.shape
     if size is not None and size < max(height, width):
@@ -96,9 +109,8 @@ def as_png(header: Header, pixels: NDArray[np.uint8], size: int | None) -> Pictu
         shape = (max(1, round(width * scale)), max(1, round(height * scale)))
         pixels = cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
     # The lowest level that compresses: a higher one takes up to twice as long to save a few per cent.
-    return Picture(
-        header, cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes(), ".png", "decoded"
-    )
+    encoded = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+    return Picture(header, encoded, ".png", "decoded", notes)
 
 
 def reason_of(error: BaseException) -> str:

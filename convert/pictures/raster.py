@@ -28,7 +28,7 @@ from pydicom import uid
 
 from convert.pictures.frame import check_frame
 from convert.pictures.grey import Rendering
-from convert.pictures.picture import MAX_PIXELS, Header, Picture, UnusablePicture, as_png, reason_of
+from convert.pictures.picture import COLOUR, MAX_PIXELS, Header, Picture, UnusablePicture, as_png, reason_of
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -36,6 +36,8 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 STARTS = (_PNG, b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 """What the files begin with."""
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+_GREY_MODES = ("1", "L", "I", "F")
+"""What the names of Pillow's modes without colour begin with."""
 _ORIENTATION = 0x0112
 _UNREADABLE = (
     OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError,
@@ -60,7 +62,10 @@ def to_picture(data: bytes, size: int | None = None) -> Picture:
     if suffix:
         return Picture(header, data, suffix, "passed through")
     pixels = to_pixels(data)
-    return as_png(Header(pixels.shape[1], pixels.shape[0]), pixels, size)
+    if pixels.shape != (header.height, header.width):  # whoever reads the header alone would scale boxes wrongly
+        found = f"{pixels.shape[0]} x {pixels.shape[1]}"
+        raise UnusablePicture(f"decodes to {found} pixels, its header says {header.height} x {header.width}")
+    return as_png(header, pixels, size, read_notes(data))
 
 
 def passed_through(data: bytes, size: int | None = None) -> Literal[".jpg", ".png"] | None:
@@ -97,7 +102,8 @@ def read_header(data: bytes) -> Header:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             frames = getattr(image, "n_frames", 1)
             width, height = image.size
-            lying = _exif(image, data).get(_ORIENTATION, 1) in (5, 6, 7, 8)
+            # Of a TIFF, Pillow gives the size that it has upright.
+            lying = image.format != "TIFF" and _exif(image, data).get(_ORIENTATION, 1) in (5, 6, 7, 8)
     except UnusablePicture:
         raise
     except _UNREADABLE as error:
@@ -107,6 +113,24 @@ def read_header(data: bytes) -> Header:
     if width * height > MAX_PIXELS:
         raise UnusablePicture(f"{height} x {width} pixels, expected at most {MAX_PIXELS:,} in all")
     return Header(height, width) if lying else Header(width, height)
+
+
+def read_notes(data: bytes) -> tuple[str, ...]:
+    """The notes that `to_picture` would give, without decoding.
+
+    Args:
+        data: The whole file.
+
+    Raises:
+        UnusablePicture: See `to_picture`.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            palette = image.getpalette() if image.mode == "P" else None
+            grey = palette[0::3] == palette[1::3] == palette[2::3] if palette else image.mode.startswith(_GREY_MODES)
+    except _UNREADABLE as error:
+        raise UnusablePicture(f"not readable as a picture: {reason_of(error)}") from error
+    return () if grey else (COLOUR,)
 
 
 def _exif(image: Image.Image, data: bytes) -> Image.Exif:
@@ -154,17 +178,17 @@ def to_pixels(data: bytes) -> NDArray[np.uint8]:
     """
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            grey = image.mode.startswith(_GREY_MODES)
             image.load()  # OpenCV fills what is missing in a truncated file and says nothing; Pillow raises
     except _UNREADABLE as error:
         raise UnusablePicture(f"cannot be decoded: {reason_of(error)}") from error
-    raw = _decoded(data, cv2.IMREAD_UNCHANGED)
+    # Not as it is (IMREAD_UNCHANGED), which would leave a lying PNG so.
+    raw = _decoded(data, cv2.IMREAD_ANYDEPTH | (cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR))
     if raw.dtype == np.uint8:
-        return _decoded(data, cv2.IMREAD_GRAYSCALE).astype(np.uint8, copy=False)
+        return (raw if grey else _decoded(data, cv2.IMREAD_GRAYSCALE)).astype(np.uint8, copy=False)
     if raw.dtype != np.uint16:
         raise UnusablePicture(f"values of type {raw.dtype}, expected 8- or 16-bit integers")
-    if raw.ndim == 3 and raw.shape[2] > 1:
-        raw = cv2.cvtColor(raw, cv2.COLOR_BGRA2GRAY if raw.shape[2] == 4 else cv2.COLOR_BGR2GRAY)
-    return _STRETCHED.apply(raw.reshape(raw.shape[:2]))
+    return _STRETCHED.apply(raw if grey else cv2.cvtColor(raw, cv2.COLOR_BGR2GRAY))
 
 
 def decode(data: bytes, channels: int) -> NDArray[Any] | None:

@@ -39,6 +39,18 @@ def read_header(data: bytes) -> Header:
     return raster.read_header(data) if is_picture_file(data) else dicom.read_header(data)
 
 
+def read_notes(data: bytes) -> tuple[str, ...]:
+    """The notes of the picture that `read_picture` makes of a file, without decoding it.
+
+    Args:
+        data: The whole file.
+
+    Raises:
+        UnusablePicture: See `read_picture`.
+    """
+    return raster.read_notes(data) if is_picture_file(data) else dicom.read_notes(data)
+
+
 def read_pixels(data: bytes, channels: int = 1) -> NDArray[np.uint8]:
     """The pixels that a model is shown of a file: those that training sees of it.
 

@@ -26,7 +26,7 @@ from common.files import write_atomic
 from common.parallel import in_chunks
 from common.paths import shown
 from common.zips import UnreadableError
-from convert.pictures import Header, UnusablePicture, is_kept_png, read_header, read_picture
+from convert.pictures import Header, UnusablePicture, is_kept_png, read_header, read_notes, read_picture
 from convert.sources.boxes import COLUMNS, COORDINATES, READERS, REJECTED_COLUMNS, check_boxes, clip, to_yolo
 from convert.sources.files import Source
 from convert.sources.parsed import Parsed
@@ -81,6 +81,7 @@ class _Result:
     header: Header | None = None
     stored: str = ""
     suffix: str = ""
+    notes: tuple[str, ...] = ()
     boxes_xywh: np.ndarray | None = None
     clipped: int = 0
     outside: tuple[int, ...] = ()
@@ -188,11 +189,12 @@ def _convert_image(setting: _Setting, job: _Job) -> _Result:
         data = setting.source.read(job.file)
         there = _existing(picture_stem, data, setting.size) if setting.resumed else None
         if there is not None:
-            header, encoded = read_header(data), None
+            header, encoded, notes = read_header(data), None, read_notes(data)
             stored, suffix = there
         else:
             picture = read_picture(data, setting.size)
-            header, encoded, stored, suffix = picture.header, picture.encoded, picture.stored, picture.suffix
+            header, encoded, notes = picture.header, picture.encoded, picture.notes
+            stored, suffix = picture.stored, picture.suffix
     except UnusablePicture as error:
         return _Result(job.image_id, rejected=str(error))
     except UnreadableError as error:
@@ -216,7 +218,7 @@ def _convert_image(setting: _Setting, job: _Job) -> _Result:
     if job.split != CHALLENGE:
         write_atomic(f"{setting.output}/labels/{job.split}/{job.image_id}.txt", label)
     changed = boxes if clipped or outside else None
-    return _Result(job.image_id, header, stored, suffix, changed, clipped, outside)
+    return _Result(job.image_id, header, stored, suffix, notes, changed, clipped, outside)
 
 
 def _check_source(source: Source, file: str, error: BaseException) -> None:
@@ -309,6 +311,7 @@ def _manifest(plan: Plan, usable: dict[str, _Result], truth: pd.DataFrame) -> pd
             "age": pd.array([header.age_years for header in headers if header], dtype="Int64"),
             "pixel_spacing_mm": [header.pixel_spacing_mm for header in headers if header],
             "stored": [result.stored for result in results],
+            "note": ["; ".join(result.notes) for result in results],
             "source": images["file"].to_numpy(),
             "picture": [
                 f"images/{split}/{result.image_id}{result.suffix}"

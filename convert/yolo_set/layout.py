@@ -33,13 +33,13 @@ from common.errors import UserError, WorkError
 from common.files import PART, write_atomic, write_json
 from common.paths import shown
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever the same settings would give other files; a data set of another format is not continued."""
 
 DATA_YAML = "data.yaml"
 MANIFEST_COLUMNS = [
     "image_id", "split", "fold", "patient_id", "label", "boxes", "width", "height", "view", "sex", "age",
-    "pixel_spacing_mm", "stored", "source", "picture",
+    "pixel_spacing_mm", "stored", "note", "source", "picture",
 ]  # fmt: skip
 _SETTINGS = "conversion.json"
 _MANIFEST = "manifest.csv"

@@ -6,6 +6,7 @@ from rich.table import Table
 
 from common.cli import console
 from common.data.names import CHALLENGE, SPLITS
+from convert.pictures import NOTES
 from convert.yolo_set import layout
 
 
@@ -39,6 +40,11 @@ def print_summary(tables: layout.Tables, clipped: int, class_names: list[str]) -
         add(f"pictures {stored}", [int((rows["stored"] == stored).sum()) for rows in columns.values()])
     out = console()
     out.print(table)
+    notes = manifest.loc[manifest["note"] != "", "note"]
+    if len(notes):
+        out.print(f"{len(notes):,} pictures have a note (manifest.csv):")
+        for note, count in notes.str.split("; ").explode().value_counts().items():
+            out.print(f"  {count:>7,}  {note}: {NOTES[str(note)]}")
     if clipped:
         out.print(f"{clipped:,} boxes were cut at the edge of their picture.")
     if len(tables.rejected):

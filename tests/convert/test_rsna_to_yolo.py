@@ -94,10 +94,11 @@ def test_no_patient_is_in_two_splits(good_release):
 def test_manifest_is_written_as_promised(good_release):
     lines = (convert(good_release, "--folds", "3") / "manifest.csv").read_text().splitlines()
     assert lines[0] == (
-        "image_id,split,fold,patient_id,label,boxes,width,height,view,sex,age,pixel_spacing_mm,stored,source,picture"
+        "image_id,split,fold,patient_id,label,boxes,width,height,view,sex,age,pixel_spacing_mm,stored,note,source,"
+        "picture"
     )
     assert lines[1] == (
-        "challenge-0,challenge,,00000100,,,64,48,AP,F,34,0.143,passed through,"
+        "challenge-0,challenge,,00000100,,,64,48,AP,F,34,0.143,passed through,,"
         "stage_2_test_images/challenge-0.dcm,images/challenge/challenge-0.jpg"
     )
     fields = next(line for line in lines if line.startswith("image-01,")).split(",")

@@ -102,19 +102,41 @@ def test_an_even_16_bit_picture_is_black():
     assert not decoded(to_picture(deep(np.full((8, 8), 500, np.uint16))).encoded).any()
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_a_lying_picture_is_put_upright(kind):
+DEEP = np.linspace(700, 4095, 48 * 64).round().astype(np.uint16).reshape(48, 64)
+UPRIGHT = {
+    1: lambda pixels: pixels,
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.T,
+    6: lambda pixels: np.rot90(pixels, -1),  # to be turned by 90 degrees clockwise
+    7: lambda pixels: pixels[::-1, ::-1].T,
+    8: lambda pixels: np.rot90(pixels),
+}
+
+
+def oriented(pixels: np.ndarray, kind: str, orientation: int) -> bytes:
+    if kind == "TIFF":
+        return saved(pixels, kind, tiffinfo={0x0112: orientation})
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
-    data = saved(SMOOTH, kind, exif=exif)
+    exif[0x0112] = orientation
+    return saved(pixels, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "PNG of 16 bits", "TIFF of 16 bits"])
+def test_a_lying_picture_is_put_upright(kind, orientation):
+    kind, _, bits = kind.partition(" of ")
+    pixels = DEEP if bits else SMOOTH
+    data = oriented(np.dstack([SMOOTH] * 3) if kind == "WEBP" else pixels, kind, orientation)
+    expected = UPRIGHT[orientation](np.floor((DEEP - 700) * 255.0 / 3395 + 0.5) if bits else SMOOTH)
     assert passed_through(data) is None
-    header = read_header(data)
-    assert (header.width, header.height) == (48, 64)
-    picture = to_picture(data)
-    assert (picture.header.width, picture.header.height) == (48, 64)
+    header, picture = read_header(data), to_picture(data)
+    assert (header.height, header.width) == expected.shape
+    assert picture.header == header
     found = decoded(picture.encoded).astype(float)
-    assert found.shape == (64, 48)
-    assert np.abs(found - np.rot90(SMOOTH, -1)).max() <= 8
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= (8 if kind == "JPEG" else 0)
 
 
 def test_progressive_and_trailing_bytes_are_decoded():

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from common.errors import UserError
 from convert import rsna_to_yolo
-from convert.parsers import rsna
+from convert.parsers import any_csv, rsna
 from convert.yolo_set import Splitting, conversion, convert
+from tests.convert.pictures.dicom_bytes import image
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -119,3 +124,58 @@ def test_a_page_names_the_command_that_was_given(good_release, monkeypatch):
     page = (output / "data.html").read_text()
     assert f"python convert/rsna_to_yolo.py --source {source} --output {output} --report" in page
     assert "--of-another-program" not in page
+
+
+def odd_pictures() -> dict[str, bytes]:
+    """Pictures of 48 rows and 64 columns, most of which are to be turned; DICOMs that need a word in the manifest."""
+    grey = np.random.default_rng(0).integers(0, 256, (48, 64), dtype=np.uint8)
+    deep, colour = (grey * 16 + 5).astype(np.uint16), np.dstack([grey, grey[::-1], grey])
+    files = {"grey.png": saved(grey), "colour.png": saved(colour), "deep.png": saved(deep)}
+    for orientation in (3, 6, 8):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        files |= {f"turned-{orientation}-8.png": saved(grey, exif=exif)}
+        files |= {f"turned-{orientation}-16.png": saved(deep, exif=exif)}
+        files[f"turned-{orientation}.jpg"] = saved(colour, "JPEG", exif=exif)
+        for kind, one in (("8", grey), ("16", deep), ("rgb", colour)):
+            files[f"turned-{orientation}-tiff-{kind}.tiff"] = saved(one, "TIFF", tiffinfo={0x0112: orientation})
+    files["raw.dcm"] = image(grey, PresentationIntentType="FOR PROCESSING")
+    files["ready.dcm"] = image(grey, PresentationIntentType="FOR PRESENTATION")
+    return files
+
+
+def saved(pixels: np.ndarray, kind: str = "PNG", **options) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind, **options)
+    return file.getvalue()
+
+
+def test_going_on_gives_the_same_bytes_of_every_kind_of_picture(tmp_path, tree, capsys):
+    files = odd_pictures()
+    (tmp_path / "raw").mkdir()
+    for name, data in files.items():
+        (tmp_path / "raw" / name).write_bytes(data)
+    rows = "".join(f"{name},5,6,10,12\n" for name in files)
+    (tmp_path / "boxes.csv").write_text(f"image,x,y,width,height\n{rows}")
+    parsed = any_csv.parse(
+        tmp_path / "raw", tmp_path / "boxes.csv", columns={}, label="Lung Opacity", classes=None, merge=None
+    )
+    convert(parsed, tmp_path / "out")
+    before = tree(tmp_path / "out")
+    summary = " ".join(capsys.readouterr().out.split())
+
+    (tmp_path / "out" / "manifest.csv").unlink()
+    convert(parsed, tmp_path / "out")
+    assert tree(tmp_path / "out") == before
+    assert before["rejected.csv"].count(b"\n") == 1  # the header
+
+    manifest = pd.read_csv(tmp_path / "out" / "manifest.csv").set_index("image_id")
+    turned = manifest.index.str.contains("turned-[68]")
+    assert (manifest.loc[turned, ["width", "height"]].to_numpy() == (48, 64)).all()
+    assert (manifest.loc[~turned, ["width", "height"]].to_numpy() == (64, 48)).all()
+    notes = manifest["note"].dropna().to_dict()
+    coloured = {f"turned-{orientation}{kind}" for orientation in (3, 6, 8) for kind in ("", "-tiff-rgb")} | {"colour"}
+    assert notes == {"raw": "for processing", **dict.fromkeys(coloured, "colour made grey")}
+    assert "8 pictures have a note (manifest.csv):" in summary
+    assert "1 for processing: raw values" in summary
+    assert "7 colour made grey: the luma" in summary
