@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from common.cli import print_warning
 from common.data.names import COORDINATES
 from common.errors import UserError
+from convert.parsers.coco_file import (
+    CocoFile,
+    annotation_records,
+    category_names,
+    check_images,
+    checked_categories,
+    id_text,
+    image_records,
+    is_dummy,
+    read_coco,
+    shown,
+)
 from convert.sources.annotations import Annotations, clean, spread
-from convert.sources.boxes import REJECTED_COLUMNS
 from convert.sources.classes import choose_classes, take
 from convert.sources.files import Source, open_source
 from convert.sources.locating import Located, locate
 from convert.sources.parsed import Parsed, all_rejected, digest, is_synthetic, read_file, rejected_images, with_file
 from convert.sources.patients import find_patients
-
-_EXPECTED = "expected COCO's object detection format: images, categories, and annotations with bbox"
 
 
 def parse(
@@ -43,28 +52,26 @@ def parse(
         patient_pattern: See `patients.find_patients`.
 
     Raises:
-        UserError: A file is missing or no COCO JSON, files contradict each other, or a class is not known.
+        UserError: A file is missing or no COCO JSON, files contradict each other, a class is not known, or an
+            annotation's image or category is not listed.
     """
     source = open_source(path)
-    contents = _contents(source, annotations)
-    images = pd.concat([_images(content, where, split) for split, where, content, _ in contents], ignore_index=True)
-    categories = _categories([(content, where) for _, where, content, _ in contents])
-    chosen = choose_classes(list(categories.values()), classes, merge, contents[0][1])
-    rows = pd.concat([_annotations(content, where) for _, where, content, _ in contents], ignore_index=True)
+    files = _files(source, annotations)
+    images = pd.concat([image_records(file) for file in files], ignore_index=True)
+    categories = category_names(files)
+    chosen = choose_classes(list(categories.values()), classes, merge, files[0].where)
+    rows = pd.concat([annotation_records(file) for file in files], ignore_index=True)
+    check_images(rows, images)
+    rows["category"], assumed = checked_categories(rows, categories)
+    if assumed:
+        print_warning(f"{files[0].where}: {assumed}")
+    rows = _without_dummies(rows, files[0].where)
 
     located = locate(source, images["name"])
     images["image_id"] = images["name"].map(located.ids)
-    twice = images[images.duplicated("image_id")]
-    images = images.drop_duplicates("image_id")
-    by_key = dict(zip(images["key"], images["image_id"], strict=True))
-    rows["image_id"] = rows["key"].map(by_key).astype(object)
-    homeless = rows[rows["image_id"].isna()]
-    rows = rows[rows["image_id"].notna()]
+    rows["image_id"] = rows["key"].map(dict(zip(images["key"], images["image_id"], strict=True))).astype(object)
+    images, twice = _once(images)
     rows["label"] = rows["category"].map(categories)
-    unknown = rows["label"].isna()
-    # Kept among the chosen, so that the objection is heard.
-    rows.loc[unknown, "label"] = next(iter(chosen.name_of))
-    rows.loc[unknown, "objection"] = "has an annotation of an unknown category"
     annotated = Annotations.of(
         image_id=rows["image_id"],
         boxes=rows[COORDINATES],
@@ -80,13 +87,13 @@ def parse(
     return Parsed(
         source=source,
         boxes=with_file(cleaned.boxes, located.files),
-        rejected=all_rejected(cleaned.rejected, *_objections(located, twice, homeless)),
+        rejected=all_rejected(cleaned.rejected, *_objections(located, twice)),
         files=located.files,
         patients=_patients(source, located.files, images, patient_key, patient_pattern),
         class_names=chosen.names,
         fingerprint={
             "source": "COCO",
-            "annotations": [digest(data) for *_, data in contents],
+            "annotations": [digest(file.data) for file in files],
             "classes": chosen.name_of,
             "patients": patient_key or patient_pattern,
             "synthetic": is_synthetic(source) or None,
@@ -100,81 +107,70 @@ def parse(
     )
 
 
-def _contents(source: Source, given: Mapping[str, Sequence[Path]]) -> list[tuple[str, str, dict[str, Any], bytes]]:
-    """Split, file name, content and bytes of each JSON."""
-    files = [(split, str(path), read_file(path)) for split, paths in given.items() for path in paths]
-    if not files:
-        found = [name for name in source.names if name.lower().endswith(".json")]
-        if len(found) != 1:
-            raise UserError(
-                f"{source.path}: {len(found)} JSON files in it ({', '.join(found[:3]) or 'none'}), expected one; name "
-                "the COCO annotations with --annotations."
+def _files(source: Source, given: Mapping[str, Sequence[Path]]) -> list[CocoFile]:
+    files = [read_coco(read_file(path), str(path), split) for split, paths in given.items() for path in paths]
+    if files:
+        return files
+    found = [name for name in source.names if name.lower().endswith(".json")]
+    if len(found) != 1:
+        raise UserError(
+            f"{source.path}: {len(found)} JSON files in it ({', '.join(found[:3]) or 'none'}), expected one; name "
+            "the COCO annotations with --annotations."
+        )
+    return [read_coco(source.read_whole(found[0]), f"{source.path}/{found[0]}")]
+
+
+def _without_dummies(rows: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Leave out the boxes that say there is none, and say so."""
+    dummies = is_dummy(rows)
+    count = int(dummies.sum())
+    if not count:
+        return rows
+    if dummies.all():
+        raise UserError(
+            f"{where}: every bbox is 0, 0, 1, 1, expected boxes in pixels. If a box is meant to be the whole picture, "
+            "write the picture's size."
+        )
+    print_warning(
+        f"{where}: the bbox 0, 0, 1, 1 ({count:,} x in annotations) is not taken for a box: exports give it to images "
+        "without a finding."
+    )
+    return rows[~dummies].reset_index(drop=True)
+
+
+def _once(images: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The pictures, each once though it may be listed several times; and the further listings.
+
+    Raises:
+        UserError: The listings of a picture differ in its size or its split.
+    """
+    again = images.duplicated("image_id")
+    if not again.any():
+        return images, images[again]
+    for _, listed in images[images.duplicated("image_id", keep=False)].groupby("image_id", sort=False):
+        splits = set(listed["split"]) - {""}
+        sizes = listed[["width", "height"]].dropna().drop_duplicates()
+        if len(splits) > 1 or len(sizes) > 1:
+            first = listed.iloc[0]
+            places = " and ".join(
+                f"image {number} of {key[0]}" for key, number in zip(listed["key"], listed["number"], strict=True)
             )
-        files = [("", f"{source.path}/{found[0]}", source.read_whole(found[0]))]
-    result = []
-    for split, where, data in files:
-        try:
-            content = json.loads(data)
-        except ValueError as error:
-            raise UserError(f"{where}: not readable as JSON ({error}); {_EXPECTED}.") from error
-        if not isinstance(content, dict) or not {"images", "categories", "annotations"} <= content.keys():
-            keys = ", ".join(list(content)[:5]) if isinstance(content, dict) else type(content).__name__
-            raise UserError(f"{where}: found {keys or 'nothing'}; {_EXPECTED}.")
-        result.append((split, where, content, data))
-    return result
+            found = f"the splits {' and '.join(sorted(splits))}" if len(splits) > 1 else "different width and height"
+            raise UserError(
+                f"{first['key'][0]}: {shown(first['name'])} is listed {len(listed)} times, with {found} ({places}), "
+                "expected one. Take all but one out."
+            )
+        # A file for a split may repeat what is in the file of everything.
+        images.loc[listed.index, "split"] = next(iter(splits), "")
+        images.loc[listed.index, ["width", "height"]] = sizes.iloc[0].to_numpy() if len(sizes) else math.nan
+    return images[~again], images[again]
 
 
-def _images(content: Mapping[str, Any], where: str, split: str) -> pd.DataFrame:
-    try:
-        rows = [
-            ((where, image["id"]), image["file_name"], image.get("width"), image.get("height"), split, image)
-            for image in content["images"]
-        ]
-    except (TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{where}: an image without id or file_name ({error!r}); {_EXPECTED}.") from error
-    table = pd.DataFrame(rows, columns=["key", "name", "width", "height", "split", "record"])
-    table[["width", "height"]] = table[["width", "height"]].apply(pd.to_numeric, errors="coerce")
-    return table.astype({"name": str})
-
-
-def _categories(contents: Sequence[tuple[Mapping[str, Any], str]]) -> dict[Any, str]:
-    """Name by id, by rising id, over all files."""
-    found: dict[Any, str] = {}
-    for content, where in contents:
-        try:
-            listed = {category["id"]: str(category["name"]).strip() for category in content["categories"]}
-        except (TypeError, KeyError) as error:
-            raise UserError(f"{where}: a category without id or name ({error!r}); {_EXPECTED}.") from error
-        for key, name in listed.items():
-            if found.setdefault(key, name) != name:
-                raise UserError(f"{where}: category {key} is {name!r}, in another file {found[key]!r}.")
-    return dict(sorted(found.items(), key=lambda pair: (str(type(pair[0])), pair[0])))
-
-
-def _annotations(content: Mapping[str, Any], where: str) -> pd.DataFrame:
-    rows: list[tuple[Any, ...]] = []
-    for number, annotation in enumerate(content["annotations"], start=1):
-        try:
-            box = annotation.get("bbox")
-            image, category = annotation["image_id"], annotation["category_id"]
-        except (TypeError, KeyError, AttributeError) as error:
-            raise UserError(f"{where}: annotation {number} lacks image_id or category_id ({error!r}).") from error
-        usable = isinstance(box, list | tuple) and len(box) == 4
-        crowd = "has a crowd region instead of single boxes" if annotation.get("iscrowd") else ""
-        rows.append(((where, image), category, *(box if usable else [""] * 4), number, crowd))
-    return pd.DataFrame(rows, columns=["key", "category", *COORDINATES, "row", "objection"])
-
-
-def _objections(located: Located, twice: pd.DataFrame, homeless: pd.DataFrame) -> list[pd.DataFrame]:
+def _objections(located: Located, twice: pd.DataFrame) -> list[pd.DataFrame]:
     unfound = [(located.ids[name], "images", reason) for name, reason in located.objections.items()]
-    again = [(image_id, "images", "listed again; the first is used") for image_id in twice["image_id"]]
-    lost = [("", "annotations", row, "annotation of an image that is not in images") for row in homeless["row"]]
+    again = [(image_id, "images", "listed again; its annotations count") for image_id in twice["image_id"]]
     unlisted = [(key, file, "a picture that is not in images") for file, key in located.unnamed.items()]
-    return [
-        rejected_images([*unfound, *again]),
-        pd.DataFrame(lost, columns=REJECTED_COLUMNS, dtype=object),
-        rejected_images(unlisted),
-    ]
+    return [rejected_images([*unfound, *again, *unlisted])]
 
 
 def _patients(
@@ -183,10 +179,13 @@ def _patients(
     if key is None:
         return find_patients(source, files, pattern)
     known = {
-        image_id: str(record[key])
-        for image_id, record in zip(images["image_id"], images["record"], strict=True)
+        image_id: id_text(record[key], f"{where[0]}: image {number}: its {key}")
+        for image_id, record, where, number in zip(
+            images["image_id"], images["record"], images["key"], images["number"], strict=True
+        )
         if record.get(key) not in (None, "")
     }
     if not known:
-        raise UserError(f"--patient-key {key}: no image record has it; the first has {', '.join(images['record'][0])}.")
+        first = ", ".join(map(str, images["record"].iloc[0])) if len(images) else "nothing"
+        raise UserError(f"--patient-key {key}: no image record has it; the first has {first[:200]}.")
     return pd.Series(known, dtype=str)

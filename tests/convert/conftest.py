@@ -270,10 +270,10 @@ def coco_source() -> Callable[[Path], Path]:
         box(200, 7, 1, 2, 3, 4)
         box(201, 7, 1, 2, 3, 4)
         box(202, 7, 1, 2, 3, 4, iscrowd=1)
-        box(203, 99, 1, 2, 3, 4)
+        box(203, 7, 1, 2, 3, 4)
+        annotations[-1]["bbox"] = [1, 2, 3]
         box(204, 7, 1, 2, 0, 4)
         box(205, 7)
-        box(999, 7, 1, 2, 3, 4)
         categories = [{"id": 7, "name": "Opacity"}, {"id": 2, "name": "Nodule"}]
         content = {"images": images, "annotations": annotations, "categories": categories, **spoil}
         put(folder, "annotations/instances.json", json.dumps(content))

@@ -62,11 +62,10 @@ def test_boxes_are_those_that_pycocotools_reads(raw):
 
 def test_bad_records_are_kept_apart_with_their_reasons(raw):
     assert rejected(convert(raw)) == {
-        "": "annotation of an image that is not in images",
         "not_there": "no picture of this name",
         "wrong_size": "the picture has 128 x 96 pixels, its boxes are for 1280 x 960",
         "crowd": "image has a crowd region instead of single boxes",
-        "strange": "image has an annotation of an unknown category",
+        "strange": "image has an annotation whose bbox is 3 numbers, expected x, y, width and height",
         "flat": "box has no area: 0 x 4 pixels",
         "no_box": "marked positive but has no box",
         "unlisted": "a picture that is not in images",
@@ -125,7 +124,7 @@ def test_files_by_split(raw, capsys):
     [
         ({"categories": [{"id": 1}]}, [], "a category without id or name"),
         ({"images": [{"id": 1}]}, [], "an image without id or file_name"),
-        ({"annotations": [{"id": 1, "bbox": [1, 2, 3, 4]}]}, [], "annotation 1 lacks image_id or category_id"),
+        ({"annotations": [{"id": 1, "bbox": [1, 2, 3, 4]}]}, [], "annotation 1 (id 1) lacks image_id or category_id"),
         ({}, ["--classes", "Mass"], "--classes Mass: not in"),
         ({}, ["--patient-key", "person"], "--patient-key person: no image record has it; the first has id, file_name"),
         ({}, ["--patient-pattern", "("], "not a regular expression"),
