@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -14,6 +15,7 @@ from convert.sources.files import Source
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".dic")
 _SUFFIXES = (*DICOM_SUFFIXES, *PICTURE_SUFFIXES)
+_WHOLE_NUMBER = re.compile(r"^([0-9]+)\.0+$")
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,12 @@ class Located:
 def locate(source: Source, names: Iterable[str]) -> Located:
     """Find the pictures that a table names by path, by file name or by file name without its ending.
 
+    Where none is called so, one is taken whose name differs in capitals alone, or by the `.0` that a table of numbers
+    puts behind them. Names with folders that exclude each other are not taken for one picture.
+
     An image's id is its file name without ending; what may not be in an id (spaces, ...) becomes `_`. Where two files
-    would have the same id, the folders above them are part of it.
+    would have the same id, the folders above them are part of it, and a checksum of their names where that is not
+    enough.
 
     Args:
         source: Folder or zip.
@@ -53,21 +59,30 @@ def locate(source: Source, names: Iterable[str]) -> Located:
         basename = file.rsplit("/", 1)[-1]
         for key in {basename, _stem(basename)}:
             by_name.setdefault(key, []).append(file)
+    by_folded: dict[str, list[str]] = {}
 
     found: dict[str, str] = {}
     objections: dict[str, str] = {}
     for name in dict.fromkeys(names):
-        parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+        parts = _parts(name)
         basename = parts[-1] if parts else ""
-        candidates = _nearest(by_name.get(basename) or by_name.get(_stem(basename)) or [], parts)
+        called = by_name.get(basename) or by_name.get(_stem(basename)) or []
+        if not called:
+            by_folded = by_folded or _folded(by_name)  # only then, since few sources need it
+            for key in (basename, _stem(basename), _WHOLE_NUMBER.sub(r"\1", basename)):
+                called = called or by_folded.get(key.casefold(), [])
+        candidates = _nearest(called, parts)
         if len(candidates) == 1:
             found[name] = candidates[0]
         elif candidates:
             objections[name] = f"several pictures of this name: {', '.join(candidates[:3])}"
         else:
             objections[name] = "no picture of this name"
+    for name, file in _excluded(found).items():
+        del found[name]
+        objections[name] = f"no picture of this path, and {file} is called otherwise, too"
 
-    id_of = _ids([*pictures, *objections])
+    id_of = _ids(pictures, objections)
     named = set(found.values())
     return Located(
         ids={name: id_of[found.get(name, name)] for name in [*found, *objections]},
@@ -90,28 +105,71 @@ def _stem(basename: str) -> str:
     return stem if stem and f".{suffix.lower()}" in _SUFFIXES else basename
 
 
+def _folded(by_name: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """The files by their names in whatever capitals."""
+    folded: dict[str, dict[str, None]] = {}
+    for key, files in by_name.items():
+        folded.setdefault(key.casefold(), {}).update(dict.fromkeys(files))
+    return {key: list(files) for key, files in folded.items()}
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+
+
 def _nearest(candidates: list[str], parts: list[str]) -> list[str]:
     """Those whose folders agree longest with the wanted path, from its end."""
     if len(candidates) < 2:
         return candidates
-
-    def agreement(file: str) -> int:
-        folders, wanted = file.split("/")[-2::-1], parts[-2::-1]
-        same = [first == second for first, second in zip(folders, wanted, strict=False)]
-        return same.index(False) if False in same else len(same)
-
-    best = max(map(agreement, candidates))
-    return [file for file in candidates if agreement(file) == best]
+    best = max(_agreement(file, parts) for file in candidates)
+    return [file for file in candidates if _agreement(file, parts) == best]
 
 
-def _ids(files: list[str]) -> dict[str, str]:
-    """Image ids by file or name."""
-    short = {file: _as_id(_stem(file.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1])) for file in files}
+def _agreement(file: str, parts: list[str]) -> int:
+    """How many folders of a file and of a wanted path are the same, from the end."""
+    folders, wanted = file.split("/")[-2::-1], parts[-2::-1]
+    same = [first == second for first, second in zip(folders, wanted, strict=False)]
+    return same.index(False) if False in same else len(same)
+
+
+def _excluded(found: Mapping[str, str]) -> dict[str, str]:
+    """The names that cannot be their file's, since another that is nearer to it has other folders."""
+    excluded: dict[str, str] = {}
+    by_file: dict[str, list[str]] = {}
+    for name, file in found.items():
+        by_file.setdefault(file, []).append(name)
+    for file, names in by_file.items():
+        if len(names) == 1 or _are_one(names):
+            continue
+        agreement = {name: _agreement(file, _parts(name)) for name in names}
+        best = max(agreement.values())
+        nearest = [name for name in names if agreement[name] == best]
+        is_told = best > 0 and _are_one(nearest)
+        excluded |= {name: file for name in names if not (is_told and _are_one([*nearest, name]))}
+    return excluded
+
+
+def _are_one(names: list[str]) -> bool:
+    """Whether all names can be of one file: each one's folders end the longest one's."""
+    folders = sorted((_parts(name)[-2::-1] for name in names), key=len)
+    return all(own == folders[-1][: len(own)] for own in folders)
+
+
+def _ids(files: Sequence[str], names: Iterable[str]) -> dict[str, str]:
+    """Image ids by file, which all differ, and by the names that have none."""
+    everything = [*files, *names]
+    short = {file: _as_id(_stem(file.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1])) for file in everything}
     often = Counter(short.values())
-    return {
+    ids = {
         file: name if often[name] == 1 else _as_id(_stem(file.replace("\\", "/").strip("/")))
         for file, name in short.items()
     }
+    often = Counter(ids[file] for file in files)
+    for file in files:
+        if often[ids[file]] > 1:
+            mark = hashlib.sha256(file.encode(errors="surrogateescape")).hexdigest()[:8]
+            ids[file] = f"{ids[file][-MAX_ID_LENGTH + 9 :].lstrip('.')}-{mark}"
+    return ids
 
 
 def _as_id(text: str) -> str:

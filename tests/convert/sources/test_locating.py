@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from convert.sources.boxes import is_image_id
 from convert.sources.files import open_source
 from convert.sources.locating import locate
 
@@ -68,3 +69,59 @@ def test_pictures_that_nobody_names(source):
     unnamed = locate(source, ["two", "a/one.png"]).unnamed
     assert set(unnamed) == {"b/one.png", "c/three.dcm", "1.2.840.113.7", "c/IM0001", "d/x y.jpeg", "e/f/deep.tiff"}
     assert unnamed["b/one.png"] == "b_one"
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("P5.PNG", "p5.png"), ("p5", "p5.png"), ("P5.dcm", "p5.png"), ("7.0", "7.png"), ("7.00", "7.png"), ("7", "7.png")],
+)
+def test_capitals_and_a_tables_decimals_do_not_hide_a_picture(tmp_path, name, file):
+    for own in ("p5.png", "7.png", "Q.png", "q.PNG"):
+        (tmp_path / own).touch()
+    found = locate(open_source(tmp_path), [name, "Q", "q"])
+    assert found.files[found.ids[name]] == file
+    # Where capitals do tell pictures apart, they count.
+    assert [found.files[found.ids[own]] for own in ("Q", "q")] == ["Q.png", "q.PNG"]
+    assert locate(open_source(tmp_path), ["Q.TIF"]).ids == {"Q.TIF": "Q"}
+
+
+@pytest.mark.parametrize(
+    ("file", "names", "kept"),
+    [
+        ("a/1.png", ["a/1.png", "b/1.png"], ["a/1.png"]),
+        ("a/1.png", ["x/a/1.png", "1", "/a/1.png", "b/1.png"], ["x/a/1.png", "1", "/a/1.png"]),
+        ("z/1.png", ["a/1.png", "b/1.png"], []),
+        ("1.png", ["a/1.png", "b/1.png"], []),
+        ("1.png", ["a/1.png", "1.png", "x/a/1.png", "1"], ["a/1.png", "1.png", "x/a/1.png", "1"]),
+    ],
+)
+def test_paths_that_exclude_each_other_are_not_one_picture(tmp_path, file, names, kept):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).touch()
+    found = locate(open_source(tmp_path), names)
+    assert [name for name in names if name not in found.objections] == kept
+    assert all(
+        reason == f"no picture of this path, and {file} is called otherwise, too"
+        for reason in found.objections.values()
+    )
+    assert list(found.files.values()) == [file] * bool(kept)
+
+
+def test_ids_of_pictures_differ_though_their_signs_do_not(tmp_path):
+    names = [
+        "x y.png",
+        "x_y.png",
+        "x+y.png",
+        "a/b.png",
+        "a_b.png",
+        f"{'n' * 120}1{'0' * 100}.png",
+        f"{'n' * 121}{'0' * 100}.png",
+    ]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = locate(open_source(tmp_path), names)
+    assert len(set(found.ids.values())) == len(names)
+    assert {name: found.files[key] for name, key in found.ids.items()} == {name: name for name in names}
+    assert all(map(is_image_id, found.ids.values()))
+    assert found.ids["a/b.png"] == "b"
