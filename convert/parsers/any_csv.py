@@ -13,7 +13,7 @@ from convert.parsers.csv_columns import CENTRE, COLUMN_KEYS, CORNERS, FORMATS
 from convert.sources.annotations import Annotations, clean, spread
 from convert.sources.classes import choose_classes, from_corners, take
 from convert.sources.files import FolderSource, Source, open_source
-from convert.sources.locating import locate
+from convert.sources.locating import Located, locate
 from convert.sources.parsed import (
     Parsed,
     all_rejected,
@@ -72,12 +72,14 @@ def parse(
     raw["label"] = raw["label"].where(claims, "")
     raw.loc[has_box & (raw["label"] == ""), "objection"] = "has a box without a label"
     raw.loc[has_box & (raw["label"] == ""), "label"] = next(iter(chosen.name_of))
-    raw["objection"] = spread(raw["objection"], raw["name"])
 
     named = raw["name"] != ""
     located = locate(source, raw.loc[named, "name"])
-    raw["image_id"] = raw["name"].map(located.ids).astype(object).fillna("")
+    raw["image_id"] = located.ids_of(raw["name"])
+    raw["objection"] = spread(raw["objection"], raw["image_id"])
     extra = {key: file for file, key in located.unnamed.items()} if unlisted_negative else {}
+    if extra:
+        _check_named(raw[claims], located, where)
     annotations = Annotations.of(
         image_id=raw["image_id"],
         boxes=raw[COORDINATES],
@@ -173,6 +175,23 @@ def _rows(frame: pd.DataFrame, held: Mapping[str, str], label: str) -> pd.DataFr
     for key in ("patient", "view", "sex", "age"):
         raw[key] = text[key] if key in held else ""
     return raw
+
+
+def _check_named(marked: pd.DataFrame, located: Located, where: str) -> None:
+    """Make sure that the picture of every box is known, where all that are not named are negatives.
+
+    Raises:
+        UserError: One is not.
+    """
+    lost = marked[~marked["image_id"].isin(set(located.files))]
+    if len(lost):
+        name, row = lost.iloc[0][["name", "row"]]
+        reason = located.objections.get(name, "it is empty, expected a picture's name")
+        raise UserError(
+            f"{where}, row {row}: has a box for the image {name!r}: {reason}; {len(lost):,} such rows. With "
+            "--unlisted-negative its picture could pass for one without a finding: correct the names, remove the rows, "
+            "or leave out the option."
+        )
 
 
 def _patients(

@@ -12,7 +12,7 @@ from common.data.names import COORDINATES
 from convert.sources.annotations import Annotations, clean
 from convert.sources.classes import NO_FINDING, OTHER_FINDING, Classes, choose_classes, take
 from convert.sources.files import Source, open_source
-from convert.sources.locating import locate
+from convert.sources.locating import locate, stem
 from convert.sources.parsed import (
     Parsed,
     all_rejected,
@@ -91,7 +91,8 @@ def parse(path: Path, *, classes: Sequence[str] | None, merge: str | None) -> Pa
     missing = sorted(positive - files.keys())
     if len(entries) and (absent := len(set(negatives["image_id"]) - files.keys())):
         print_warning(f"{absent:,} images of {ENTRIES[0]} are not in {source.path}: left out.")
-    lost = [(key, BOXES, located.reason_against(key)) for key in missing]
+    reasons = located.reasons()
+    lost = [(key, BOXES, reasons.get(key, "no picture of this name")) for key in missing]
     return Parsed(
         source=source,
         boxes=with_file(cleaned.boxes, files),
@@ -111,7 +112,7 @@ def parse(path: Path, *, classes: Sequence[str] | None, merge: str | None) -> Pa
 
 
 def _image_id(name: str) -> str:
-    return name.strip().removesuffix(".png")
+    return stem(name.strip())  # smaller copies of the data set have other endings
 
 
 def _entries(source: Source) -> pd.DataFrame:

@@ -43,17 +43,19 @@ def parse(path: Path) -> Parsed:
     """
     source = open_source(path)
     table = source.table(LABELS, ["id", "boxes", "label", "StudyInstanceUID"], _REMEDY)
-    table["image_id"] = table["id"].str.strip().str.replace(r"_image$", "", regex=True)
+    names = table["id"].str.strip().str.replace(r"_image$", "", regex=True)
+    located = locate(source, names.unique())
+    table["image_id"] = located.ids_of(names)
     table["study"] = table["StudyInstanceUID"].str.strip()
     cleaned = clean(_annotations(table), LABELS)
 
-    located = locate(source, table["image_id"].unique())
+    reasons = located.reasons()
     known = set(table["image_id"])
     files = {image_id: file for image_id, file in located.files.items() if image_id in known}
     boxes = with_file(cleaned.boxes, files)
     challenge = {key: file for file, key in located.unnamed.items() if TEST_FOLDER in file.split("/")[:-1]}
     missing = sorted(set(cleaned.boxes["image_id"]) - files.keys())
-    objections = [(image_id, LABELS, located.reason_against(image_id)) for image_id in missing]
+    objections = [(image_id, LABELS, reasons[image_id]) for image_id in missing]
     objections += [
         (key, file, f"a picture without a row in {LABELS}")
         for file, key in located.unnamed.items()

@@ -59,14 +59,16 @@ def parse(
     """
     source = open_source(path)
     table = source.table(LABELS, _COLUMNS, _REMEDY)
-    table["image_id"] = table["image_id"].str.strip()
+    names = table["image_id"].str.strip()
+    located = locate(source, names.unique())
+    table["image_id"] = located.ids_of(names)
     numbers = {str(number): name for number, name in enumerate(CLASS_NAMES)}
     chosen = choose_classes(CLASS_NAMES, classes, merge, "VinDr-CXR", numbers)
     boxes, rejected = _truth(table, chosen, iou, min_readers)
 
-    located = locate(source, table["image_id"].unique())
+    reasons = located.reasons()
     missing = [image_id for image_id in boxes["image_id"].unique() if image_id not in located.files]
-    objections = [(image_id, LABELS, located.reason_against(image_id)) for image_id in missing]
+    objections = [(image_id, LABELS, reasons[image_id]) for image_id in missing]
     challenge, odd = _unnamed(located)
     objections += [(image_id, file, f"a picture without a row in {LABELS}") for image_id, file in odd.items()]
     known = set(table["image_id"])

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+import pandas as pd
+
 from convert.pictures import PICTURE_SUFFIXES
 from convert.sources.boxes import MAX_ID_LENGTH
 from convert.sources.files import Source
@@ -34,9 +36,13 @@ class Located:
     objections: dict[str, str] = field(default_factory=dict)
     unnamed: dict[str, str] = field(default_factory=dict)
 
-    def reason_against(self, name: str) -> str:
-        """Why there is no file for an image."""
-        return self.objections.get(name, "no picture of this name")
+    def ids_of(self, names: pd.Series) -> pd.Series:
+        """The image ids of a table's names; an empty name has none, which is an empty text."""
+        return names.map(self.ids).astype(object).where(names != "", "")
+
+    def reasons(self) -> dict[str, str]:
+        """Why there is no file, by image id."""
+        return {self.ids[name]: reason for name, reason in self.objections.items()}
 
 
 def locate(source: Source, names: Iterable[str]) -> Located:
@@ -57,7 +63,7 @@ def locate(source: Source, names: Iterable[str]) -> Located:
     by_name: dict[str, list[str]] = {}
     for file in pictures:
         basename = file.rsplit("/", 1)[-1]
-        for key in {basename, _stem(basename)}:
+        for key in {basename, stem(basename)}:
             by_name.setdefault(key, []).append(file)
     by_folded: dict[str, list[str]] = {}
 
@@ -66,10 +72,10 @@ def locate(source: Source, names: Iterable[str]) -> Located:
     for name in dict.fromkeys(names):
         parts = _parts(name)
         basename = parts[-1] if parts else ""
-        called = by_name.get(basename) or by_name.get(_stem(basename)) or []
+        called = by_name.get(basename) or by_name.get(stem(basename)) or []
         if not called:
             by_folded = by_folded or _folded(by_name)  # only then, since few sources need it
-            for key in (basename, _stem(basename), _WHOLE_NUMBER.sub(r"\1", basename)):
+            for key in (basename, stem(basename), _WHOLE_NUMBER.sub(r"\1", basename)):
                 called = called or by_folded.get(key.casefold(), [])
         candidates = _nearest(called, parts)
         if len(candidates) == 1:
@@ -99,10 +105,10 @@ def is_picture_name(name: str) -> bool:
     return basename[0] != "." and (suffix in _SUFFIXES or not suffix.strip(".0123456789"))
 
 
-def _stem(basename: str) -> str:
-    """The name without its ending; what follows a dot in a UID is none."""
-    stem, _, suffix = basename.rpartition(".")
-    return stem if stem and f".{suffix.lower()}" in _SUFFIXES else basename
+def stem(basename: str) -> str:
+    """A picture's file name without its ending; what follows a dot in a UID is none."""
+    name, _, suffix = basename.rpartition(".")
+    return name if name and f".{suffix.lower()}" in _SUFFIXES else basename
 
 
 def _folded(by_name: Mapping[str, list[str]]) -> dict[str, list[str]]:
@@ -158,18 +164,27 @@ def _are_one(names: list[str]) -> bool:
 def _ids(files: Sequence[str], names: Iterable[str]) -> dict[str, str]:
     """Image ids by file, which all differ, and by the names that have none."""
     everything = [*files, *names]
-    short = {file: _as_id(_stem(file.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1])) for file in everything}
+    short = {file: _as_id(stem(file.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1])) for file in everything}
     often = Counter(short.values())
     ids = {
-        file: name if often[name] == 1 else _as_id(_stem(file.replace("\\", "/").strip("/")))
+        file: name if often[name] == 1 else _as_id(stem(file.replace("\\", "/").strip("/")))
         for file, name in short.items()
     }
     often = Counter(ids[file] for file in files)
-    for file in files:
+    taken = set(often)
+    for file in everything[: len(files)]:
         if often[ids[file]] > 1:
-            mark = hashlib.sha256(file.encode(errors="surrogateescape")).hexdigest()[:8]
-            ids[file] = f"{ids[file][-MAX_ID_LENGTH + 9 :].lstrip('.')}-{mark}"
+            ids[file] = _marked(ids[file], file)
+    for name in everything[len(files) :]:
+        if ids[name] in taken:  # or its rows would be another picture's
+            ids[name] = _marked(ids[name], name)
     return ids
+
+
+def _marked(image_id: str, file: str) -> str:
+    """An id that a file shares with none."""
+    mark = hashlib.sha256(file.encode(errors="surrogateescape")).hexdigest()[:8]
+    return f"{image_id[-MAX_ID_LENGTH + 9 :].lstrip('.')}-{mark}"
 
 
 def _as_id(text: str) -> str:

@@ -103,6 +103,11 @@ def test_bad_rows_are_kept_apart_with_their_reasons(raw):
 
 
 def test_pictures_without_a_row_can_be_negatives(raw):
+    lines = (raw / "boxes.csv").read_text().splitlines()
+    # Of boxes without a picture nobody knows which negative they are on.
+    (raw / "boxes.csv").write_text(
+        "\n".join(line for line in lines if ",same.png" not in line and "absent" not in line)
+    )
     images = manifest(convert(raw, *COLUMNS, "--unlisted-negative"))
     assert images.loc["nobody", ["label", "boxes"]].tolist() == ["No finding", 0]
 
@@ -174,3 +179,20 @@ def test_columns_that_cannot_be(text, capsys):
     with pytest.raises(SystemExit, match="2"):
         csv_to_yolo.main(["--source", "x", "--columns", text])
     assert "--columns" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "found"), [("p55.png", "no picture of this name"), ("", "it is empty")])
+def test_a_box_whose_picture_is_not_found_makes_no_negative(raw, tmp_path, name, found):
+    """Where pictures without a row are negatives, one whose row has another name would be one of them."""
+    table = tmp_path / "table.csv"
+    table.write_text(f"image,x,y,width,height\np5.png,1,2,3,4\n{name},1,2,3,4\n")
+    with pytest.raises(UserError, match=rf"table.csv, row 3: has a box for the image '{name}': {found}"):
+        convert(raw, "--boxes", table, "--unlisted-negative")
+    assert not (tmp_path / "out").exists()
+    assert set(manifest(convert(raw, "--boxes", table)).index) == {"p5"}
+
+
+def test_names_in_other_capitals_are_the_same_picture(raw, tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("image,x,y,width,height\nP5.PNG,1,2,3,4\np5.png,5,6,7,8\np6,,,,\n")
+    assert boxes(convert(raw, "--boxes", table)) == {"p5": [(1, 2, 3, 4, "Lung Opacity"), (5, 6, 7, 8, "Lung Opacity")]}

@@ -143,3 +143,10 @@ def test_wrong_sources_and_classes(raw):
     shutil.rmtree(raw)
     with pytest.raises(UserError, match="no such folder or zip"):
         convert(raw)
+
+
+def test_a_smaller_copy_with_other_endings_has_the_same_images(raw):
+    expected = (convert(raw) / "truth.csv").read_text()
+    table = raw / "BBox_List_2017.csv"
+    table.write_text(table.read_text().replace(".png", ".JPG"))
+    assert (convert(raw, "--overwrite") / "truth.csv").read_text() == expected

@@ -81,3 +81,11 @@ def test_wrong_source(raw):
     (raw / "train_image_level.csv").unlink()
     with pytest.raises(UserError, match=r"no train_image_level\.csv in it"):
         convert(raw)
+
+
+def test_ids_in_other_capitals_are_the_same_images(raw, output):
+    expected = (output / "truth.csv").read_text()
+    table = pd.read_csv(raw / "train_image_level.csv", dtype=str, keep_default_na=False)
+    table["id"] = table["id"].str.upper().str.replace("_IMAGE", ".DCM_image")
+    table.to_csv(raw / "train_image_level.csv", index=False)
+    assert (convert(raw, "--overwrite") / "truth.csv").read_text() == expected

@@ -158,3 +158,12 @@ def test_wrong_sources_and_classes(raw, spoil, arguments, message):
     with pytest.raises(UserError) as error:
         convert(raw, *arguments)
     assert message in str(error.value)
+
+
+def test_ids_with_an_ending_or_in_other_capitals_are_the_same_images(raw, tmp_path):
+    """As tables of copies with other pictures have them: here, too, no reader's box gets lost."""
+    expected = truth(convert(raw))
+    lines = (raw / "train.csv").read_text().splitlines()
+    renamed = [f"{line.split(',')[0].upper()}.png,{line.split(',', 1)[1]}" for line in lines[1::2]]
+    (raw / "train.csv").write_text("\n".join([lines[0], *renamed, *lines[2::2]]))
+    assert truth(convert(raw, "--overwrite")) == expected

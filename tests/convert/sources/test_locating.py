@@ -125,3 +125,13 @@ def test_ids_of_pictures_differ_though_their_signs_do_not(tmp_path):
     assert {name: found.files[key] for name, key in found.ids.items()} == {name: name for name in names}
     assert all(map(is_image_id, found.ids.values()))
     assert found.ids["a/b.png"] == "b"
+
+
+@pytest.mark.parametrize(("files", "name"), [(["q_r.png"], "q r.png"), (["1.png", "1.dcm"], "1")])
+def test_a_name_without_a_picture_has_no_pictures_id(tmp_path, files, name):
+    for file in files:
+        (tmp_path / file).touch()
+    found = locate(open_source(tmp_path), [name, *files])
+    assert set(found.objections) == {name}
+    assert {file: found.files[found.ids[file]] for file in files} == {file: file for file in files}
+    assert found.ids[name] not in found.files
