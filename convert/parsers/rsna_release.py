@@ -166,7 +166,7 @@ def _read_export(data: bytes, where: str) -> _Export:
         calculated = [{label["id"] for label in labels} for group, labels in groups if group == TRUTH_GROUP]
         listed = [annotation for part in content["datasets"] for annotation in part["annotations"]]
         rows = [_row(annotation, number, names) for number, annotation in enumerate(listed, start=1)]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{where}: not an MD.ai export ({error!r}); expected labelGroups and datasets with annotations, as in "
             f"RSNA's {ANNOTATIONS}."
@@ -190,14 +190,30 @@ def _row(annotation: Mapping[str, Any], number: int, names: Mapping[Any, str]) -
 
 
 def _image_ids(data: bytes, where: str) -> dict[str, str]:
-    """Kaggle's image id by SOP Instance UID."""
+    """Kaggle's image id by SOP Instance UID.
+
+    Raises:
+        UserError: It is no such mapping, or an image has two ids, or two images have one.
+    """
+    found: dict[str, str] = {}
+    sop_of: dict[str, str] = {}
     try:
-        return {str(record["SOPInstanceUID"]): str(record["subset_img_id"]) for record in json.loads(data)}
-    except (ValueError, KeyError, TypeError) as error:
+        for record in json.loads(data):
+            sop, image_id = record["SOPInstanceUID"], record["subset_img_id"]
+            if not (sop and image_id):
+                continue  # of no image that Kaggle had
+            sop, image_id = str(sop), str(image_id)
+            if found.setdefault(sop, image_id) != image_id or sop_of.setdefault(image_id, sop) != sop:
+                raise UserError(
+                    f"{where}: not one id for one image: {sop[:80]!r} is {found[sop][:80]!r} and {image_id[:80]!r} is "
+                    f"{sop_of.get(image_id, sop)[:80]!r}. Whose boxes are whose cannot be told; get the file anew."
+                )
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{where}: not RSNA's mapping ({error!r}); expected a list of records with SOPInstanceUID, subset_img_id "
             "and img_id."
         ) from error
+    return found
 
 
 def _annotations(raw: pd.DataFrame) -> Annotations:

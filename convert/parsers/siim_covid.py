@@ -122,15 +122,16 @@ def _boxes(boxes: str, label: str) -> tuple[list[tuple[Any, ...]], str]:
         said = []
     if not tokens or len(tokens) % 6 or any(group[0] not in ("opacity", "none") for group in groups):
         return found, f"has a label that cannot be read: {label[:40]!r}"
+    try:
+        found = [tuple(map(float, box)) for box in found]
+    except (TypeError, ValueError, OverflowError):
+        return found, "has a box whose numbers cannot be read"
     if len(said) != len(found) or not all(map(_same, sorted(found), sorted(said))):
         return found, "has other boxes in the column label than in the column boxes"
     return found, ""
 
 
 def _same(box: tuple[Any, ...], corners: tuple[float, ...]) -> bool:
-    try:
-        x, y, width, height = map(float, box)
-    except (TypeError, ValueError):
-        return False
+    x, y, width, height = box
     pairs = zip((x, y, x + width, y + height), corners, strict=True)
     return all(math.isclose(first, second, abs_tol=_TOLERANCE) for first, second in pairs)

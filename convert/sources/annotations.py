@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,6 +128,7 @@ def clean(annotations: Annotations, source: str, several_labels: bool = False) -
     """
     table = annotations.table.copy()
     table["image_id"] = table["image_id"].fillna("").astype(str).str.strip()
+    table[COORDINATES] = table[COORDINATES].map(_scalar)
     given = table[COORDINATES].map(is_given).astype(bool)
     numbers = table[COORDINATES].apply(pd.to_numeric, errors="coerce").astype(float)
     table[COORDINATES] = numbers
@@ -177,3 +179,15 @@ def clean(annotations: Annotations, source: str, several_labels: bool = False) -
     boxes["image_id"] = boxes["image_id"].astype(str)
     boxes["label"] = boxes["label"].astype(str)
     return CleanedBoxes(check_boxes(boxes), rejected.reset_index(drop=True))
+
+
+def _scalar(value: object) -> object:
+    """A cell as it is if it can be a number; what cannot, as a list in a JSON file, as the name of its type."""
+    if value is None or isinstance(value, str | float | np.number):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf
+    return value if value is pd.NA else type(value).__name__

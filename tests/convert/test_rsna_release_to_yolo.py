@@ -399,3 +399,30 @@ def test_a_submission_scored_on_the_sample_release_gets_the_metric_of_the_hidden
     assert result["score"] == pytest.approx(expected, abs=1e-12)
     assert result["reported_on"] == "test"
     assert result["synthetic"] is True
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"subset_img_id": "image-01"}, {"SOPInstanceUID": uids_of(1)["SOPInstanceUID"]}],
+    ids=["two images", "two ids"],
+)
+def test_a_mapping_that_is_not_one_to_one_is_an_error(release, changed):
+    """Boxes of two images would else be put on one picture, or on the wrong one."""
+    release.mapping[2] |= changed
+    with pytest.raises(UserError, match="not one id for one image"):
+        convert(release.write())
+
+
+def test_records_without_ids_belong_to_no_image(release):
+    release.mapping += [{"subset_img_id": None, "img_id": "x", "SOPInstanceUID": f"9.{n}"} for n in range(2)]
+    assert len(manifest(convert(release.write()))) == 30
+
+
+def test_json_nested_too_deep_is_one_line(release):
+    source = release.write()
+    (source / MAPPING).write_text("[" * 100_000)
+    with pytest.raises(UserError, match="not RSNA's mapping"):
+        convert(source)
+    (source / ANNOTATIONS).write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"not an MD\.ai export"):
+        convert(source)

@@ -89,3 +89,19 @@ def test_ids_in_other_capitals_are_the_same_images(raw, output):
     table["id"] = table["id"].str.upper().str.replace("_IMAGE", ".DCM_image")
     table.to_csv(raw / "train_image_level.csv", index=False)
     assert (convert(raw, "--overwrite") / "truth.csv").read_text() == expected
+
+
+@pytest.mark.parametrize("value", ["'a'", "[1]", "1j", "None", "1e999"])
+def test_a_box_of_no_numbers_makes_no_negative(raw, value):
+    table = pd.read_csv(raw / "train_image_level.csv", dtype=str, keep_default_na=False)
+    index = table.index[table["boxes"] != ""][0]
+    box = f"{{'x': {value}, 'y': 1, 'width': 1, 'height': 1}}"
+    table.loc[index, ["boxes", "label"]] = [
+        f"[{box}, {{'x': 1, 'y': 1, 'width': 1, 'height': 1}}]",
+        "opacity 1 1 1 2 2",
+    ]
+    table.to_csv(raw / "train_image_level.csv", index=False)
+    output = convert(raw)
+    image_id = table["id"][index].removesuffix("_image")
+    assert image_id not in manifest(output).index
+    assert image_id in set(pd.read_csv(output / "rejected.csv", dtype=str)["image_id"])

@@ -161,3 +161,12 @@ def test_without_being_told_what_has_a_label_is_positive():
 def test_the_first_objection_speaks_against_all_rows_of_its_image():
     objections, images = pd.Series(["", "first", "second", "", ""]), pd.Series(["a", "a", "a", "b", None])
     assert spread(objections, images).tolist() == ["first", "first", "first", "", ""]
+
+
+@pytest.mark.parametrize(
+    "value", [[4], {"x": 4}, 10**400, True, -(10**400), float("inf"), "4e999", (4,)], ids=lambda value: repr(value)[:9]
+)
+def test_a_coordinate_may_be_anything_and_is_a_reason_at_most(value):
+    kept, rejected = cleaned(("a", 1, 2, 3, value, OPACITY), ("a", 1, 2, 3, 4, OPACITY))
+    assert kept == [("a", 1, 2, 3, 4)]
+    assert rejected == {2: "box has a coordinate that is not a number"}
