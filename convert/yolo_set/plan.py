@@ -64,7 +64,7 @@ def make_plan(parsed: Parsed, splitting: Splitting, size: int | None = None) -> 
         UserError: No image is left, or a list of ids does not fit.
     """
     images = _images(parsed)
-    stratum = strata(images["label"], images["boxes"])
+    stratum = _strata(parsed, images)
     images["split"], digests = _split(splitting, parsed.fixed, images["patient_id"], stratum)
 
     for name, share in splitting.shares.items():
@@ -84,7 +84,7 @@ def make_plan(parsed: Parsed, splitting: Splitting, size: int | None = None) -> 
         # Test stays out of every fold: it is for the last word, not for choosing.
         pool = images.index[images["split"] != "test"]
         shares = {str(fold): 1.0 for fold in range(splitting.folds)}
-        folds = assign(images.loc[pool, "patient_id"], stratum[pool], shares, splitting.seed)
+        folds = assign(images.loc[pool, "patient_id"], stratum, shares, splitting.seed)
         images.loc[pool, "fold"] = folds.astype(int)
 
     everything = pd.concat([images, _challenge(parsed)]).rename_axis("image_id")
@@ -138,6 +138,14 @@ def _labels(parsed: Parsed) -> pd.Series:
     return rows.groupby("image_id", sort=True)["label"].agg("; ".join)
 
 
+def _strata(parsed: Parsed, images: pd.DataFrame) -> pd.Series:
+    """What the splits are balanced over. With one class an image has one label, and all there is are a few strata."""
+    if len(parsed.class_names) == 1:
+        return strata(images["label"], images["boxes"])
+    labels = parsed.boxes[["image_id", "label"]].drop_duplicates().set_index("image_id")["label"]
+    return strata(labels, images["boxes"], apart=True)
+
+
 def _challenge(parsed: Parsed) -> pd.DataFrame:
     files = pd.Series(dict(parsed.challenge_files), dtype=str).sort_index()
     images = pd.DataFrame({"file": files, "split": CHALLENGE})
@@ -169,7 +177,7 @@ def _split(
     if not lists:
         return assign(patient_id, stratum, shares, seed), {}
     for name, ids in lists.items():
-        unknown = [image_id for image_id in ids if image_id not in stratum.index]
+        unknown = [image_id for image_id in ids if image_id not in patient_id.index]
         if 0 < len(unknown) < len(ids):
             where = given.get(name, f"the {name} images")
             print_warning(f"{where}: {len(unknown):,} of {len(ids):,} ids are not in the data, as {unknown[0]}.")

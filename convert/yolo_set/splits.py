@@ -3,7 +3,8 @@
 Patients come in very different sizes (RSNA: 1 to 65 images), so drawing patients at random misses the wanted shares,
 and drawing images at random puts the same lungs on both sides. Here patients are placed one by one, the largest
 first, each where it brings the splits' counts nearest to their targets, stratum by stratum; the many patients with one
-image come last and even out what is left.
+image come last and even out what is left. An image may belong to several strata, as one with findings of several
+classes does: combinations of them would be rare, and a rare stratum cannot be divided.
 """
 
 from __future__ import annotations
@@ -65,26 +66,36 @@ class Splitting:
         return {"train": 1 - self.val - self.test, "val": self.val, "test": self.test}
 
 
-def strata(label: pd.Series, boxes: pd.Series, most: int = 3) -> pd.Series:
-    """What the splits are balanced over: the label and the number of boxes (`most` and more counted together).
+def strata(label: pd.Series, boxes: pd.Series, *, apart: bool = False, most: int = 3) -> pd.Series:
+    """What the splits are balanced over: labels and the number of boxes (`most` and more counted together).
 
     Args:
-        label: The image's label, one per image.
-        boxes: The number of boxes, one per image, same index.
+        label: The image's label, by image id; where `apart`, an image may have several rows.
+        boxes: The number of boxes, by image id, one per image.
+        apart: Balance each label and the number of boxes for themselves, not together: of images with several labels,
+            most combinations are of a few images only, which would all end up in the largest split.
         most: From how many boxes on no difference is made; few images have more than three.
+
+    Returns:
+        Strata by image id; where `apart`, several rows per image.
     """
-    return label.astype(str) + " / " + boxes.clip(upper=most).astype(int).astype(str)
+    number = boxes.clip(upper=most).astype(int).astype(str)
+    if apart:
+        return pd.concat(["label " + label.astype(str), "boxes " + number])
+    return label.astype(str) + " / " + number
 
 
 def assign(patient_id: pd.Series, stratum: pd.Series, shares: Mapping[str, float], seed: int) -> pd.Series:
     """Place every image in a split: patients whole, strata balanced, shares met; the same for the same seed.
 
     A greedy minimisation of the squared distance between the counts (split by stratum) and their targets, each
-    relative to its target so that rare strata weigh as much as common ones.
+    relative to its target so that rare strata weigh as much as common ones. No split grows beyond its size (its share,
+    rounded up) while the patient fits into another.
 
     Args:
-        patient_id: One per image; images of the same patient stay together.
-        stratum: One per image, same index: what to balance, see `strata`.
+        patient_id: One per image, by image id; images of the same patient stay together.
+        stratum: What to balance, by image id, one or several rows per image, see `strata`; rows of other images are of
+            no account.
         shares: The wanted share of the images by split name; they are scaled to sum to 1. A share of 0 stays empty.
         seed: Decides ties and the order of patients of equal size.
 
@@ -104,28 +115,49 @@ def assign(patient_id: pd.Series, stratum: pd.Series, shares: Mapping[str, float
 
     # By sorted name, not by appearance: the order of the source's rows must not change the outcome.
     patients, patient = np.unique(patient_id.to_numpy(dtype=str), return_inverse=True)
-    kinds, kind = np.unique(stratum.to_numpy(dtype=str), return_inverse=True)
-    counts = np.zeros((len(patients), len(kinds)))
-    np.add.at(counts, (patient, kind), 1)
-
-    # One more column, all images together, keeps the splits' sizes right where strata are small.
-    counts = np.column_stack([counts, counts.sum(axis=1)])
-    target = wanted[:, None] * counts.sum(axis=0)[None, :]
+    size = np.bincount(patient)
+    row, column, count = _counts(patient_id.index, patient, stratum)
+    first = np.searchsorted(row, np.arange(len(patients) + 1))
+    target = wanted[:, None] * np.bincount(column, weights=count)[None, :]
     weight = 1 / np.maximum(target, 1)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(patients))
-    order = order[np.argsort(-counts[order, -1], kind="stable")]
+    # The largest first, and of one size those of most strata: who has the least to say evens out what is left.
+    belongs = np.bincount(row, weights=count)
+    order = order[np.lexsort((-belongs[order], -size[order]))]
 
     excess = -target
+    room = np.ceil(target[:, -1] - 1e-9)
     chosen = np.empty(len(patients), dtype=int)
     for index in order:
-        new = counts[index]
+        columns, new = column[first[index] : first[index + 1]], count[first[index] : first[index + 1]]
         # |excess + new|^2 - |excess|^2, stratum by stratum, is new * (2 * excess + new).
-        cost = (new * (2 * excess + new) * weight).sum(axis=1)
+        cost = (new * (2 * excess[:, columns] + new) * weight[:, columns]).sum(axis=1)
+        full = room < size[index]
+        if not full.all():
+            cost[full] = np.inf
         split = int(cost.argmin())
         chosen[index] = split
-        excess[split] += new
+        excess[split, columns] += new
+        room[split] -= size[index]
     return pd.Series(np.array(names, dtype=object)[chosen[patient]], index=patient_id.index, name="split")
+
+
+def _counts(images: pd.Index, patient: np.ndarray, stratum: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How many images a patient has in a stratum, where there are any: most patients are in few of the strata.
+
+    Returns:
+        Patient (ascending), stratum's number and count. The last stratum is all images together, which keeps the
+        splits' sizes right where the others are small.
+    """
+    position = images.get_indexer(stratum.index)
+    known = position >= 0
+    kinds, kind = np.unique(stratum.to_numpy(dtype=str)[known], return_inverse=True)
+    everything = len(kinds)
+    pairs = np.concatenate([patient[position[known]], patient]) * (everything + 1)
+    pairs += np.concatenate([kind, np.full(len(patient), everything)])
+    pairs, count = np.unique(pairs, return_counts=True)
+    return pairs // (everything + 1), pairs % (everything + 1), count
 
 
 def assign_fixed(
@@ -140,7 +172,7 @@ def assign_fixed(
 
     Args:
         patient_id: One per image; its index is the image id.
-        stratum: One per image, same index.
+        stratum: See `assign`.
         fixed: Image ids by split name.
         shares: The wanted shares of all splits; those of fixed ones are not used.
         seed: See `assign`.
@@ -171,7 +203,7 @@ def assign_fixed(
         split[shared] = "train"
     free = rest & ~shared
     open_shares = {name: share for name, share in shares.items() if name not in fixed}
-    split[free] = assign(patient_id[free], stratum[free], open_shares, seed)
+    split[free] = assign(patient_id[free], stratum, open_shares, seed)
     return split
 
 

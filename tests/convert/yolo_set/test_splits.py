@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -84,6 +85,65 @@ def test_fewer_patients_than_splits():
 def test_strata_counts_many_boxes_together():
     labels = pd.Series(["a", "a", "b"])
     assert strata(labels, pd.Series([0, 7, 3])).tolist() == ["a / 0", "a / 3", "b / 3"]
+
+
+def test_strata_of_images_with_several_labels():
+    labels = pd.Series(["a", "b", "a"], index=["one", "one", "two"])
+    found = strata(labels, pd.Series([4, 0], index=["one", "two"]), apart=True)
+    assert sorted(zip(found.index, found, strict=True)) == [
+        ("one", "boxes 3"), ("one", "label a"), ("one", "label b"), ("two", "boxes 0"), ("two", "label a"),
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def findings() -> tuple[pd.DataFrame, pd.Series]:
+    """15,000 images with 14 classes of finding in more than 1,000 combinations, as VinDr-CXR has them."""
+    rng = np.random.default_rng(0)
+    images = [f"image{number}" for number in range(15_000)]
+    frequency = np.geomspace(2000, 300, 14) / 15_000
+    sick = rng.random((15_000, 1)) < 0.3
+    has = sick & (rng.random((15_000, 14)) < np.clip(frequency * rng.gamma(2.0, 2.0, (15_000, 1)), 0, 0.95))
+    table = pd.DataFrame(has, index=images, columns=[f"class{number}" for number in range(14)])
+    table["No finding"] = ~has.any(axis=1)
+    assert len(table.drop_duplicates()) > 1000  # most of them of one or two images
+    return table, pd.Series((has * rng.geometric(0.6, (15_000, 14))).sum(axis=1), index=images)
+
+
+@pytest.mark.parametrize("shares", [SHARES, {"train": 0.7, "val": 0.1, "test": 0.2}, dict.fromkeys("01234", 0.2)])
+def test_each_of_many_classes_has_its_share_in_every_split(findings, shares):
+    table, boxes = findings
+    long = table.stack()
+    labels = long[long].reset_index(level=1)["level_1"]
+    patients = pd.Series(table.index, index=table.index)
+    split = assign(patients, strata(labels, boxes, apart=True), shares, seed=0)
+    for number in range(4):
+        table[f"{number} boxes"] = boxes.clip(upper=3) == number
+    for name, share in shares.items():
+        assert (split == name).sum() == round(15_000 * share)
+        off = (table[split == name].sum() - share * table.sum()).abs()
+        assert (off <= (0.01 * share * table.sum()).clip(lower=1.5)).all()  # 1 %, or what whole images allow
+
+
+def test_memory_does_not_grow_with_patients_times_strata():
+    images = [f"image{number}" for number in range(4000)]
+    stratum = pd.Series([f"stratum{number}" for number in range(2000)] * 2, index=images)
+    tracemalloc.start()
+    assign(pd.Series(images, index=images), stratum, SHARES, seed=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10e6  # one number for every pair would take 64 MB
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sizes_are_exact_where_small_patients_fill_up(seed):
+    rng = np.random.default_rng(seed)
+    patients = pd.Series(np.repeat(range(120), rng.choice([1, 1, 1, 2, 5], 120)).astype(str))
+    classes = pd.Series(rng.choice(["a", "b", "c"], len(patients)))
+    split = assign(patients, classes, {"train": 0.7, "val": 0.15, "test": 0.15}, seed)
+    sizes = split.value_counts()
+    assert abs(sizes["train"] - 0.7 * len(patients)) < 2
+    for name in ("val", "test"):
+        assert abs(sizes[name] - 0.15 * len(patients)) < 1
 
 
 @pytest.fixture(scope="module")
