@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from common.argument_types import fold_count, names_or_all, process_count, ratio, share, side_in_pixels
 from common.cli import console, go_on_without, parser
 from common.cores import available_cores
-from common.data.names import POSITIVE_CLASS
+from common.data.names import POSITIVE_CLASS, SPLITS
 from common.errors import UserError
 from common.paths import shown
 
@@ -152,8 +152,9 @@ class Converter:
 
             command = shlex.join(["python", f"convert/{self.name}.py", *argv])
             explore(open_collection(output), output / PAGE, command, workers=args.workers)
+        filled = [split for split in SPLITS if (output / f"{split}.txt").stat().st_size]
         _say_how_to_go_on(
-            parsed.class_names, self.data_yaml if self.data_yaml and output == self.output else shown(data)
+            parsed.class_names, self.data_yaml if self.data_yaml and output == self.output else shown(data), filled
         )
         return 0
 
@@ -167,13 +168,24 @@ class Converter:
         raise UserError(f"{shown(self.default_sources[0])}: no raw data there. {self.remedy}")
 
 
-def _say_how_to_go_on(class_names: Sequence[str], data: str) -> None:
+def _say_how_to_go_on(class_names: Sequence[str], data: str, filled: Sequence[str]) -> None:
+    """Name the next command; `filled` are the splits that have pictures."""
     if len(class_names) > 1 and POSITIVE_CLASS not in class_names:
         console().print(
             f"{len(class_names)} classes, none named {POSITIVE_CLASS}: `yolo train` works, but the RSNA score is of "
             f"one class. For it, choose one with --classes, or give several one name: --merge '{POSITIVE_CLASS}'."
         )
-    console().print(f"Next: yolo train data={data} model=yolov8m.pt")
+    quoted = shlex.quote(data)
+    if "train" in filled:
+        console().print(f"Next: yolo train data={quoted} model=yolov8m.pt")
+        return
+    if len(filled) > 1:
+        console().print(f"Next: python evaluate/score.py WEIGHTS --data {quoted}")
+        return
+    console().print(
+        f"Next: python evaluate/score.py WEIGHTS --data {quoted} --report-on {filled[0]} --confidence 0.3 "
+        "(or what was chosen on the validation images that belong to the weights)"
+    )
 
 
 def _add_class_options(command: argparse.ArgumentParser, defaults: ClassOptions) -> None:
@@ -194,8 +206,14 @@ def _add_class_options(command: argparse.ArgumentParser, defaults: ClassOptions)
 
 def _add_split_options(command: argparse.ArgumentParser) -> None:
     add = command.add_argument_group("splits").add_argument
-    add("--val", type=share, default=0.1, metavar="SHARE", help="share of the images for tuning")
-    add("--test", type=share, default=0.1, metavar="SHARE", help="share of the images for reporting")
+    usual = "(default: 0.1, or nothing where the other is 1)"
+    add("--val", type=share, metavar="SHARE", help=f"share of the images for tuning {usual}")
+    add(
+        "--test",
+        type=share,
+        metavar="SHARE",
+        help=f"share of the images for reporting; 1 makes an external test set {usual}",
+    )
     add("--val-ids", type=Path, metavar="FILE", help="the images for tuning instead: a CSV, or one id a line")
     add("--test-ids", type=Path, metavar="FILE", help="the images for reporting instead")
     add(

@@ -135,7 +135,7 @@ def leak(collection: Collection, val: float = 0.2) -> Leak:
         )
     split = images["split"]
     known = split.notna() & images["patient_id"].notna()
-    if known.any():
+    if split[known].nunique() > 1:
         straddling = leaking(images["patient_id"][known], split[known])
         warning = warning or bool(straddling.any())
         texts.append(

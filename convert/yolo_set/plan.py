@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
 from common.cli import print_warning
-from common.data.names import CHALLENGE
+from common.data.names import CHALLENGE, SPLITS
 from common.errors import UserError
 from convert.sources.boxes import REJECTED_COLUMNS
 from convert.sources.files import Source
@@ -67,9 +67,7 @@ def make_plan(parsed: Parsed, splitting: Splitting, size: int | None = None) -> 
     stratum = _strata(parsed, images)
     images["split"], digests = _split(splitting, parsed.fixed, images["patient_id"], stratum)
 
-    for name, share in splitting.shares.items():
-        if not (images["split"] == name).any() and share > 0:
-            print_warning(f"no image falls to {name}: {images['patient_id'].nunique():,} patients are too few for it.")
+    _warn_of_empty_splits(splitting, images, fixed=digests)
     left_out = images.index[images["split"] == ""]
     reason = "left out: its patient is in a fixed split (--keep-leaking trains on it)"
     objections = [{"image_id": image_id, "source": parsed.files[image_id], "reason": reason} for image_id in left_out]
@@ -83,6 +81,8 @@ def make_plan(parsed: Parsed, splitting: Splitting, size: int | None = None) -> 
     if splitting.folds:
         # Test stays out of every fold: it is for the last word, not for choosing.
         pool = images.index[images["split"] != "test"]
+        if pool.empty:
+            raise UserError(f"--folds {splitting.folds}: every image is in test, and folds are of the others.")
         shares = {str(fold): 1.0 for fold in range(splitting.folds)}
         folds = assign(images.loc[pool, "patient_id"], stratum, shares, splitting.seed)
         images.loc[pool, "fold"] = folds.astype(int)
@@ -91,8 +91,8 @@ def make_plan(parsed: Parsed, splitting: Splitting, size: int | None = None) -> 
     settings = {
         **parsed.fingerprint,
         "pictures": len(everything),
-        "val": digests.get("val", float(splitting.val)),
-        "test": digests.get("test", float(splitting.test)),
+        "val": digests.get("val", splitting.shares["val"]),
+        "test": digests.get("test", splitting.shares["test"]),
         "keep_leaking": splitting.keep_leaking,
         "folds": splitting.folds,
         "negatives": None if splitting.negatives is None else float(splitting.negatives),
@@ -112,6 +112,19 @@ def make_plan(parsed: Parsed, splitting: Splitting, size: int | None = None) -> 
         details=parsed.details,
         shapes=parsed.shapes,
     )
+
+
+def _warn_of_empty_splits(splitting: Splitting, images: pd.DataFrame, fixed: Collection[str]) -> None:
+    counts = images["split"].value_counts()
+    free = sum(counts.get(name, 0) for name in SPLITS if name not in fixed)
+    for name, share in splitting.shares.items():
+        if name in counts or not share:
+            continue
+        patients = f"{images['patient_id'].nunique():,} patients are too few for it"
+        print_warning(f"no image falls to {name}: {patients if free else 'the lists leave none for it'}.")
+    if "train" not in counts:
+        idle = "" if splitting.negatives is None else " and for --negatives"
+        print_warning(f"no image is left for train{idle}: this data set is for scoring only.")
 
 
 def _images(parsed: Parsed) -> pd.DataFrame:

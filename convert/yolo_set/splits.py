@@ -18,14 +18,18 @@ import pandas as pd
 
 from common.errors import UserError
 
+_USUAL = 0.1
+"""The share of val and of test where nobody says otherwise."""
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class Splitting:
     """How images are divided.
 
     Attributes:
-        val: Share of the images (0 to 1) for tuning.
-        test: Share of the images for reporting.
+        val: Share of the images (0 to 1) for tuning; None is 0.1, or nothing where test is 1.
+        test: Share of the images for reporting; likewise. 1 makes an external test set, on which nothing is trained.
         val_ids: A file with the images for tuning instead: a CSV, or one id a line.
         test_ids: The same for reporting.
         folds: Also so many folds over train and val, as list files; 0 for none.
@@ -35,11 +39,11 @@ class Splitting:
             otherwise.
 
     Raises:
-        UserError: Values that cannot be, or that leave nothing to train on.
+        UserError: Values that cannot be, or that contradict each other.
     """
 
-    val: float = 0.1
-    test: float = 0.1
+    val: float | None = None
+    test: float | None = None
     val_ids: Path | None = None
     test_ids: Path | None = None
     folds: int = 0
@@ -48,12 +52,17 @@ class Splitting:
     keep_leaking: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("val", "test"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name} {getattr(self, name)}: expected a share of the images between 0 and 1.")
-        if self.val + self.test >= 1:
+        for name, ids in (("val", self.val_ids), ("test", self.test_ids)):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise UserError(f"{name} {value}: expected a share of the images between 0 and 1.")
+            if value == 1 and ids is not None:
+                raise UserError(f"--{name} 1 takes all images for {name}, --{name}-ids only those listed: choose one.")
+        shares = self.shares
+        if shares["val"] + shares["test"] > 1 + _ROUNDING:
             raise UserError(
-                f"--val {self.val} and --test {self.test} leave nothing to train on: keep their sum below 1."
+                f"--val {shares['val']:g} and --test {shares['test']:g} are more than all images: keep their sum below "
+                "1, or at 1 to train on nothing."
             )
         if self.folds < 0 or self.folds == 1:
             raise UserError(f"folds {self.folds}: expected 2 or more, or 0 for none.")
@@ -63,7 +72,10 @@ class Splitting:
     @property
     def shares(self) -> dict[str, float]:
         """Share of the images by split."""
-        return {"train": 1 - self.val - self.test, "val": self.val, "test": self.test}
+        val = self.val if self.val is not None else _USUAL * (self.test != 1)
+        test = self.test if self.test is not None else _USUAL * (self.val != 1)
+        train = 1 - val - test
+        return {"train": train if train > _ROUNDING else 0.0, "val": float(val), "test": float(test)}
 
 
 def strata(label: pd.Series, boxes: pd.Series, *, apart: bool = False, most: int = 3) -> pd.Series:

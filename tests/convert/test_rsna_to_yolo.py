@@ -336,6 +336,42 @@ def test_too_few_patients_for_every_split_are_warned_about(release, capsys):
     assert "no image falls to val: 2 patients are too few for it" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "filled"),
+    [
+        (["--test", "1"], {"test": 60}),
+        (["--val", "1"], {"val": 60}),
+        (["--test-ids", "all"], {"test": 60}),
+        (["--val", "0.5", "--test", "0.5"], {"val": 30, "test": 30}),
+    ],
+)
+def test_a_set_to_be_scored_on_only(good_release, arguments, filled, capsys):
+    source = good_release.write()
+    listed = source.parent / "ids.txt"
+    listed.write_text("\n".join(f"image-{number:02}" for number in range(60)))
+    output = convert(source, *(str(listed) if argument == "all" else argument for argument in arguments))
+    printed = capsys.readouterr()
+    assert "no image is left for train: this data set is for scoring only" in printed.err
+    assert "too few" not in printed.err
+    images = manifest(output)
+    assert images.loc[images["split"] != "challenge", "split"].value_counts().to_dict() == filled
+    # Ultralytics wants the keys `train` and `val` and the files that they name, even for `yolo val split=test`.
+    content = yaml.safe_load((output / "data.yaml").read_text())
+    for name in ("train", "val", "test"):
+        assert content[name] == f"{name}.txt"
+        lines = (output / content[name]).read_text().splitlines()
+        assert sorted(lines) == sorted("./" + images.loc[images["split"] == name, "picture"])
+    options = "" if len(filled) > 1 else f" --report-on {next(iter(filled))} --confidence"
+    assert f"Next: python evaluate/score.py WEIGHTS --data {output / 'data.yaml'}{options}" in printed.out
+
+
+def test_options_that_have_nothing_to_act_on_are_told(good_release, capsys):
+    convert(good_release, "--test", "1", "--negatives", "1")
+    assert "no image is left for train and for --negatives" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"--folds 3: every image is in test"):
+        convert(good_release, "--test", "1", "--folds", "3", "--overwrite")
+
+
 def test_no_usable_picture_at_all(release):
     release.add("a", NORMAL, data=b"x")
     with pytest.raises(WorkError, match="none of its 1 images could be used; the first"):
@@ -346,7 +382,7 @@ def test_no_usable_picture_at_all(release):
     ("arguments", "message"),
     [
         (["--source", "/no/such/folder"], "no such folder or zip"),
-        (["--val", "0.6", "--test", "0.4"], "leave nothing to train on"),
+        (["--val", "0.7", "--test", "0.4"], "are more than all images"),
     ],
 )
 def test_wrong_use_is_one_line_and_status_2(arguments, message, capsys):

@@ -111,3 +111,18 @@ def test_of_several_classes_the_opacity_is_scored(convert, tmp_path):
     assert len(mine) > 0
     assert result["splits"]["test"]["truth_boxes"] == len(mine)
     assert result["score"] == pytest.approx(rsna_score(pd.concat([mine, rest]), predictions), abs=1e-12)
+
+
+def test_weights_are_scored_on_a_set_that_is_nothing_but_a_test_set(convert, tmp_path):
+    weights = train(convert("csv", SOURCES[-1][1]), tmp_path / "run")
+    raw, external = tmp_path / "raw", tmp_path / "external"
+    given = ["--source", str(raw), "--output", str(external), "--workers", "1", "--test", "1", *SOURCES[-1][1]]
+    assert not importlib.import_module("convert.csv_to_yolo").main(given)
+    from ultralytics import YOLO
+
+    images = len(pd.read_csv(external / "manifest.csv"))
+    found = YOLO(weights).val(data=external / "data.yaml", split="test", imgsz=64, project=tmp_path / "val", workers=0)
+    assert found.nt_per_image.sum() > 0
+    given = ["--data", str(external), "--report-on", "test", "--confidence", "0.3", "--output", str(tmp_path / "s")]
+    assert not score.main([str(weights), *given, *QUIET])
+    assert json.loads((tmp_path / "s" / "score.json").read_text())["splits"]["test"]["images"] == images

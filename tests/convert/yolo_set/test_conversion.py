@@ -96,8 +96,10 @@ def test_splitting_is_what_the_command_does_by_default():
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"val": 0.6, "test": 0.4}, "--val 0.6 and --test 0.4 leave nothing to train on"),
-        ({"val": 1.0, "test": 0.0}, "leave nothing to train on"),
+        ({"val": 0.7, "test": 0.4}, "--val 0.7 and --test 0.4 are more than all images"),
+        ({"val": 0.95}, "--val 0.95 and --test 0.1 are more than all images"),
+        ({"val": 0.1, "test": 1}, "are more than all images"),
+        ({"test": 1, "test_ids": Path("ids")}, "--test 1 takes all images for test, --test-ids only those listed"),
         ({"val": -0.1}, "val -0.1"),
         ({"test": 1.5}, "test 1.5"),
         ({"folds": 1}, "folds 1"),
