@@ -13,12 +13,12 @@ from common.cli import console
 from common.errors import UserError
 from common.files import write_json
 from common.paths import shown
+from common.trainings import MEMBERS_FILE
 from train.detector.locating import check_data, find_data
 from train.detector.training import Trained, train_detector
 from train.settings.arguments import COMMAND_DEFAULTS
 from train.settings.recipes import Choice, Recipe
 
-RECORD_FILE = "members.json"
 _MAY_DIFFER = {"device", "workers", "cache", "verbose", "plots", "exist_ok", "wandb"}
 
 
@@ -76,7 +76,7 @@ def train_members(recipe: Recipe, given: Mapping[str, Any]) -> Done:
                 trained = _train_member(folder, name, {**wanted, "project": os.fspath(folder), "name": name})
                 member = {"score": trained.score, "confidence": trained.confidence, "epoch": trained.epoch}
                 record["members"][name] = member
-                write_json(folder / RECORD_FILE, record)
+                write_json(folder / MEMBERS_FILE, record)
             members.append(Member(name, folder / name / "weights" / "best.pt", member["score"]))
     gate = _train_gate(folder, data_yaml, recipe.gate, given) if recipe.gate is not None else None
     return Done(folder, data_yaml, members, gate)
@@ -126,7 +126,7 @@ def _fold_yaml(data: Mapping[str, Any], data_yaml: Path, fold: int, recipe: Reci
 
 def _read_record(folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
     """What has been trained so far; made anew where nothing has."""
-    file = folder / RECORD_FILE
+    file = folder / MEMBERS_FILE
     arguments = json.loads(json.dumps(arguments, default=str))
     if not file.is_file():
         folder.mkdir(parents=True, exist_ok=True)

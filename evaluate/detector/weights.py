@@ -16,6 +16,7 @@ from common.errors import UserError
 from common.files import sha256
 from common.paths import PROJECT, shown
 from common.quiet_ultralytics import import_ultralytics
+from common.trainings import find_newest
 
 DEFAULT_WEIGHTS = Path("runs/best.pt")
 _ZIP, _OLD_PICKLE = b"PK\x03\x04", b"\x80"
@@ -52,7 +53,8 @@ def find_weights(asked: Path = DEFAULT_WEIGHTS) -> tuple[Path, str]:
 
     Args:
         asked: A `.pt` file; a run's folder, whose `weights/best.pt` is taken; or `runs/best.pt`, for which the newest
-            `runs/**/weights/best.pt` is taken where it does not exist, in the current folder or else the project.
+            `runs/**/weights/best.pt` of a detector is taken where it does not exist, in the current folder or else the
+            project; no gate, and no member of a recipe or trial of a study.
 
     Returns:
         The file, and what to tell the user about the choice (empty if it is the file asked for).
@@ -68,17 +70,19 @@ def find_weights(asked: Path = DEFAULT_WEIGHTS) -> tuple[Path, str]:
                 return candidate, f"using {shown(candidate)}"
         raise UserError(f"{asked}: a folder without weights/best.pt. Name a .pt file or a training's folder.")
     if (asked.parent.name, asked.name) == DEFAULT_WEIGHTS.parts[-2:]:
+        others: list[str] = []
         folders = [asked.parent] if asked.is_absolute() else [asked.parent, PROJECT / asked.parent]
         for folder in folders:
             if asked.name and (folder / asked.name).is_file():
                 return folder / asked.name, f"using {shown(folder / asked.name)}"
-            found = list(folder.glob("**/weights/best.pt"))
-            if found:
-                newest = max(found, key=lambda path: path.stat().st_mtime_ns)
-                of = f", the newest of {len(found)} trainings" if len(found) > 1 else ""
-                return newest, f"no {asked}; using {shown(newest)}{of}"
+            found = find_newest([folder])
+            if found.file is not None:
+                of = f", the newest of {found.count} trainings" if found.count > 1 else ""
+                return found.file, f"no {asked}; using {shown(found.file)}{of}"
+            others += [words for words in [found.other_words()] if words]
+        there = f"; found only {' and '.join(dict.fromkeys(others))}" if others else ""
         raise UserError(
-            f"{asked}: no such file, and no {asked.parent}/**/weights/best.pt either. "
+            f"{asked}: no such file, and no detector's {asked.parent}/**/weights/best.pt either{there}. "
             "Train first (yolo train data=rsna.yaml model=yolov8m.pt), or name a .pt file."
         )
     raise UserError(f"{asked}: no such weights file. Check the path; a training writes <run>/weights/best.pt.")

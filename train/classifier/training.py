@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from common import trainings
 from common.cli import print_warning
 from common.data.data_set import find_root
 from common.data.fingerprint import data_fingerprint
@@ -61,7 +62,7 @@ GATE_DEFAULTS: dict[str, Any] = {
 TABLE = "gate.csv"
 _DECIMALS = 6
 _CHECKPOINTS = Resumable(
-    runs=f"{GATE_DEFAULTS['name']}*",
+    kind=trainings.GATE,
     files=("",),
     no_file="expected a training's weights/last.pt, or its folder.",
     no_run="expected a training's weights/last.pt, or its folder.",

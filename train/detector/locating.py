@@ -12,6 +12,7 @@ from common.data import names as names_of
 from common.errors import UserError, WorkError
 from common.paths import CODE, PROJECT, shown
 from common.quiet_ultralytics import import_ultralytics
+from common.trainings import DETECTOR, find_newest
 
 MODELS = CODE / "train" / "models"
 
@@ -187,14 +188,14 @@ class Resumable:
     """Which checkpoints a command goes on with, and what it says where there is none.
 
     Attributes:
-        runs: Pattern of the runs' folders in the project, where none is named.
+        kind: What was trained, where no training is named; see `common.trainings`.
         files: How the name of a checkpoint begins that may be named itself.
         no_file: Said of a file that is not there.
         no_run: Said of a folder that is not a training's.
         remedy: Said where no training is found.
     """
 
-    runs: str = "**"
+    kind: str = DETECTOR
     files: tuple[str, ...] = ("last", "epoch")
     no_file: str = "no such file; expected a training's weights/last.pt."
     no_run: str = "expected a training's folder with weights/last.pt, or that file."
@@ -208,12 +209,13 @@ DETECTORS = Resumable()
 
 
 def find_last(resume: Any, project: Path, name: Any, model: Any = None, kind: Resumable = DETECTORS) -> Path:
-    """The last.pt that is meant: named by `resume`, by `model`, by the run's `name`, or else the newest.
+    """The last.pt that is meant: named by `resume`, by `model`, by the run's `name`, or else the newest of its kind.
 
     Args:
         resume: A checkpoint, a training's folder, or True.
         project: The folder of the runs.
-        name: A run's name; None takes the newest run.
+        name: A run's name; None takes the newest run, which is no member of a recipe and no trial of a study: those go
+            on by their own commands.
         model: The argument `model`, as a checkpoint may be named there too.
         kind: Which checkpoints they may be.
 
@@ -231,8 +233,15 @@ def find_last(resume: Any, project: Path, name: Any, model: Any = None, kind: Re
         if last.is_file():
             return last.absolute()
         raise UserError(f"resume: {resume}: {kind.no_run}")
-    pattern = f"{name or kind.runs}/weights/last.pt"
-    found = sorted(project.glob(pattern), key=lambda file: file.stat().st_mtime_ns)
-    if not found:
-        raise UserError(f"resume: no {shown(project)}/{pattern}; {kind.remedy}")
-    return found[-1].absolute()
+    if name:
+        pattern = f"{name}/weights/last.pt"
+        named_so = sorted(project.glob(pattern), key=lambda file: file.stat().st_mtime_ns)
+        if not named_so:
+            raise UserError(f"resume: no {shown(project)}/{pattern}; {kind.remedy}")
+        return named_so[-1].absolute()
+    found = find_newest([project], "last.pt", kind.kind)
+    if found.file is None:
+        others = found.other_words()
+        there = f", only {others}" if others else ""
+        raise UserError(f"resume: no {kind.kind}'s {shown(project)}/**/weights/last.pt{there}; {kind.remedy}")
+    return found.file.absolute()

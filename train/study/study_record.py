@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from common.files import write_json
+from common.trainings import STUDY_FILE
 from train.study.json_content import JsonContent, find_json, read_json
 from train.study.space import Space
 
-STUDY = "study.json"
+STUDY = STUDY_FILE
 _WHAT = "a study's folder, as train/sweep.py writes it"
 _DECIDING = ("method", "trials", "seed", "base", "seeds", "folds", "scheduler", "blocks")
 """Keys that decide the trials, beside the data."""

@@ -29,6 +29,28 @@ def test_newest_training_stands_in_for_runs_best(tmp_path, monkeypatch):
     assert weights.find_weights(Path("runs/best.pt")) == (asked, "")
 
 
+def test_only_a_detector_of_its_own_stands_in(tmp_path, monkeypatch):
+    """Gates, members of recipes and trials of studies are newer here, and are not what is meant."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(weights, "PROJECT", tmp_path)
+    touch(Path("runs/winner/members.json"))
+    touch(Path("runs/studies/losses/study.json"))
+    runs = ["train", "gate", "winner/fold0-640", "winner/gate", "studies/losses/trials/t000/run", "seg"]
+    tasks = ["detect", "classify", "detect", "classify", "detect", "segment"]
+    for time, (run, task) in enumerate(zip(runs, tasks, strict=True)):
+        touch(Path(f"runs/{run}/weights/best.pt"), time=100 + time)
+        touch(Path(f"runs/{run}/args.yaml"), f"task: {task}\nmode: train\n".encode())
+    path, note = weights.find_weights(Path("runs/best.pt"))
+    assert (path, note) == (Path("runs/train/weights/best.pt"), "no runs/best.pt; using runs/train/weights/best.pt")
+    (tmp_path / "runs/train/weights/best.pt").unlink()
+    with pytest.raises(UserError, match="Train first") as caught:
+        weights.find_weights(Path("runs/best.pt"))
+    assert (
+        "found only 1 model for the task 'segment' (runs/seg), 1 trial of a study "
+        "(runs/studies/losses/trials/t000/run), 2 members of recipes (runs/winner/gate, ...) and 1 gate (runs/gate)."
+    ) in str(caught.value)
+
+
 def test_folder_of_a_training(tmp_path):
     best = touch(tmp_path / "train" / "weights" / "best.pt")
     assert weights.find_weights(tmp_path / "train")[0] == best

@@ -2,32 +2,39 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 
 import pytest
 
 from common.errors import UserError
 from common.quiet_ultralytics import import_ultralytics
+from common.trainings import GATE
 from train.detector import heads, locating
 from train.detector.locating import MODELS, Resumable, check_data, find_last, find_model
 
-GATES = Resumable(runs="gate*", files=("",), no_file="no gate's file", no_run="no gate's run", remedy="start one.")
+GATES = Resumable(kind=GATE, files=("",), no_file="no gate's file", no_run="no gate's run", remedy="start one.")
 
 
 @pytest.fixture
 def project(tmp_path):
-    """Checkpoints of four runs, the later one in this list the newer one."""
-    for age, name in enumerate(["train", "gate", "studies/a/run", "gate2"]):
+    """Checkpoints of runs, the later one in this list the newer one: `train-2` is the newest that goes on by itself."""
+    runs = ["train", "train-2", "gate", "winner/fold0-64", "winner/gate", "studies/a/trials/t0/run", "gate2"]
+    for age, name in enumerate(runs):
         weights = tmp_path / name / "weights"
         weights.mkdir(parents=True)
+        task = "classify" if "gate" in name else "detect"
+        (tmp_path / name / "args.yaml").write_text(f"task: {task}\nmode: train\n")
         for file in ("last.pt", "best.pt"):
             (weights / file).touch()
             os.utime(weights / file, (1000 + age, 1000 + age))
+    (tmp_path / "winner" / "members.json").touch()
+    (tmp_path / "studies" / "a" / "study.json").touch()
     return tmp_path
 
 
 def test_the_newest_checkpoint_or_the_one_that_is_named(project):
     assert find_last(True, project, "train") == project / "train" / "weights" / "last.pt"
-    assert find_last(True, project, None, kind=Resumable(runs="train*")) == project / "train" / "weights" / "last.pt"
+    assert find_last(True, project, None) == project / "train-2" / "weights" / "last.pt"
     assert find_last(True, project, None, kind=GATES) == project / "gate2" / "weights" / "last.pt"
     assert find_last(str(project / "gate"), project, None) == project / "gate" / "weights" / "last.pt"
     named = str(project / "train" / "weights" / "last.pt")
@@ -52,6 +59,11 @@ def test_what_is_said_where_there_is_none(project, tmp_path):
         find_last("nowhere", project, None, kind=GATES)
     with pytest.raises(UserError, match=r"other/weights/last\.pt; start one\.$"):
         find_last(True, project, "other", kind=GATES)
+    for name in ("train", "train-2"):
+        shutil.rmtree(project / name)
+    gates = rf"2 gates \({project}/gate2, \.\.\.\), 1 trial of a study \({project}/studies/a/trials/t0/run\)"
+    with pytest.raises(UserError, match=rf"no detector's .*, only {gates} and 2 members of recipes.*; a training can"):
+        find_last(True, project, None)
 
 
 def test_a_home_folder_is_understood(project, monkeypatch):

@@ -1,0 +1,90 @@
+"""Trainings' folders: what was trained in each, and which one is the newest of its kind.
+
+Below one folder of runs lie detectors, gates, the members of recipes and the trials of studies, each with
+`weights/best.pt` and `weights/last.pt`. Whoever is to take "the newest training" has to tell them apart. Imports
+nothing heavy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.paths import shown
+
+DETECTOR, GATE, MEMBER, TRIAL = "detector", "gate", "member of a recipe", "trial of a study"
+_PLURALS = {DETECTOR: "detectors", GATE: "gates", MEMBER: "members of recipes", TRIAL: "trials of studies"}
+_TASKS = {"detect": DETECTOR, "classify": GATE}
+
+MEMBERS_FILE = "members.json"
+"""A recipe of several trainings writes it into the folder that its members lie in."""
+STUDY_FILE = "study.json"
+"""A study writes it into its folder, three above a trial's training."""
+
+
+def kind_of(run: Path) -> str:
+    """What a training's folder holds: a detector, a gate, a member of a recipe, a trial of a study, or another task.
+
+    A member and a trial are that, whatever was trained: their recipe or study goes on with them, and scores them. A
+    folder that does not say what it is counts as a detector.
+    """
+    if any((folder / STUDY_FILE).is_file() for folder in list(run.parents)[:3]):
+        return TRIAL
+    if (run.parent / MEMBERS_FILE).is_file():
+        return MEMBER
+    try:
+        # One line of some hundred; reading it as YAML takes a hundred times as long, for each run there is.
+        found = re.search(r"^task:\s*(\w+)", (run / "args.yaml").read_text(encoding="utf-8"), re.MULTILINE)
+    except (OSError, UnicodeDecodeError):
+        found = None
+    task = found[1] if found else "detect"
+    return _TASKS.get(task, f"model for the task {task!r}")
+
+
+@dataclass(frozen=True)
+class Newest:
+    """The newest training of a kind.
+
+    Attributes:
+        file: Its checkpoint; None where there is no such training.
+        count: How many trainings of the kind there are.
+        others: Of each other kind, its trainings' folders.
+    """
+
+    file: Path | None
+    count: int
+    others: dict[str, list[Path]]
+
+    def other_words(self) -> str:
+        """What there is of other kinds, such as `1 gate (runs/gate) and 2 members of recipes (runs/win/gate, ...)`."""
+        words = [
+            f"{len(runs)} {kind if len(runs) == 1 else _PLURALS.get(kind, kind)} ({shown(runs[0])}"
+            + (", ..." if len(runs) > 1 else "")
+            + ")"
+            for kind, runs in self.others.items()
+        ]
+        return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def find_newest(folders: Iterable[Path], name: str = "best.pt", kind: str = DETECTOR) -> Newest:
+    """The newest training of a kind below some folders, by the time of its checkpoint.
+
+    Args:
+        folders: Folders of runs; one that is not there has none.
+        name: The checkpoint that it must have in `weights/`.
+        kind: What was trained, as `kind_of` says.
+    """
+    times: dict[Path, int] = {}
+    for folder in folders:
+        for file in folder.glob(f"**/weights/{name}"):
+            try:
+                times[file] = file.stat().st_mtime_ns
+            except OSError:  # a link to what is gone
+                continue
+    runs: dict[str, list[Path]] = {}
+    for file in sorted(times, key=lambda file: (times[file], str(file)), reverse=True):
+        runs.setdefault(kind_of(file.parents[1]), []).append(file.parents[1])
+    right = runs.pop(kind, [])
+    return Newest(right[0] / "weights" / name if right else None, len(right), runs)
