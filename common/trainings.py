@@ -1,4 +1,4 @@
-"""Trainings' folders: what was trained in each, and which one is the newest of its kind.
+"""Trainings' folders: what was trained in each, which one is the newest of its kind, and whose weights a copy holds.
 
 Below one folder of runs lie detectors, gates, the members of recipes and the trials of studies, each with
 `weights/best.pt` and `weights/last.pt`. Whoever is to take "the newest training" has to tell them apart. Imports
@@ -7,11 +7,13 @@ nothing heavy.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.files import sha256
 from common.paths import shown
 
 DETECTOR, GATE, MEMBER, TRIAL = "detector", "gate", "member of a recipe", "trial of a study"
@@ -22,6 +24,8 @@ MEMBERS_FILE = "members.json"
 """A recipe of several trainings writes it into the folder that its members lie in."""
 STUDY_FILE = "study.json"
 """A study writes it into its folder, three above a trial's training."""
+BEST_RUNS_FILE = "best.json"
+"""Beside `best.pt`: whose weights it holds."""
 
 
 def kind_of(run: Path) -> str:
@@ -88,3 +92,27 @@ def find_newest(folders: Iterable[Path], name: str = "best.pt", kind: str = DETE
         runs.setdefault(kind_of(file.parents[1]), []).append(file.parents[1])
     right = runs.pop(kind, [])
     return Newest(right[0] / "weights" / name if right else None, len(right), runs)
+
+
+def find_original(copy: Path) -> Path | None:
+    """The weights that `runs/best.pt`, or one put aside beside it, is a copy of: in their training's folder.
+
+    `best.json` beside the copy names the trainings; the content has to be the same, as a folder may have been trained
+    into again. A training that was moved together with the copy is found by its name.
+
+    Returns:
+        The training's `weights/best.pt`; None where no training holds the same weights any more.
+    """
+    try:
+        content = json.loads((copy.parent / BEST_RUNS_FILE).read_text(encoding="utf-8"))
+        runs = [Path(str(record["run"])) for record in content["data_sets"].values()]
+        size, digest = copy.stat().st_size, ""
+        for place in dict.fromkeys(place for run in runs for place in (run, copy.parent / run.name)):
+            weights = place / "weights" / "best.pt"
+            if weights.is_file() and weights.stat().st_size == size:
+                digest = digest or sha256(copy)
+                if sha256(weights) == digest:
+                    return weights
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # there is none, or it is damaged
+        pass
+    return None

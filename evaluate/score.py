@@ -114,9 +114,10 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         argv=typed,
     )
 
-    from evaluate.report.page import REPORT_FILE, ReportInput, write_report
+    from evaluate.report.page import ReportInput, write_report
     from evaluate.report.terminal import print_score
     from evaluate.report.tracking import log_score
+    from evaluate.scoring.result import REPORT_FILE
     from evaluate.scoring.run import score
 
     scored = score(request)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from common.errors import UserError
 from common.files import sha256
 from common.paths import PROJECT, shown
 from common.quiet_ultralytics import import_ultralytics
-from common.trainings import find_newest
+from common.trainings import find_newest, find_original
 
 DEFAULT_WEIGHTS = Path("runs/best.pt")
 _ZIP, _OLD_PICKLE = b"PK\x03\x04", b"\x80"
@@ -33,6 +35,8 @@ class Weights:
         channels: 1 for grey, 3 for colour.
         positive_class: Index of the class that counts.
         train_args: The training's arguments, as far as the file keeps them.
+        epoch: The epoch that the weights are of, from 1; None where the file does not tell.
+        trained: When that was; None where the file does not tell.
     """
 
     path: Path
@@ -41,6 +45,18 @@ class Weights:
     channels: int
     positive_class: int
     train_args: Mapping[str, Any] = field(default_factory=dict)
+    epoch: int | None = None
+    trained: datetime | None = None
+
+    @property
+    def description(self) -> str:
+        """The file, its epoch, its age and what it was trained on, in one line."""
+        epochs = self.train_args.get("epochs")
+        epoch = f" (epoch {self.epoch}{f' of {epochs}' if epochs else ''})" if self.epoch else ""
+        data = self.train_args.get("data") or _saved_arguments(self.path).get("data")
+        on = f"on {shown(Path(str(data)))}" if data else "on data that it does not name"
+        age = f" {_age(self.trained)}" if self.trained else ""
+        return f"{shown(self.path)}{epoch}, trained{age} {on}"
 
     @cached_property
     def sha256(self) -> str:
@@ -54,7 +70,8 @@ def find_weights(asked: Path = DEFAULT_WEIGHTS) -> tuple[Path, str]:
     Args:
         asked: A `.pt` file; a run's folder, whose `weights/best.pt` is taken; or `runs/best.pt`, for which the newest
             `runs/**/weights/best.pt` of a detector is taken where it does not exist, in the current folder or else the
-            project; no gate, and no member of a recipe or trial of a study.
+            project; no gate, and no member of a recipe or trial of a study. Of a copy whose training is known by the
+            `best.json` beside it, such as `runs/best.pt`, the training's own file is taken.
 
     Returns:
         The file, and what to tell the user about the choice (empty if it is the file asked for).
@@ -63,7 +80,7 @@ def find_weights(asked: Path = DEFAULT_WEIGHTS) -> tuple[Path, str]:
         UserError: There are none.
     """
     if asked.is_file():
-        return asked, ""
+        return _original(asked)
     if asked.is_dir():
         for candidate in (asked / "weights" / "best.pt", asked / "best.pt"):
             if candidate.is_file():
@@ -74,7 +91,8 @@ def find_weights(asked: Path = DEFAULT_WEIGHTS) -> tuple[Path, str]:
         folders = [asked.parent] if asked.is_absolute() else [asked.parent, PROJECT / asked.parent]
         for folder in folders:
             if asked.name and (folder / asked.name).is_file():
-                return folder / asked.name, f"using {shown(folder / asked.name)}"
+                path, note = _original(folder / asked.name)
+                return path, note or f"using {shown(path)}"
             found = find_newest([folder])
             if found.file is not None:
                 of = f", the newest of {found.count} trainings" if found.count > 1 else ""
@@ -86,6 +104,14 @@ def find_weights(asked: Path = DEFAULT_WEIGHTS) -> tuple[Path, str]:
             "Train first (yolo train data=rsna.yaml model=yolov8m.pt), or name a .pt file."
         )
     raise UserError(f"{asked}: no such weights file. Check the path; a training writes <run>/weights/best.pt.")
+
+
+def _original(weights: Path) -> tuple[Path, str]:
+    """The weights in their training's folder, and what to tell the user; the file itself if it is no copy of such."""
+    original = find_original(weights)
+    if original is None:
+        return weights, ""
+    return original, f"{shown(weights)} is a copy of {shown(original)}: using that, and its training's folder"
 
 
 def run_folder(weights: Path) -> Path:
@@ -134,6 +160,8 @@ def load_weights(path: Path) -> Weights:
         channels=int(getattr(model.model, "yaml", {}).get("channels", 3)),
         positive_class=positive_class(class_names(model.names, None, str(path)), str(path)),
         train_args=train_args,
+        epoch=_epoch(checkpoint),
+        trained=_date(checkpoint.get("date")),
     )
 
 
@@ -189,6 +217,55 @@ def _saved_arguments(weights: Path) -> dict[str, Any]:
     except (OSError, yaml.YAMLError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _epoch(checkpoint: Mapping[str, Any]) -> int | None:
+    """The epoch of a checkpoint's weights, from 1.
+
+    A finished training strips the number off, and puts its whole history in. There, the row with the weights' own
+    metrics is the epoch's, if it is the only such.
+    """
+    try:
+        if (number := int(checkpoint.get("epoch", -1))) >= 0:
+            return number + 1
+        history, own = checkpoint["train_results"], checkpoint["train_metrics"]
+        names = [name for name in own if name in history]
+        rows = zip(*(history[name] for name in names), strict=True)
+        right = [
+            all(
+                math.isclose(value, own[name], rel_tol=1e-3, abs_tol=1e-5)
+                for name, value in zip(names, row, strict=True)
+            )
+            for row in rows
+        ]
+        found = [int(epoch) for epoch, is_right in zip(history["epoch"], right, strict=True) if is_right]
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None
+    return found[0] if len(found) == 1 else None
+
+
+def _is_rounded(value: float, exact: float) -> bool:
+    """Whether a value of results.csv, which has five digits, is an exact one."""
+    return math.isclose(value, exact, rel_tol=1e-3, abs_tol=1e-5)
+
+
+def _date(text: Any) -> datetime | None:
+    """When a checkpoint was written; Ultralytics' earlier versions give local time without its zone."""
+    try:
+        return datetime.fromisoformat(str(text)).astimezone()
+    except (ValueError, OSError, OverflowError):
+        return None
+
+
+def _age(when: datetime) -> str:
+    """How long ago, in the largest unit that gives 2 or more; the date where the clock was wrong."""
+    seconds = (datetime.now(UTC) - when).total_seconds()
+    if seconds < 0:
+        return f"on {when:%Y-%m-%d}"
+    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f} {unit} ago"
+    return "just now"
 
 
 def _side(imgsz: Any) -> int:

@@ -37,8 +37,6 @@ from evaluate.report.rows import ON_PAGE
 from evaluate.scoring.result import Score
 from evaluate.scoring.run import Scored
 
-REPORT_FILE = "report.html"
-
 
 @dataclass(frozen=True)
 class ReportInput:

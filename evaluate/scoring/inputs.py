@@ -14,7 +14,7 @@ from common.cli import print_warning
 from common.data.data_set import DataSet, Split, warn_unknown_patients
 from common.errors import UserError
 from common.files import make_folder
-from common.paths import default_data
+from common.paths import default_data, shown
 from evaluate.detector.cache import predict_split
 from evaluate.detector.weights import (
     DEFAULT_WEIGHTS,
@@ -73,6 +73,7 @@ def from_weights(request: ScoringRequest) -> Inputs:
         print(note, file=sys.stderr)
     weights = load_weights(path)
     data, trained, reason = _data_of(weights, request.data)
+    print(f"weights: {weights.description}\ndata: {shown(data.yaml)}", file=sys.stderr)
     tune_on = request.tune_on if request.confidence is None else None
     names = list(dict.fromkeys(name for name in (tune_on, request.report_on) if name is not None))
     splits = {name: _read_split(data, name) for name in names}

@@ -13,16 +13,15 @@ from common.data.tables import read_truth, write_predictions, write_rejected, wr
 from common.errors import WorkError
 from common.files import make_folder
 from common.paths import shown
-from evaluate.detector.inference import Predicted, Settings, predict, warn_if_augment_is_idle
+from evaluate.detector.inference import Predicted, predict, warn_if_augment_is_idle
 from evaluate.detector.options import InferenceOptions
 from evaluate.detector.pictures import find_pictures, with_original_sizes
-from evaluate.detector.weights import DEFAULT_WEIGHTS, find_weights, load_weights, run_folder
+from evaluate.detector.weights import DEFAULT_WEIGHTS, find_weights, load_weights
 from evaluate.postprocess.boxes import drop_below, scale_boxes
 from evaluate.postprocess.operating_point import OperatingPoint
+from evaluate.scoring.choice import choose_point
 from evaluate.scoring.overlays import draw_overlays
-from evaluate.scoring.result import SCORE_FILE, read_choice
 
-DEFAULT_CONFIDENCE = 0.25
 PREDICTIONS_FILE, SUBMISSION_FILE, REJECTED_FILE, OVERLAYS = (
     "predictions.csv",
     "submission.csv",
@@ -94,8 +93,9 @@ def predict_files(request: PredictionRequest) -> PredictedFiles:
     if note:
         print(note, file=sys.stderr)
     weights = load_weights(path)
+    print(f"weights: {weights.description}", file=sys.stderr)
     settings = request.inference.settings(weights)
-    point, origin = _choose(request.confidence, run_folder(path), settings)
+    point, origin = choose_point(request.confidence, weights, settings)
     output = request.output
     make_folder(output)
 
@@ -129,24 +129,3 @@ def _write_rejected(file: Path, predicted: Predicted, pictures: int) -> None:
     if not predicted.image_ids:
         raise WorkError(f"{message}. Nothing was predicted; all reasons are in {shown(file)}.")
     print_warning(f"{message}; see {shown(file)}. They are in the submission without a prediction.")
-
-
-def _choose(confidence: float | None, run: Path, settings: Settings) -> tuple[OperatingPoint, str]:
-    """Confidence and box scale, and where they come from."""
-    if confidence is not None:
-        return OperatingPoint(confidence), "--confidence"
-    path = run / SCORE_FILE
-    if not path.is_file():
-        return OperatingPoint(DEFAULT_CONFIDENCE), "not tuned: run evaluate/score.py to choose it"
-    point = read_choice(path)
-    if point.gated:
-        print_warning(
-            f"{shown(path)}: its score was reached with a gate, whose classifier does not look at these pictures; "
-            "going on without, at the confidence that was best without"
-        )
-    before, now = point.inference or {}, settings.as_dict()
-    changed = [key for key in before if key in now and before[key] != now[key] and key != "half"]
-    if changed:
-        differences = ", ".join(f"{key} {before[key]} there, {now[key]} here" for key in changed)
-        print_warning(f"{shown(path)}: the confidence was chosen on other predictions ({differences}) and may not suit")
-    return point, f"chosen in {shown(path)}"

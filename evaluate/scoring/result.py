@@ -8,6 +8,7 @@ did not say is None.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -17,9 +18,8 @@ from typing import Any, NamedTuple
 from common.errors import UserError
 from common.files import write_json
 from evaluate.postprocess.gate import GateRule
-from evaluate.postprocess.operating_point import OperatingPoint
 
-SCORE_FILE = "score.json"
+SCORE_FILE, REPORT_FILE = "score.json", "report.html"
 
 
 class Interval(NamedTuple):
@@ -276,9 +276,9 @@ def read_score(path: Path) -> Score:
     Raises:
         UserError: The file is not one.
     """
-    with _explaining(path):
+    with explaining(path):
         content = json.loads(path.read_text(encoding="utf-8"))
-        confidence, box_scale, rule = _chosen(content)
+        confidence, box_scale, rule = read_rule(content)
         gate = content.get("gate")
         splits = {str(name): _split_score(entry) for name, entry in content["splits"].items()}
         return Score(
@@ -304,23 +304,9 @@ def read_score(path: Path) -> Score:
         )
 
 
-def read_choice(path: Path) -> OperatingPoint:
-    """Read what was chosen from a `score.json`, for predictions without a gate; of the rest nothing need be there.
-
-    Raises:
-        UserError: The file is not one.
-    """
-    with _explaining(path):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        confidence, box_scale, rule = _chosen(content)
-        gated = rule.mode != "none"
-        if gated:  # it was chosen for gated predictions; beside it stands the one for predictions as they come
-            confidence = float(content["gate"]["without"]["confidence"])
-        return OperatingPoint(confidence, box_scale, content.get("inference"), gated)
-
-
 @contextmanager
-def _explaining(path: Path) -> Iterator[None]:
+def explaining(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while a `score.json` is read into one line."""
     try:
         yield
     except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
@@ -330,9 +316,12 @@ def _explaining(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _chosen(content: Any) -> tuple[float, tuple[float, float], GateRule]:
+def read_rule(content: Any) -> tuple[float, tuple[float, float], GateRule]:
+    """Confidence, box scale and what a gate does, of the file's content."""
     confidence, postprocess = float(content["confidence"]), content["postprocess"]
     width, height = (float(factor) for factor in postprocess.get("box_scale", (1.0, 1.0)))
+    if not (0 <= confidence <= 1 and 0 < width < math.inf and 0 < height < math.inf):
+        raise ValueError(f"confidence {confidence}, box scale {width}, {height}")
     gate = postprocess.get("gate") or {}
     return confidence, (width, height), GateRule(gate.get("mode", "none"), gate.get("threshold"))
 

@@ -14,6 +14,7 @@ from common.paths import shown
 from common.provenance import describe_origin
 from evaluate.postprocess.gate import GateProbabilities, GateRule, choose_gate, read_gates
 from evaluate.postprocess.operating_point import OperatingPoint
+from evaluate.scoring.earlier import keep_earlier
 from evaluate.scoring.inputs import Inputs, from_predictions, from_weights
 from evaluate.scoring.numbers import (
     Judged,
@@ -98,6 +99,7 @@ def score(request: ScoringRequest) -> Scored:
         leakage=inputs.leakage,
         origin=Origin(**describe_origin("evaluate/score.py", request.argv)),
     )
+    keep_earlier(inputs.output, result)
     return Scored(
         score=result,
         data=inputs.data,

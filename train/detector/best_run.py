@@ -20,8 +20,9 @@ from typing import Any
 from common.cli import print_warning
 from common.errors import WorkError
 from common.files import PART, sha256, write_json
+from common.trainings import BEST_RUNS_FILE
 
-WEIGHTS, RECORDS = "best.pt", "best.json"
+WEIGHTS, RECORDS = "best.pt", BEST_RUNS_FILE
 _SHORT = 8
 
 

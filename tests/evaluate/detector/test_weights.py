@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,39 @@ def test_loads_trained_weights(trained, data_set):
     loaded = weights.load_weights(trained)
     assert (loaded.imgsz, loaded.channels, loaded.positive_class) == (128, 1, 0)
     assert weights.find_training_data(loaded) == data_set / "data.yaml"
+
+
+def test_weights_say_which_epoch_they_are_of_and_how_old_they_are(untrained, tmp_path):
+    import torch
+
+    path = untrained(data="sets/a/data.yaml", epochs=3)
+    plain = weights.load_weights(path)
+    assert plain.description == f"{path}, trained on sets/a/data.yaml"
+    checkpoint = torch.load(path, weights_only=False)
+    when = (datetime.now().astimezone() - timedelta(hours=3, minutes=5)).isoformat()
+    history = {
+        "epoch": [1, 2, 3],
+        "time": [9.0, 9.1, 9.2],
+        "val/box_loss": [2.0, 1.5, 1.4],
+        "mAP50": [0.1, 0.23457, 0.2],
+    }
+    own = {"val/box_loss": 1.49996, "mAP50": 0.234568, "fitness": 0.3}
+    finished = {"epoch": -1, "date": when, "train_results": history, "train_metrics": own}
+    torch.save(checkpoint | finished, tmp_path / "best.pt")
+    told = weights.load_weights(tmp_path / "best.pt").description
+    assert told == f"{tmp_path}/best.pt (epoch 2 of 3), trained 3 h ago on sets/a/data.yaml"
+    for changes in (
+        {"train_metrics": {}},
+        {"train_results": {}},
+        {"train_metrics": None},
+        {"train_results": {"epoch": [1]}},
+    ):
+        torch.save(checkpoint | finished | changes | {"date": "yesterday"}, tmp_path / "best.pt")
+        assert (
+            weights.load_weights(tmp_path / "best.pt").description == f"{tmp_path}/best.pt, trained on sets/a/data.yaml"
+        )
+    torch.save(checkpoint | {"epoch": 1}, tmp_path / "best.pt")  # still training
+    assert "(epoch 2 of 3)" in weights.load_weights(tmp_path / "best.pt").description
 
 
 def test_channels_and_class_come_from_the_checkpoint(untrained):

@@ -9,7 +9,6 @@ import pytest
 
 from common.errors import UserError
 from evaluate.postprocess.gate import GateRule
-from evaluate.postprocess.operating_point import OperatingPoint
 from evaluate.scoring.result import (
     Gain,
     GateComparison,
@@ -20,7 +19,6 @@ from evaluate.scoring.result import (
     SplitLeakage,
     SplitScore,
     Subgroup,
-    read_choice,
     read_score,
     write_score,
 )
@@ -111,18 +109,6 @@ def test_files_of_older_versions(tmp_path):
     del content["weights_sha256"], content["data_fingerprint"]
     (tmp_path / "score.json").write_text(json.dumps(content))
     assert read_score(tmp_path / "score.json") == replace(SCORE, weights_sha256=None, data_fingerprint=None)
-    # What a prediction needs can be read of less.
-    (tmp_path / "score.json").write_text('{"confidence": 0.25, "postprocess": {}}')
-    assert read_choice(tmp_path / "score.json") == OperatingPoint(0.25)
-
-
-def test_a_prediction_follows_what_was_best_without_the_gate(tmp_path):
-    plain = read_choice(write_score(tmp_path, SCORE))
-    assert plain == OperatingPoint(0.5, (0.87, 0.8), {"imgsz": 640, "augment": False})
-    gated = read_choice(write_score(tmp_path, replace(SCORE, gate=GATE)))
-    assert (gated.confidence, gated.gated) == (0.4, True)
-    idle = read_choice(write_score(tmp_path, replace(SCORE, gate=replace(GATE, rule=GateRule("none")))))
-    assert (idle.confidence, idle.gated) == (0.5, False)
 
 
 def without(key):

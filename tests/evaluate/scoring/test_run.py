@@ -11,8 +11,9 @@ import pytest
 from common.data.tables import make_predictions, write_predictions, write_submission
 from common.errors import UserError
 from evaluate.metrics.rsna import confidence_sweep, rsna_score
+from evaluate.scoring.choice import read_choice
 from evaluate.scoring.request import ScoringRequest
-from evaluate.scoring.result import read_choice, read_score
+from evaluate.scoring.result import read_score
 from evaluate.scoring.run import score
 from tests.evaluate.scores import QUIET, invented, read, run, truth_of
 
@@ -231,8 +232,8 @@ def test_gate_on_the_page_in_wandb_and_in_a_later_prediction(run_folder, data_se
     assert "each box&#39;s confidence multiplied" in (run_folder / "report.html").read_text()
 
     choice = read_choice(run_folder / "score.json")
-    assert choice.gated
-    assert choice.confidence == found["gate"]["without"]["confidence"] != found["confidence"]
+    assert choice.point.gated
+    assert choice.point.confidence == found["gate"]["without"]["confidence"] != found["confidence"]
     from evaluate import predict
 
     capsys.readouterr()
@@ -241,4 +242,4 @@ def test_gate_on_the_page_in_wandb_and_in_a_later_prediction(run_folder, data_se
     assert not predict.main([str(one), "--weights", str(weights), "--output", str(tmp_path / "out")])
     said = capsys.readouterr()
     assert "its score was reached with a gate" in said.err
-    assert f"at confidence {choice.confidence:.6g}" in said.out
+    assert f"at confidence {choice.point.confidence:.6g}" in said.out

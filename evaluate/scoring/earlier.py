@@ -1,0 +1,83 @@
+"""An earlier score in the same folder: kept under another name where it answered another question."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from common.cli import print_warning
+from common.errors import UserError, WorkError
+from common.paths import shown
+from evaluate.scoring.result import REPORT_FILE, SCORE_FILE, Score, read_score
+
+
+def keep_earlier(folder: Path, score: Score) -> None:
+    """Put `score.json` and `report.html` aside, and say so, where they are not those of the same scoring done before.
+
+    The same scoring is that of the same weights on the same data, with the same splits and the same gate, boxes,
+    settings and given confidence. It is simply replaced.
+
+    Args:
+        folder: Where both lie.
+        score: What is about to be written there.
+
+    Raises:
+        WorkError: They cannot be renamed.
+    """
+    path = folder / SCORE_FILE
+    if not path.is_file():
+        return
+    try:
+        earlier = read_score(path)
+    except UserError:
+        print_warning(f"{shown(path)}: could not be read as a score, and is replaced")
+        return
+    before, now = _asked(earlier), _asked(score)
+    differing = [name for name in before if before[name] is not None and before[name] != now[name]]
+    if not differing:
+        return
+    kept = []
+    when = re.sub(r"[^0-9T]", "-", earlier.origin.created[:19])
+    for file in (path, folder / REPORT_FILE):
+        if not file.is_file():
+            continue
+        target = file.with_stem(f"{file.stem}-{when}")
+        number = 1
+        while target.exists():
+            number += 1
+            target = file.with_stem(f"{file.stem}-{when}-{number}")
+        try:
+            os.replace(file, target)
+        except OSError as error:
+            raise WorkError(
+                f"{shown(file)}: an earlier score cannot be put aside ({error.strerror}). Choose another --output."
+            ) from error
+        kept.append(target.name)
+    print(
+        f"{shown(path)} was another score (it differs in: {', '.join(differing)}); kept as {' and '.join(kept)}",
+        file=sys.stderr,
+    )
+    if score.weights and earlier.weights_sha256 == score.weights_sha256 and earlier.confidence != score.confidence:
+        print(
+            f"predict.py takes confidence {score.confidence:.6g} with these weights from now on, instead of "
+            f"{earlier.confidence:.6g}",
+            file=sys.stderr,
+        )
+
+
+def _asked(score: Score) -> dict[str, Any]:
+    """What a score answers, under the names that people know."""
+    gate = score.gate
+    return {
+        "weights": score.weights_sha256 or ("predictions" if score.weights is None else None),
+        "data": score.data_fingerprint,
+        "the split tuned on": score.tuned_on or "none",
+        "the split reported on": score.reported_on,
+        "the given confidence": "tuned" if score.tuned_on else score.confidence,
+        "box scale": tuple(score.box_scale),
+        "gate": (gate.files, gate.asked, gate.rule if gate.tuned_on is None else None) if gate else "none",
+        "the model's settings": dict(score.inference) if score.inference is not None else None,
+    }

@@ -1,0 +1,171 @@
+"""What predict.py takes from a score.json, and when it does not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from common.errors import UserError
+from evaluate.detector.weights import find_weights, load_weights
+from evaluate.postprocess.gate import GateRule
+from evaluate.postprocess.operating_point import OperatingPoint
+from evaluate.scoring.choice import choose_point, read_choice
+from evaluate.scoring.result import write_score
+from tests.evaluate.scores import QUIET, read, run
+from tests.evaluate.scoring.test_result import GATE, SCORE
+
+
+def test_a_file_of_an_older_version(tmp_path):
+    """What a prediction needs can be read of less than a score."""
+    (tmp_path / "score.json").write_text('{"confidence": 0.25, "postprocess": {}}')
+    choice = read_choice(tmp_path / "score.json")
+    assert (choice.point, choice.weights_sha256, choice.words) == (OperatingPoint(0.25), None, "")
+
+
+def test_a_prediction_follows_what_was_best_without_the_gate(tmp_path):
+    plain = read_choice(write_score(tmp_path, SCORE))
+    assert plain.point == OperatingPoint(0.5, (0.87, 0.8), {"imgsz": 640, "augment": False})
+    assert plain.words == ", on val of rsna.yaml"
+    gated = read_choice(write_score(tmp_path, replace(SCORE, gate=GATE))).point
+    assert (gated.confidence, gated.gated) == (0.4, True)
+    idle = read_choice(write_score(tmp_path, replace(SCORE, gate=replace(GATE, rule=GateRule("none"))))).point
+    assert (idle.confidence, idle.gated) == (0.5, False)
+    given = read_choice(write_score(tmp_path, replace(SCORE, tuned_on=None)))
+    assert given.words == ", where it was given and not tuned"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"confidence": float("nan")}, {"confidence": -0.1}, {"confidence": "x"}, {"postprocess": {"box_scale": [0, 1]}},
+        {"postprocess": {"box_scale": [1, float("inf")]}}, {"postprocess": {"box_scale": [1]}},
+    ],
+)  # fmt: skip
+def test_a_choice_that_would_predict_nothing_is_refused(tmp_path, wrong):
+    (tmp_path / "score.json").write_text(json.dumps({"confidence": 0.25, "postprocess": {}} | wrong))
+    with pytest.raises(UserError, match=r"score.json: not a readable score"):
+        read_choice(tmp_path / "score.json")
+
+
+def changed(weights: Path) -> None:
+    """Other weights in the same place, as a second training into the same folder leaves."""
+    import torch
+
+    checkpoint = torch.load(weights, weights_only=False)
+    torch.save({**checkpoint, "date": "2020-01-01T00:00:00+00:00"}, weights)
+
+
+def test_the_score_of_the_weights_that_were_there_before_is_not_used(run_folder, capsys):
+    weights = run_folder / "weights" / "best.pt"
+    run(run_folder, *QUIET)
+    chosen = read(run_folder)["confidence"]
+    loaded = load_weights(weights)
+    settings = _settings(loaded)
+    capsys.readouterr()
+    point, origin = choose_point(None, loaded, settings)
+    assert (point.confidence, capsys.readouterr().err) == (chosen, "")
+    assert origin.startswith(f"chosen in {run_folder / 'score.json'}, on val of ")
+    changed(weights)
+    loaded = load_weights(weights)
+    point, origin = choose_point(None, loaded, settings)
+    assert (point, origin) == (OperatingPoint(0.25), "not tuned: run evaluate/score.py to choose it")
+    warning = capsys.readouterr().err
+    assert "is the score of other weights, not of" in warning
+    assert f"python evaluate/score.py {weights}" in warning
+    assert choose_point(0.7, loaded, settings) == (OperatingPoint(0.7), "--confidence")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_score_of_predictions_is_not_one_of_weights(run_folder, tmp_path, capsys):
+    write_score(run_folder, replace(SCORE, weights=None, weights_sha256=None, inference=None))
+    loaded = load_weights(run_folder / "weights" / "best.pt")
+    assert choose_point(None, loaded, _settings(loaded))[0] == OperatingPoint(0.25)
+    assert "is the score of predictions that were handed in" in capsys.readouterr().err
+
+
+def test_a_confidence_of_other_data_is_told(run_folder, own_data_set, capsys):
+    listed = own_data_set / "val.txt"
+    listed.write_text("".join(listed.read_text().splitlines(keepends=True)[:10]))
+    run(run_folder, "--data", own_data_set, *QUIET)
+    loaded = load_weights(run_folder / "weights" / "best.pt")
+    capsys.readouterr()
+    point, origin = choose_point(None, loaded, _settings(loaded))
+    assert point.confidence == read(run_folder)["confidence"]
+    assert f"is a score on {own_data_set}/data.yaml, and the weights were trained on " in capsys.readouterr().err
+    assert origin.endswith(f", on val of {own_data_set}/data.yaml")
+
+
+def _settings(weights):
+    from evaluate.detector.options import InferenceOptions
+
+    return InferenceOptions().settings(weights)
+
+
+@pytest.fixture
+def best(run_folder, tmp_path, monkeypatch) -> Path:
+    """`runs/best.pt`, as train/train.py leaves it: a copy of `runs/train/weights/best.pt`."""
+    from train.detector.best_run import offer
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run_folder, tmp_path / "runs" / "train")
+    offer(Path("runs"), Path("runs/train/weights/best.pt"), 0.5, "f" * 64, "data.yaml", {})
+    return Path("runs/best.pt")
+
+
+def test_from_train_to_score_to_predict_by_the_defaults(best, data_set, capsys):
+    """The command that train.py prints names the training, and predict.py takes runs/best.pt: the same weights."""
+    from evaluate import predict
+
+    run("runs/train/weights/best.pt", *QUIET)
+    chosen = read(Path("runs/train"))["confidence"]
+    picture = str(data_set / "images" / "test" / "test-00.jpg")
+    capsys.readouterr()
+    assert not predict.main([picture, "--overlays", "none"])
+    said = capsys.readouterr()
+    assert f"at confidence {chosen:.6g} (chosen in runs/train/score.json, on val of " in said.out
+    assert "runs/best.pt is a copy of runs/train/weights/best.pt" in said.err
+
+    run("--no-wandb")  # the default of score.py is the training, with its curves and its name
+    assert not Path("runs/score.json").exists()
+    page = Path("runs/train/report.html").read_text()
+    assert "– train, best.pt</title>" in page
+    assert "results.csv was not at hand" not in page
+
+    changed(Path("runs/train/weights/best.pt"))  # trained into again: best.pt is no copy of it any more
+    assert find_weights(best) == (best, "")
+
+
+def test_a_better_training_does_not_inherit_the_confidence(best, tmp_path, capsys):
+    from train.detector.best_run import offer
+
+    run(*QUIET)
+    shutil.copytree("runs/train/weights", "runs/better/weights")
+    changed(Path("runs/better/weights/best.pt"))
+    offer(Path("runs"), Path("runs/better/weights/best.pt"), 0.6, "f" * 64, "data.yaml", {})
+    path, note = find_weights(best)
+    assert path.resolve() == tmp_path / "runs" / "better" / "weights" / "best.pt"
+    assert "runs/best.pt is a copy of runs/better/weights/best.pt" in note
+    loaded = load_weights(path)
+    assert choose_point(None, loaded, _settings(loaded))[1] == "not tuned: run evaluate/score.py to choose it"
+    # A training that was removed: the copy is all there is, and a score of it lies beside it.
+    shutil.rmtree("runs/better")
+    assert find_weights(best) == (best, "")
+    run(*QUIET)
+    assert read(Path("runs"))["weights"] == "runs/best.pt"
+
+
+def test_a_copy_is_found_where_its_folder_was_moved_to(best, tmp_path, monkeypatch):
+    (tmp_path / "runs").rename(tmp_path / "moved")
+    assert find_weights(Path("moved/best.pt"))[0] == Path("moved/train/weights/best.pt")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"data_sets": 3}', '{"data_sets": {"a": {}}}', '{"data_sets": {"a": 1}}']
+)
+def test_a_damaged_record_leaves_the_copy_as_it_is(best, content):
+    Path("runs/best.json").write_text(content)
+    assert find_weights(best) == (best, "")

@@ -1,0 +1,47 @@
+"""Scores that answer another question than the one in their place."""
+
+from __future__ import annotations
+
+import json
+
+from tests.evaluate.scores import QUIET, read, run
+
+
+def kept(folder):
+    return sorted(path.name for path in folder.glob("score-*.json")), sorted(folder.glob("report-*.html"))
+
+
+def test_the_same_scoring_again_replaces_its_score(run_folder, capsys):
+    run(run_folder, "--no-wandb")
+    run(run_folder, "--no-wandb")
+    assert kept(run_folder) == ([], [])
+    assert "was another score" not in capsys.readouterr().err
+
+
+def test_another_scoring_keeps_score_and_report(run_folder, capsys):
+    run(run_folder, "--no-wandb")
+    first, page = (run_folder / "score.json").read_text(), (run_folder / "report.html").read_text()
+    capsys.readouterr()
+    run(run_folder, "--report-on", "val", "--tune-on", "test", *QUIET)
+    said = capsys.readouterr().err
+    assert "was another score (it differs in: the split tuned on, the split reported on); kept as score-" in said
+    ((name,), (report,)) = kept(run_folder)
+    assert (run_folder / name).read_text() == first
+    assert report.read_text() == page
+    assert not (run_folder / "report.html").exists()  # it was of the other score
+    now, before = read(run_folder)["confidence"], json.loads(first)["confidence"]
+    changes = f"predict.py takes confidence {now:.6g} with these weights from now on, instead of {before:.6g}"
+    assert (changes in said) == (now != before)
+
+    run(run_folder, "--confidence", "0.3", *QUIET)
+    run(run_folder, "--confidence", "0.3", *QUIET)
+    assert len(kept(run_folder)[0]) == 2
+    assert "the given confidence" in capsys.readouterr().err
+
+
+def test_a_damaged_score_is_replaced(run_folder, capsys):
+    (run_folder / "score.json").write_text("{}")
+    run(run_folder, *QUIET)
+    assert read(run_folder)["reported_on"] == "test"
+    assert kept(run_folder) == ([], [])
+    assert "could not be read as a score, and is replaced" in capsys.readouterr().err
