@@ -6,7 +6,10 @@ needs it goes through `import_ultralytics`. A variable that the user has set sta
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 
 import common.cores  # noqa: F401  # which reads OMP_NUM_THREADS before Ultralytics sets it
@@ -16,6 +19,33 @@ CONFIG_FOLDER = PROJECT / ".cache" / "ultralytics"
 """Where Ultralytics keeps settings of its own; it falls back to the system's temporary folder if this is read-only."""
 
 _PHONING_OR_LOGGING = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
+
+
+def settings_files() -> list[Path]:
+    """Where Ultralytics keeps its settings on the systems it knows; not all of them need to be there."""
+    folders = [
+        Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config")),
+        Path.home() / "Library" / "Application Support",
+        Path.home() / "AppData" / "Roaming",
+    ]
+    if os.environ.get("YOLO_CONFIG_DIR"):
+        folders.insert(0, Path(os.environ["YOLO_CONFIG_DIR"]).expanduser())
+    return [folder / "Ultralytics" / "settings.json" for folder in folders]
+
+
+def read_folder(setting: str, files: Iterable[Path]) -> Path | None:
+    """A folder that Ultralytics' settings name, such as `datasets_dir`, from the first file that has it."""
+    for file in files:
+        try:
+            return Path(json.loads(file.read_text(encoding="utf-8"))[setting])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
+def users_runs() -> Path | None:
+    """The folder that plain `yolo train` of this user saves to; None where it has never run."""
+    return read_folder("runs_dir", [file for file in settings_files() if CONFIG_FOLDER not in file.parents])
 
 
 def set_environment(*, offline: bool = True, verbose: bool = False) -> None:

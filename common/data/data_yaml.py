@@ -6,7 +6,6 @@ Follows `check_det_dataset` and `BaseDataset.get_img_files` of the pinned versio
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from common.data.names import POSITIVE_CLASS
 from common.errors import UserError
 from common.paths import shown
+from common.quiet_ultralytics import read_folder, settings_files
 
 PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """What OpenCV reads everywhere; Ultralytics accepts a few more."""
@@ -93,7 +93,7 @@ def _base(content: Mapping[str, Any], yaml: Path) -> Path:
     base = Path(str(text))
     if base.is_absolute() or base.exists():
         return base
-    candidates = [folder / base for folder in (_ultralytics_datasets_folder(), yaml.parent) if folder]
+    candidates = [folder / base for folder in (read_folder("datasets_dir", settings_files()), yaml.parent) if folder]
     for candidate in candidates:
         if candidate.exists():
             return candidate
@@ -140,21 +140,3 @@ def list_pictures(entry: Path, yaml: Path, split: str) -> list[Path]:
             f"{', '.join(PICTURE_SUFFIXES)}."
         )
     return paths
-
-
-def _ultralytics_datasets_folder() -> Path | None:
-    """What Ultralytics' settings name as the folder of data sets, if there are settings."""
-    folders = [
-        Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config")),
-        Path.home() / "Library" / "Application Support",
-        Path.home() / "AppData" / "Roaming",
-    ]
-    if os.environ.get("YOLO_CONFIG_DIR"):
-        folders.insert(0, Path(os.environ["YOLO_CONFIG_DIR"]).expanduser())
-    for folder in folders:
-        try:
-            settings = json.loads((folder / "Ultralytics" / "settings.json").read_text())
-            return Path(settings["datasets_dir"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    return None

@@ -40,6 +40,7 @@ def print_score(score: Score, written: Sequence[Path], link: str) -> None:
         f"RSNA score on {score.reported_on}: {score_text(score.score)} "
         f"(95 % interval {interval_text(score.interval_95)}), confidence {score.confidence:.6g} {tuned}{scale}"
     )
+    out.print(f"{f'weights {score.weights}' if score.weights else 'predictions handed in'}, data {score.data}")
     if gate := score.gate:
         gain = gate.gains[score.reported_on]
         out.print(f"gate: {gate_text(gate.rule)}")

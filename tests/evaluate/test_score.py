@@ -56,6 +56,8 @@ def test_score_is_the_metric_of_the_files_it_names(run_folder, data_set, capsys)
     said = capsys.readouterr()
     assert f"RSNA score on test: {found['score']:.3f} (95 % interval " in said.out
     assert "chosen on val" in said.out
+    assert f"weights {run_folder}/weights/best.pt, data {data_set}/data.yaml" in said.out
+    assert f"weights: {run_folder}/weights/best.pt (epoch 12 of 12), trained " in said.err
     assert "score if nothing were predicted" in said.out
     assert "LEAKAGE" not in said.err
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -8,6 +9,14 @@ import pytest
 
 from common.errors import UserError
 from evaluate.detector import weights
+
+
+@pytest.fixture(autouse=True)
+def config(tmp_path, monkeypatch) -> Path:
+    """Where Ultralytics would keep this user's settings: there are none."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return tmp_path / "config" / "Ultralytics" / "settings.json"
 
 
 def touch(path: Path, content: bytes = b"x", time: int | None = None) -> Path:
@@ -50,6 +59,46 @@ def test_only_a_detector_of_its_own_stands_in(tmp_path, monkeypatch):
         "found only 1 model for the task 'segment' (runs/seg), 1 trial of a study "
         "(runs/studies/losses/trials/t000/run), 2 members of recipes (runs/winner/gate, ...) and 1 gate (runs/gate)."
     ) in str(caught.value)
+
+
+def test_where_plain_yolo_train_saves_is_looked_at_last(tmp_path, monkeypatch, config, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(weights, "PROJECT", tmp_path)
+    settings = touch(config, json.dumps({"runs_dir": str(tmp_path / "other")}).encode())
+    before = settings.read_bytes()
+    theirs = touch(tmp_path / "other/detect/train/weights/best.pt", time=100)
+    assert weights.find_weights() == (theirs, "no runs/best.pt; using other/detect/train/weights/best.pt")
+    ours = touch(Path("runs/detect/train/weights/best.pt"), time=200)
+    assert weights.find_weights()[0] == ours
+    assert capsys.readouterr().err == ""
+    touch(theirs, time=300)
+    assert weights.find_weights()[0] == ours
+    assert (
+        "warning: other/detect/train/weights/best.pt was trained later than runs/detect/train"
+        in capsys.readouterr().err
+    )
+    assert (settings.read_bytes(), os.listdir(config.parent)) == (before, ["settings.json"])
+    settings.write_text('{"runs_dir": 3}')
+    assert weights.find_weights()[0] == ours
+
+
+def test_a_training_newer_than_the_best_one_is_told(tmp_path, monkeypatch, capsys):
+    """As after train/train.py and then plain `yolo train`, which does not know runs/best.pt."""
+    monkeypatch.chdir(tmp_path)
+    best = touch(Path("runs/best.pt"), time=100)
+    touch(Path("runs/train/weights/best.pt"), time=90)
+    touch(Path("runs/gate/weights/best.pt"), time=300)
+    touch(Path("runs/gate/args.yaml"), b"task: classify\n")
+    assert weights.find_weights() == (best, "")
+    assert capsys.readouterr().err == ""
+    touch(Path("runs/detect/train/weights/best.pt"), time=200)
+    weights.find_weights()
+    assert "runs/detect/train/weights/best.pt was trained later than runs/best.pt, which is" in capsys.readouterr().err
+    weights.find_weights(Path("runs/train"))  # named: that is what is meant
+    assert capsys.readouterr().err == ""
+    touch(Path("runs/best.json"), b"{}", time=250)  # a training has been compared since, and was no better
+    weights.find_weights()
+    assert capsys.readouterr().err == ""
 
 
 def test_folder_of_a_training(tmp_path):
