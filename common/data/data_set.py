@@ -44,7 +44,7 @@ class Split:
         truth: The boxes table of these images.
         manifest: The manifest's rows of these images, sorted by id. For a data set that this project did not convert,
             every image is a patient of its own and view, sex and age are empty.
-        has_patients: Whether the manifest comes from a conversion.
+        has_patients: Whether patients are known; see `DataSet.knows_patients`.
     """
 
     name: str
@@ -112,6 +112,16 @@ class DataSet:
         ]
         return pd.concat(parts).sort_index().rename("patient_id").rename_axis("image_id")
 
+    def knows_patients(self, split: str) -> bool:
+        """Whether patients are known: a conversion that does not know them makes every image its own patient."""
+        for root in self.roots(split):
+            if root is None:
+                return False
+            manifest = self._manifest(root)
+            if (manifest["patient_id"] == manifest["image_id"]).all():
+                return False
+        return True
+
     def whole_manifest(self, splits: list[str]) -> pd.DataFrame | None:
         """All rows of the manifests that these splits' images are in; None where there is no manifest."""
         roots = {root for split in splits for root in self.roots(split) if root is not None}
@@ -156,7 +166,7 @@ class DataSet:
             manifests.append(manifest)
         truth = pd.concat(truths, ignore_index=True).sort_values("image_id", kind="stable", ignore_index=True)
         manifest = pd.concat(manifests, ignore_index=True).sort_values("image_id", ignore_index=True)
-        return Split(name, pictures, truth, manifest, has_patients=None not in roots)
+        return Split(name, pictures, truth, manifest, has_patients=self.knows_patients(name))
 
     def _entries(self, split: str) -> list[Path] | None:
         """The split's folders, lists or files; from the YAML, or `<split>.txt` of the converted data set."""
@@ -275,6 +285,7 @@ def warn_unknown_patients(split: Split) -> None:
     """Say that the interval cannot account for patients with several images."""
     if not split.has_patients:
         print_warning(
-            f"split {split.name!r} has no manifest.csv, so patients are not known: every image counts as a patient of "
-            "its own, the interval may be too narrow, and leakage between patients cannot be seen"
+            f"patients of split {split.name!r} are not known (no manifest.csv, or a conversion without the mapping or "
+            "column that names them): every image counts as a patient of its own, so the interval is too narrow where "
+            "patients have several images, and leakage between patients cannot be seen"
         )

@@ -116,8 +116,14 @@ def warnings(score: Score, manifest: pd.DataFrame | None, has_true_box: bool) ->
                 f"{count(found.patients)} patients have images that were."
             )
     patients, split_column = filled_column(manifest, "patient_id"), filled_column(manifest, "split")
-    if patients is not None and split_column is not None:
-        several = split_column.groupby(patients).nunique()
+    if manifest is None or patients is None or (patients == manifest.index).all():
+        texts.append(
+            "Patients are not known: every image counts as a patient of its own, so the interval is too narrow where "
+            "patients have several images, and leakage between patients cannot be seen."
+        )
+    elif split_column is not None:
+        used = split_column.isin(["train", *score.splits])  # the challenge's own test set is not trained on
+        several = split_column[used].groupby(patients[used]).nunique()
         if (several > 1).any():
             texts.append(
                 f"{count((several > 1).sum())} patients have images in more than one split: the score flatters."

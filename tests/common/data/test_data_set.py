@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from common.data.data_set import DataSet
+from common.data.data_set import DataSet, warn_unknown_patients
 from common.errors import UserError
 from common.quiet_ultralytics import import_ultralytics
 
@@ -43,6 +43,19 @@ def test_split_of_a_converted_data_set(data_set):
     assert split.truth["x"].notna().sum() == 9
     assert split.manifest["image_id"].tolist() == list(split.pictures)
     assert split.has_patients
+
+
+def test_a_conversion_without_the_mapping_does_not_know_its_patients(own_data_set, capsys):
+    manifest = pd.read_csv(own_data_set / "manifest.csv", dtype=str)
+    manifest.assign(patient_id=manifest["image_id"]).to_csv(own_data_set / "manifest.csv", index=False)
+    split = DataSet(own_data_set).split("val")
+    assert not split.has_patients
+    warn_unknown_patients(split)
+    assert "patients of split 'val' are not known" in capsys.readouterr().err
+    manifest.loc[0, "patient_id"] = manifest.loc[1, "patient_id"] = "one"  # a patient with two images: known
+    manifest.to_csv(own_data_set / "manifest.csv", index=False)
+    warn_unknown_patients(DataSet(own_data_set).split("val"))
+    assert capsys.readouterr().err == ""
 
 
 def layouts(root: Path, elsewhere: Path) -> dict[str, Path]:

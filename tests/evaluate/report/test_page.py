@@ -324,6 +324,11 @@ def test_doubts_are_named(tmp_path, page):
     assert "the very split that is reported" in text
     shared = make_manifest().assign(patient_id="one", split=["train", "test", "val", "test", "test"])
     assert "1 patients have images in more than one split" in Page(write(tmp_path, manifest=shared).read_text()).text
+    challenge = shared.assign(split=["challenge", "test", "challenge", "test", "test"])
+    assert "in more than one split" not in Page(write(tmp_path, manifest=challenge).read_text()).text
+    for unknown in (None, shared.assign(patient_id=shared["image_id"])):
+        text = Page(write(tmp_path, manifest=unknown).read_text()).text
+        assert "Patients are not known: every image counts as a patient of its own, so the interval is too" in text
 
 
 def test_a_given_threshold_is_not_called_tuned(tmp_path):
