@@ -25,7 +25,7 @@ from common.data.data_yaml import (
     resolve_split,
 )
 from common.data.names import positive_class
-from common.data.tables import read_manifest, read_truth
+from common.data.tables import is_manifest, read_manifest, read_truth
 from common.errors import UserError
 from common.paths import shown
 
@@ -254,15 +254,20 @@ def _read_settings(root: Path) -> dict[str, Any]:
 
 
 def find_root(folder: Path) -> Path | None:
-    """The nearest folder above a picture's that holds a manifest: the converted data set; None if there is none.
+    """The nearest folder above a picture's that is a converted data set; None if there is none.
+
+    A `manifest.csv` alone is no sign of one, as many programs write such a file: `conversion.json` lies beside ours, or
+    it has our columns.
 
     Raises:
         UserError: The data set was not converted to its end.
     """
     for parent in (folder, *folder.parents):
+        has_settings = (parent / _SETTINGS).is_file()
         if (parent / _MANIFEST).is_file():
-            return parent
-        if (parent / _SETTINGS).is_file():
+            if has_settings or is_manifest(parent / _MANIFEST):
+                return parent
+        elif has_settings:
             raise UserError(
                 f"{shown(parent)}: has {_SETTINGS} but no {_MANIFEST}, which is written last: the conversion did not "
                 "finish. Run the same conversion command again; it goes on where it stopped."

@@ -7,6 +7,7 @@ then write every number in full, so a table read back is the table that was writ
 
 from __future__ import annotations
 
+import csv
 import io
 import warnings
 from collections.abc import Iterable, Sequence
@@ -146,6 +147,16 @@ def read_truth(path: Path) -> pd.DataFrame:
     _refuse(path, table, flat, "a box without area", "width and height above 0")
     truth.insert(0, "image_id", table["image_id"])
     return truth.assign(label=table["label"]).reset_index(drop=True)
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether a file's first line names a manifest's columns; False for one that cannot be read."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            columns = next(csv.reader([file.readline(10_000)]), [])
+    except (OSError, ValueError, csv.Error):
+        return False
+    return set(MANIFEST_COLUMNS) <= {column.strip() for column in columns}
 
 
 def read_manifest(path: Path) -> pd.DataFrame:

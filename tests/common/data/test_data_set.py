@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from common.data.data_set import DataSet, warn_unknown_patients
+from common.data.data_set import DataSet, find_root, warn_unknown_patients
 from common.errors import UserError
 from common.quiet_ultralytics import import_ultralytics
 
@@ -167,6 +167,38 @@ def test_foreign_data_set_is_read_from_its_labels(own_data_set, capsys):
     assert not split.has_patients
     assert split.manifest["patient_id"].tolist() == list(split.pictures)
     assert split.manifest["width"].unique().tolist() == [128.0]
+
+
+FOREIGN = {
+    "another program's": b"file,size\nimages/val/val-00.jpg,1000\n",
+    "empty": b"",
+    "binary": bytes(range(256)) * 9,
+    "without line ends": b"x" * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+def test_a_manifest_of_another_program_is_none_of_ours(own_data_set, tmp_path, content):
+    for folder in (own_data_set, tmp_path):
+        (folder / "manifest.csv").write_bytes(content)
+    (own_data_set / "conversion.json").unlink()
+    assert find_root(own_data_set / "images" / "val") is None
+    assert not DataSet(own_data_set).split("val").has_patients
+
+
+def test_a_data_set_below_a_manifest_of_another_program(own_data_set, tmp_path):
+    (tmp_path / "manifest.csv").write_bytes(FOREIGN["another program's"])
+    assert find_root(own_data_set / "images" / "val") == own_data_set
+    (own_data_set / "images" / "manifest.csv").write_bytes(FOREIGN["another program's"])
+    (own_data_set / "conversion.json").unlink()  # as an older version's data set: our columns tell
+    assert find_root(own_data_set / "images" / "val") == own_data_set
+    assert DataSet(own_data_set).split("val").has_patients
+
+
+def test_a_broken_manifest_of_a_conversion_is_an_error(own_data_set):
+    (own_data_set / "manifest.csv").write_bytes(FOREIGN["another program's"])
+    with pytest.raises(UserError, match=r"manifest.csv, line 1: found the columns file,size; expected image_id"):
+        DataSet(own_data_set).split("val")
 
 
 @pytest.mark.parametrize(
