@@ -13,9 +13,11 @@ from common.cli import console
 from common.errors import UserError
 from common.files import write_json
 from common.paths import shown
+from common.quiet_ultralytics import import_ultralytics
 from common.trainings import MEMBERS_FILE
-from train.detector.locating import check_data, find_data
-from train.detector.training import Trained, train_detector
+from train.classifier.training import TABLE, check_gate, train_gate
+from train.detector.locating import check_data, find_data, find_model
+from train.detector.training import Trained, check, train_detector
 from train.settings.arguments import COMMAND_DEFAULTS
 from train.settings.recipes import Choice, Recipe
 
@@ -60,10 +62,15 @@ def train_members(recipe: Recipe, given: Mapping[str, Any]) -> Done:
     if given.get("resume"):
         raise UserError("resume: a recipe of several trainings goes on by itself; give the same command without it.")
     data_yaml = find_data(Path(str(given.get("data") or COMMAND_DEFAULTS["data"])))
+    models = [given.get("model"), *([recipe.gate["model"].value] if recipe.gate else [])]
+    import_ultralytics(offline=not any(find_model(model)[1] for model in models), verbose=True)
     data = check_data(os.fspath(data_yaml))
     sizes = [given["imgsz"]] if given.get("imgsz") else recipe.members["imgsz"].value
     folds = {fold: _fold_yaml(data, data_yaml, fold, recipe) for fold in recipe.members["folds"].value}
     arguments = {name: value for name, value in given.items() if name not in {"project", "name", "data", "imgsz"}}
+    check({**arguments, "data": os.fspath(data_yaml), "imgsz": sizes[0]})
+    if recipe.gate is not None:  # its turn comes hours later, when a lack of its weights would be bad news
+        check_gate(_gate_arguments(recipe.gate, given))
     record = _read_record(folder, {**arguments, "data": os.fspath(data_yaml)})
     members = []
     for fold, fold_yaml in folds.items():
@@ -84,15 +91,12 @@ def train_members(recipe: Recipe, given: Mapping[str, Any]) -> Done:
 
 def _train_gate(folder: Path, data_yaml: Path, recipe: Mapping[str, Choice], given: Mapping[str, Any]) -> Path:
     """Train the recipe's gate on the data set's own split, unless that is done; gives the file of probabilities."""
-    from train.classifier.training import TABLE, train_gate
-
     table = folder / "gate" / TABLE
     if table.is_file():
         return table
     console().print("\ngate", style="bold")
     wanted = {
-        **{name: choice.value for name, choice in recipe.items()},
-        **{name: given[name] for name in ("device", "workers", "seed", "wandb", "group") if name in given},
+        **_gate_arguments(recipe, given),
         **{"project": os.fspath(folder), "name": "gate", "data": os.fspath(data_yaml)},
     }
     if (folder / "gate" / "weights" / "last.pt").is_file():
@@ -102,6 +106,12 @@ def _train_gate(folder: Path, data_yaml: Path, recipe: Mapping[str, Choice], giv
     else:
         wanted["exist_ok"] = True
     return train_gate(wanted).table
+
+
+def _gate_arguments(recipe: Mapping[str, Choice], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe's for its gate, and what was given for the whole."""
+    passed_on = {name: given[name] for name in ("device", "workers", "seed", "wandb", "group") if name in given}
+    return {**{name: choice.value for name, choice in recipe.items()}, **passed_on}
 
 
 def _train_member(folder: Path, name: str, wanted: dict[str, Any]) -> Trained:

@@ -45,7 +45,9 @@ def write_data_set(root: Path) -> Path:
             (root / "labels" / split / f"{image_id}.txt").write_text("".join(lines))
             label = "Lung Opacity" if boxes else "Normal"
             truth += [(image_id, *box, label) for box in boxes or [(None,) * 4]]
-            manifest.append((image_id, split, label, len(boxes), f"images/{split}/{image_id}.png"))
+            manifest.append(
+                (image_id, split, image_id, label, len(boxes), SIZE, SIZE, f"images/{split}/{image_id}.png")
+            )
             names.append(f"./images/{split}/{image_id}.png\n")
         (root / f"{split}.txt").write_text("".join(names))
     content = {"train": "train.txt", "val": "val.txt", "test": "test.txt", "names": {0: "Lung Opacity"}}
@@ -54,9 +56,9 @@ def write_data_set(root: Path) -> Path:
     pd.DataFrame(truth, columns=["image_id", "x", "y", "width", "height", "label"]).to_csv(
         root / "truth.csv", index=False
     )
-    pd.DataFrame(manifest, columns=["image_id", "split", "label", "boxes", "picture"]).to_csv(
-        root / "manifest.csv", index=False
-    )
+    columns = ["image_id", "split", "patient_id", "label", "boxes", "width", "height", "picture"]
+    table = pd.DataFrame(manifest, columns=columns).assign(view="", sex="", age="")
+    table.to_csv(root / "manifest.csv", index=False)
     return root
 
 

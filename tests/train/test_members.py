@@ -81,6 +81,16 @@ def test_members_over_folds_and_sizes_go_on_where_they_were_stopped(folds, recip
     assert "trained with other arguments (lr0 was 0.02, now 0.5)" in capsys.readouterr().err
 
 
+def test_weights_that_cannot_be_had_are_said_before_anything_trains(folds, recipe, tmp_path, capsys):
+    content = yaml.safe_load(recipe.read_text())
+    content["gate"]["model"]["value"] = "nowhere/cls.pt"
+    (tmp_path / "offline.yaml").write_text(yaml.safe_dump(content))
+    words = [f"recipe={tmp_path / 'offline.yaml'}", f"data={folds}", f"project={tmp_path / 'runs'}", "epochs=1"]
+    assert execute(main, words) == 2
+    assert "model: nowhere/cls.pt: no such file" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_data_set_without_folds_is_refused(data_set, recipe, tmp_path, capsys):
     assert execute(main, [f"recipe={recipe}", f"data={data_set}", f"project={tmp_path}"]) == 2
     assert "has no fold0.yaml, and recipe pair trains on 2 folds. Convert the data with --folds 2" in (

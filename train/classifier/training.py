@@ -123,20 +123,8 @@ def train_gate(arguments: Mapping[str, Any], words: Sequence[str] | None = None)
     if resume := wanted.pop("resume", False):
         return _resume(find_last(resume, project, arguments.get("name"), kind=_CHECKPOINTS), arguments, words)
     yaml_file = find_data(Path(str(wanted["data"])))
-    if wanted.get("model") is None:
-        raise UserError(
-            "model: missing; name an image classifier: model=yolov8n-cls.pt, or without pretrained weights "
-            f"model={shown(MODELS)}/basic-cnn-cls.yaml"
-        )
-    model, download = find_model(wanted["model"])
-    import_ultralytics(offline=not download, verbose=True)
     fold, enabled, group = (wanted.pop(name, GATE[name].default) for name in ("fold", "wandb", "group"))
-    _check_arguments(wanted)
-    check_device(wanted.get("device"))
-    if download:
-        download_weights(model)
-    _check_classifier(model)
-    find_pretrained(wanted)
+    model = _prepare_model(wanted)
     data = check_data(os.fspath(yaml_file))
     material = _Material(yaml_file, data, _make_view(data, fold))
     from train.classifier.tracking import GateLog
@@ -148,6 +136,38 @@ def train_gate(arguments: Mapping[str, Any], words: Sequence[str] | None = None)
         with explained(trainer):
             trainer.train()
         return _finish(trainer.save_dir, material, words, log)
+
+
+def check_gate(arguments: Mapping[str, Any]) -> None:
+    """Refuse what `train_gate` would refuse before it looks at the data, and fetch the weights if need be.
+
+    Args:
+        arguments: As for `train_gate`.
+
+    Raises:
+        UserError: See `train_gate`.
+        WorkError: See `train_gate`.
+    """
+    wanted = {**GATE_DEFAULTS, **{name: value for name, value in arguments.items() if value is not None}}
+    _prepare_model({name: value for name, value in wanted.items() if name not in GATE})
+
+
+def _prepare_model(wanted: dict[str, Any]) -> Path:
+    """Check the arguments, and find the model's file and the weights to start from."""
+    if wanted.get("model") is None:
+        raise UserError(
+            "model: missing; name an image classifier: model=yolov8n-cls.pt, or without pretrained weights "
+            f"model={shown(MODELS)}/basic-cnn-cls.yaml"
+        )
+    model, download = find_model(wanted["model"])
+    import_ultralytics(offline=not download, verbose=True)
+    _check_arguments(wanted)
+    check_device(wanted.get("device"))
+    if download:
+        download_weights(model)
+    _check_classifier(model)
+    find_pretrained(wanted)
+    return model
 
 
 def _config(trainer: Any, material: _Material) -> dict[str, Any]:

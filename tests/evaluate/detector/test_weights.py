@@ -77,7 +77,7 @@ def test_where_plain_yolo_train_saves_is_looked_at_last(tmp_path, monkeypatch, c
         "warning: other/detect/train/weights/best.pt was trained later than runs/detect/train"
         in capsys.readouterr().err
     )
-    assert (settings.read_bytes(), os.listdir(config.parent)) == (before, ["settings.json"])
+    assert (settings.read_bytes(), [path.name for path in config.parent.iterdir()]) == (before, ["settings.json"])
     settings.write_text('{"runs_dir": 3}')
     assert weights.find_weights()[0] == ours
 
