@@ -16,3 +16,7 @@ class WorkError(UserError):
     """Work that was asked for rightly but failed: a full disk, no usable image. Ends a command with status 1."""
 
     status = 1
+
+
+class UnreadableError(OSError):
+    """A file's content cannot be had; the message says why in one line, without the file's name."""

@@ -7,13 +7,16 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError, WorkError
+from common.errors import UnreadableError, UserError, WorkError
 
 PART = ".part"
 """Suffix of a file that is being written; one left over is rubbish of a killed process."""
+
+_OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 def write_atomic(path: Path | str, content: bytes | str) -> None:
@@ -51,6 +54,24 @@ def write_atomic(path: Path | str, content: bytes | str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically; see `write_atomic`. NaN is refused: JSON has none."""
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_regular(path: Path | str) -> bytes:
+    """The content of a file, which others may have put there: a pipe or a device is refused instead of waited for.
+
+    Raises:
+        UnreadableError: It cannot be read, or is no file.
+    """
+    try:
+        # Opening a pipe waits for its writer, unless one says that one will not wait.
+        with open(os.open(path, _OPEN), "rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UnreadableError("a pipe or a device, expected a file")
+            return file.readall()
+    except UnreadableError:
+        raise
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error)) from error
 
 
 def make_folder(folder: Path, option: str = "--output") -> None:

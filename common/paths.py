@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from common.walking import escape
+
 CODE = Path(__file__).resolve().parents[1]
 """The folder of the packages: the project's root in a checkout, `site-packages` where it was installed."""
 
@@ -22,8 +24,8 @@ def default_data() -> Path:
 
 
 def shown(path: Path) -> str:
-    """The path as a person would type it: relative to the current folder when it lies below it."""
+    """The path as a person would type it: relative to the current folder when it lies below it; see `escape`."""
     try:
-        return str(path.absolute().relative_to(Path.cwd())) or "."
+        return escape(str(path.absolute().relative_to(Path.cwd()))) or "."
     except (ValueError, OSError):
-        return os.fspath(path)
+        return escape(os.fspath(path))

@@ -7,12 +7,10 @@ import struct
 import zipfile
 import zlib
 
+from common.errors import UnreadableError
+
 _ENCRYPTED = 0x1
 _DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError)
-
-
-class UnreadableError(OSError):
-    """A file's content cannot be had; the message says why in one line, without the file's name."""
 
 
 def read_member(archive: zipfile.ZipFile, member: str | zipfile.ZipInfo, most: int = -1) -> bytes:

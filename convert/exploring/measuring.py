@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from common.cli import progress
 from common.data.names import COORDINATES
+from common.errors import UnreadableError
 from common.parallel import in_chunks
-from common.zips import UnreadableError
 from convert.exploring.collection import Collection
 from convert.pictures import Header, is_picture_file, read_picture
 from convert.sources.files import Source

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from common.errors import UserError
-from common.zips import UnreadableError, describe, read_member
+from common.errors import UnreadableError, UserError
+from common.files import read_regular
+from common.walking import files_below, path_of
+from common.zips import describe, read_member
 from convert.sources.tables import LINE, read_table
 
 
@@ -124,7 +126,7 @@ class Source(ABC):
 
 
 class FolderSource(Source):
-    """The files below a folder."""
+    """The files below a folder; see `walking.files_below`."""
 
     def __init__(self, path: Path, *, deep: bool = True) -> None:
         """Find the files.
@@ -134,22 +136,12 @@ class FolderSource(Source):
             deep: Look into its subfolders, too.
         """
         self.path = path
-        self.names = []
-        for folder, subfolders, files in os.walk(path):
-            subfolders[:] = sorted(subfolders) if deep else []
-            prefix = os.path.relpath(folder, path).replace(os.sep, "/")
-            prefix = "" if prefix == "." else prefix + "/"
-            self.names += [prefix + file for file in files]
-        self.names.sort()
         self._root = os.fspath(path)
+        self.names = files_below(path, deep=deep)
 
     def read(self, name: str) -> bytes:
         """The content of one file; see `Source.read`."""
-        try:
-            with open(f"{self._root}/{name}", "rb", buffering=0) as file:
-                return file.readall()
-        except OSError as error:
-            raise UnreadableError(error.strerror or describe(error)) from error
+        return read_regular(path_of(self._root, name))
 
 
 class ZipSource(Source):

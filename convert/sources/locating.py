@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import PurePosixPath
 
 import pandas as pd
 
+from common.walking import escape, unescape
 from convert.pictures import PICTURE_SUFFIXES
 from convert.sources.boxes import MAX_ID_LENGTH
 from convert.sources.files import Source
@@ -63,7 +65,7 @@ def locate(source: Source, names: Iterable[str]) -> Located:
     by_name: dict[str, list[str]] = {}
     for file in pictures:
         basename = file.rsplit("/", 1)[-1]
-        for key in {basename, stem(basename)}:
+        for key in {basename, stem(basename), *_as_latin1(basename)}:
             by_name.setdefault(key, []).append(file)
     by_folded: dict[str, list[str]] = {}
 
@@ -72,7 +74,9 @@ def locate(source: Source, names: Iterable[str]) -> Located:
     for name in dict.fromkeys(names):
         parts = _parts(name)
         basename = parts[-1] if parts else ""
-        called = by_name.get(basename) or by_name.get(stem(basename)) or []
+        exact = name.rsplit("/", 1)[-1]  # as others write a name that is no UTF-8, and as this project does
+        spellings = (basename, stem(basename), exact, escape(exact))
+        called = next(filter(None, map(by_name.get, spellings)), [])
         if not called:
             by_folded = by_folded or _folded(by_name)  # only then, since few sources need it
             for key in (basename, stem(basename), _WHOLE_NUMBER.sub(r"\1", basename)):
@@ -131,6 +135,15 @@ def _nearest(candidates: list[str], parts: list[str]) -> list[str]:
     return [file for file in candidates if _agreement(file, parts) == best]
 
 
+def _as_latin1(basename: str) -> list[str]:
+    """A name that is no UTF-8 as a table has it that is no UTF-8 either: with and without its ending."""
+    raw = os.fsencode(unescape(basename))
+    if raw.isascii() or escape(os.fsdecode(raw)) == os.fsdecode(raw):
+        return []
+    name = raw.decode("latin-1")
+    return [name, stem(name)]
+
+
 def _agreement(file: str, parts: list[str]) -> int:
     """How many folders of a file and of a wanted path are the same, from the end."""
     folders, wanted = file.split("/")[-2::-1], parts[-2::-1]
@@ -163,13 +176,12 @@ def _are_one(names: list[str]) -> bool:
 
 def _ids(files: Sequence[str], names: Iterable[str]) -> dict[str, str]:
     """Image ids by file, which all differ, and by the names that have none."""
-    everything = [*files, *names]
-    short = {file: _as_id(stem(file.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1])) for file in everything}
+    # In a name of ours, a backslash is that of an escape.
+    paths = {file: file for file in files} | {name: name.replace("\\", "/").strip("/") for name in names}
+    everything = list(paths)
+    short = {name: _as_id(stem(path.rsplit("/", 1)[-1])) for name, path in paths.items()}
     often = Counter(short.values())
-    ids = {
-        file: name if often[name] == 1 else _as_id(stem(file.replace("\\", "/").strip("/")))
-        for file, name in short.items()
-    }
+    ids = {name: key if often[key] == 1 else _as_id(stem(paths[name])) for name, key in short.items()}
     often = Counter(ids[file] for file in files)
     taken = set(often)
     for file in everything[: len(files)]:

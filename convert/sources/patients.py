@@ -9,8 +9,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from common.cli import print_warning, progress
-from common.errors import UserError
-from common.zips import UnreadableError
+from common.errors import UnreadableError, UserError
 from convert.pictures import UnusablePicture, read_header
 from convert.sources.files import Source
 from convert.sources.locating import DICOM_SUFFIXES

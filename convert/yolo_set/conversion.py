@@ -21,11 +21,11 @@ import pandas as pd
 
 from common.cli import console, progress
 from common.data.names import CHALLENGE
-from common.errors import WorkError
+from common.errors import UnreadableError, WorkError
 from common.files import write_atomic
 from common.parallel import in_chunks
 from common.paths import shown
-from common.zips import UnreadableError
+from common.walking import path_of
 from convert.pictures import Header, UnusablePicture, is_kept_png, read_header, read_notes, read_picture
 from convert.sources.boxes import COLUMNS, COORDINATES, READERS, REJECTED_COLUMNS, check_boxes, clip, to_yolo
 from convert.sources.files import Source
@@ -232,7 +232,7 @@ def _check_source(source: Source, file: str, error: BaseException) -> None:
     try:
         if where.is_dir():
             # A folder between may be a mount of its own; an unmounted one is still there, and empty.
-            for where in (source.path, (source.path / file).parent):
+            for where in (source.path, Path(path_of(source.path, file)).parent):
                 with os.scandir(where) as entries:
                     reason = reason or ("" if next(entries, None) else "the folder is empty now")
         else:

@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from common.data.data_set import find_root
 from common.data.data_yaml import PICTURE_SUFFIXES
 from common.data.tables import read_manifest
-from common.errors import UserError
+from common.errors import UnreadableError, UserError
 from common.paths import shown
-from common.zips import UnreadableError, read_member
+from common.zips import read_member
 from evaluate.detector.inference import DICOM_SUFFIXES, Picture, is_dicom
 
 _ACCEPTED = f"DICOM ({', '.join(DICOM_SUFFIXES)} or without suffix) or pictures ({', '.join(PICTURE_SUFFIXES)})"

@@ -4,7 +4,8 @@ import zipfile
 
 import pytest
 
-from common.zips import UnreadableError, read_member
+from common.errors import UnreadableError
+from common.zips import read_member
 from tests.damaged_zip import REASONS, write_zip
 
 FILES = {"good.dcm": b"good" * 500, "bad.dcm": bytes(range(256)) * 9}

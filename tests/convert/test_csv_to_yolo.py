@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import csv
+import os
 import zipfile
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from common.errors import UserError
-from convert import csv_to_yolo
+from convert import csv_to_yolo, explore
 from convert.pictures.dicom import to_picture
 
 COLUMNS = ("--columns", "image=file,x_min=left,y_min=top,x_max=right,y_max=bottom,label=finding")
@@ -196,3 +199,20 @@ def test_names_in_other_capitals_are_the_same_picture(raw, tmp_path):
     table = tmp_path / "table.csv"
     table.write_text("image,x,y,width,height\nP5.PNG,1,2,3,4\np5.png,5,6,7,8\np6,,,,\n")
     assert boxes(convert(raw, "--boxes", table)) == {"p5": [(1, 2, 3, 4, "Lung Opacity"), (5, 6, 7, 8, "Lung Opacity")]}
+
+
+def test_pictures_whose_names_are_no_utf8_are_converted(tmp_path):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    lines = ["image,x,y,width,height"]
+    for number in range(20):
+        name = f"caf\xe9{number}.png"  # as written by a program that thinks in Latin-1, as is the table
+        cv2.imwrite(str(tmp_path / "one.png"), np.random.default_rng(number).integers(0, 255, (40, 50), np.uint8))
+        (tmp_path / "one.png").rename(raw / os.fsdecode(name.encode("latin-1")))
+        lines.append(f"{name},1,2,30,20")
+    (raw / "boxes.csv").write_bytes("\n".join(lines).encode("latin-1"))
+    output = convert(raw)
+    assert sorted(manifest(output)["source"]) == sorted(f"caf\\xe9{number}.png" for number in range(20))
+    assert len(boxes(output)) == 20
+    assert rejected(output) == {}
+    assert explore.main([str(output), "--output", str(tmp_path / "page.html"), "--no-wandb"]) in (0, None)

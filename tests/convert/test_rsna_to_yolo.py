@@ -17,8 +17,7 @@ import pytest
 import yaml
 
 from common.cli import execute
-from common.errors import UserError, WorkError
-from common.zips import UnreadableError
+from common.errors import UnreadableError, UserError, WorkError
 from convert import rsna_to_yolo, yolo_to_coco
 from convert.pictures.dicom import to_picture
 from convert.sources.files import FolderSource, _opened_zip, open_source

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import pickle
 import zipfile
 
 import pytest
 
-from common.errors import UserError
-from common.zips import UnreadableError
+from common.errors import UnreadableError, UserError
 from convert.sources import files
 from convert.sources.files import open_source
 from convert.sources.parsed import read_file
@@ -167,3 +167,32 @@ def test_file_that_has_gone_cannot_be_read(source):
         (source.path / "top.csv").unlink()
     with pytest.raises(UnreadableError, match="No such file"):
         source.read("top.csv")
+
+
+def test_linked_folder_of_a_source_is_read(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "x.dcm").write_bytes(b"pixels")
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "images").symlink_to(tmp_path / "disk")
+    source = open_source(tmp_path / "raw")
+    assert source.below("images", ".dcm") == {"x": "images/x.dcm"}
+    assert source.read("images/x.dcm") == b"pixels"
+
+
+def test_file_whose_name_is_no_utf8_is_read(tmp_path):
+    with open(os.fsencode(tmp_path) + b"/caf\xe9.dcm", "wb") as file:
+        file.write(b"pixels")
+    source = open_source(tmp_path)
+    assert source.names == ["caf\\xe9.dcm"]
+    assert source.read("caf\\xe9.dcm") == b"pixels"
+
+
+def test_pipe_is_refused_and_not_waited_for(tmp_path):
+    source = open_source(tmp_path)
+    os.mkfifo(tmp_path / "x.dcm")
+    with pytest.raises(UnreadableError, match="a pipe or a device, expected a file"):
+        source.read("x.dcm")
+    with pytest.raises(UnreadableError, match="No such file"):
+        source.read("y.dcm")
+    with pytest.raises(UnreadableError, match="Is a directory"):
+        source.read(".")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,12 @@ def test_a_name_without_a_picture_has_no_pictures_id(tmp_path, files, name):
     assert set(found.objections) == {name}
     assert {file: found.files[found.ids[file]] for file in files} == {file: file for file in files}
     assert found.ids[name] not in found.files
+
+
+@pytest.mark.parametrize("name", ["café.png", "café", "caf\udce9.png", "images/caf\\xe9.png"])
+def test_a_file_whose_name_is_no_utf8_is_found_by_what_tables_say_of_it(tmp_path, name):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / os.fsdecode(b"caf\xe9.png")).touch()
+    found = locate(open_source(tmp_path), [name])
+    assert found.ids == {name: "caf_xe9"}
+    assert found.files == {"caf_xe9": "images/caf\\xe9.png"}
