@@ -15,6 +15,8 @@ from common.errors import UnreadableError, UserError, WorkError
 
 PART = ".part"
 """Suffix of a file that is being written; one left over is rubbish of a killed process."""
+MOST_OF_A_PICTURE, MOST_OF_A_TABLE = 1 << 30, 2 << 30
+"""Bytes: more is not read of one picture or table, since a small zip can become any number of them."""
 
 _OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -56,22 +58,40 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_regular(path: Path | str) -> bytes:
+def read_regular(path: Path | str, limit: int = MOST_OF_A_PICTURE) -> bytes:
     """The content of a file, which others may have put there: a pipe or a device is refused instead of waited for.
 
+    Args:
+        path: The file.
+        limit: Refuse a file of more bytes than this.
+
     Raises:
-        UnreadableError: It cannot be read, or is no file.
+        UnreadableError: It cannot be read, is no file, or too large.
     """
     try:
         # Opening a pipe waits for its writer, unless one says that one will not wait.
         with open(os.open(path, _OPEN), "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
                 raise UnreadableError("a pipe or a device, expected a file")
+            if found.st_size > limit:
+                raise too_large(found.st_size, limit)
             return file.readall()
     except UnreadableError:
         raise
     except OSError as error:
         raise UnreadableError(error.strerror or str(error)) from error
+
+
+def too_large(size: int, limit: int, *, at_least: bool = False) -> UnreadableError:
+    """The error of a content that has more bytes than are read of one file.
+
+    Args:
+        size: How many it has.
+        limit: How many it may have.
+        at_least: More may follow.
+    """
+    return UnreadableError(f"too large: {size:,} bytes{' or more' if at_least else ''}, expected at most {limit:,}")
 
 
 def make_folder(folder: Path, option: str = "--output") -> None:

@@ -15,7 +15,7 @@ from common.paths import shown
 from convert.parsers import nih, rsna, rsna_release, siim_covid, vindr
 from convert.pictures import Header, age_years
 from convert.sources.boxes import COLUMNS, REJECTED_COLUMNS
-from convert.sources.files import FolderSource, Source, open_source
+from convert.sources.files import FolderSource, Source
 from convert.sources.parsed import Parsed, is_synthetic, read_file
 from convert.sources.tables import read_table
 
@@ -99,7 +99,7 @@ def open_collection(path: Path, mapping: Path | None = None, headers: Path | Non
     if (root / "manifest.csv").is_file():
         found = _of_data_set(root)
     else:
-        source = open_source(path)
+        source = rsna.open_release(path)
         names = {name.rsplit("/", 1)[-1].removesuffix(".gz").removesuffix(".zip") for name in source.names}
         read = next((reader for marker, reader in _RAW.items() if marker in names), None)
         if read is None:

@@ -11,7 +11,7 @@ from common.data.names import COORDINATES, POSITIVE_CLASS
 from common.errors import UserError
 from convert.sources.annotations import Annotations, CleanedBoxes, clean, spread
 from convert.sources.boxes import is_image_id
-from convert.sources.files import Source, open_source
+from convert.sources.files import FolderSource, Source, open_source
 from convert.sources.parsed import (
     Parsed,
     all_rejected,
@@ -23,7 +23,7 @@ from convert.sources.parsed import (
     with_file,
 )
 from convert.sources.patients import parse_mapping
-from convert.sources.places import CHALLENGE_IMAGES, CLASSES, LABELS, MAPPING_NAME, TRAIN_IMAGES
+from convert.sources.places import CHALLENGE_IMAGES, CLASSES, LABELS, MAPPING_NAME, RSNA_ZIP, TRAIN_IMAGES
 from convert.sources.tables import LINE
 
 OPACITY = POSITIVE_CLASS
@@ -46,7 +46,7 @@ def parse(path: Path, nih_mapping: Path | None = None) -> Parsed:
     Raises:
         UserError: A table or the folder of training images is missing, or a table lacks a column.
     """
-    source = open_source(path)
+    source = open_release(path)
     labels, classes = read_tables(source)
     files = source.below(TRAIN_IMAGES, ".dcm")
     if not files:
@@ -73,6 +73,19 @@ def parse(path: Path, nih_mapping: Path | None = None) -> Parsed:
             "synthetic": is_synthetic(source),
         },
     )
+
+
+def open_release(path: Path) -> Source:
+    """Kaggle's release: a folder, a zip, or a folder in which it still is Kaggle's zip.
+
+    Raises:
+        UserError: There is nothing, or the zip is none.
+    """
+    source = open_source(path)
+    if isinstance(source, FolderSource) and len(zips := source.find(RSNA_ZIP.name)) == 1:
+        has_table = any(source.find(LABELS + ending) for ending in ("", ".zip", ".gz"))
+        return source if has_table else open_source(path / zips[0])
+    return source
 
 
 def read_tables(source: Source) -> tuple[pd.DataFrame, pd.DataFrame]:

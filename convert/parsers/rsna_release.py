@@ -89,7 +89,7 @@ def parse(
     named = raw["sop"] != ""
     unmapped = raw[named & raw["image_id"].isna()]
     raw = raw[named & raw["image_id"].notna()]
-    found = {sop: names[0] for sop, names in source.by_stem((".dcm",)).items()}
+    found = source.below("", ".dcm")
     if not found:
         raise UserError(f"{source.path}: no .dcm file in it. {_REMEDY}")
     files = {image_of[sop]: file for sop, file in found.items() if sop in image_of}

@@ -5,18 +5,15 @@ from __future__ import annotations
 import functools
 import io
 import os
-import zipfile
-import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
 
 from common.errors import UnreadableError, UserError
-from common.files import read_regular
+from common.files import MOST_OF_A_PICTURE, MOST_OF_A_TABLE, read_regular
 from common.walking import files_below, path_of
-from common.zips import describe, read_member
+from common.zips import Archive, unpack_gzip
 from convert.sources.tables import LINE, read_table
 
 
@@ -30,18 +27,37 @@ class Source(ABC):
 
     path: Path
     names: list[str]
+    _inner: tuple[str, ...] = ()
 
     def __getstate__(self) -> dict[str, object]:
         # Worker processes read single files by name; the list of all names would travel with every piece of work.
         return {**self.__dict__, "names": []}
 
-    @abstractmethod
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, limit: int = MOST_OF_A_PICTURE) -> bytes:
         """The content of one file.
+
+        Args:
+            name: One of `names`.
+            limit: Refuse a file of more bytes than this.
 
         Raises:
             UnreadableError: It cannot be read; the message says why in one line.
         """
+        inner = self._inner_of(name)
+        if inner:
+            return _opened_inner(self.path, inner).read(name[len(inner) + 1 :], limit=limit)
+        return self._read(name, limit)
+
+    def _inner_of(self, name: str) -> str:
+        """The zip in this source that a file lies in; empty where it lies in none."""
+        return next((inner for inner in self._inner if name.startswith(f"{inner}/")), "")
+
+    @abstractmethod
+    def container(self, name: str) -> Path:
+        """The folder or the zip on the disk that a file lies in."""
+
+    @abstractmethod
+    def _read(self, name: str, limit: int) -> bytes: ...
 
     def read_whole(self, name: str) -> bytes:
         """The content of a file that the source cannot do without, such as a table.
@@ -50,7 +66,7 @@ class Source(ABC):
             UserError: It cannot be read.
         """
         try:
-            return self.read(name)
+            return self.read(name, MOST_OF_A_TABLE)
         except UnreadableError as error:
             raise UserError(f"{self.path}/{name}: cannot be read: {error}. Get the file anew.") from error
 
@@ -59,29 +75,51 @@ class Source(ABC):
         return [name for name in self.names if name.rsplit("/", 1)[-1] == basename]
 
     def below(self, folder: str, suffix: str) -> dict[str, str]:
-        """The files of every folder called `folder`, at any depth, that end with `suffix`: name without it -> path."""
+        """The files of every folder called `folder`, at any depth, that end with `suffix`: name without it -> path.
+
+        Where there is no such folder, a zip of its name takes its place, as the challenge's first release had it.
+
+        Args:
+            folder: The folder's name; empty takes all files.
+            suffix: An ending in lower case, such as `.dcm`.
+
+        Raises:
+            UserError: Two files have the same name, or the zip cannot be read.
+        """
+        found = self._below(folder, suffix)
+        if not found and folder:
+            for inner in self.find(f"{folder}.zip"):
+                self._enter_zip(inner)
+            found = self._below(folder, suffix)
+        return found
+
+    def _below(self, folder: str, suffix: str) -> dict[str, str]:
         found: dict[str, str] = {}
         for name in self.names:
             parent, _, basename = name.rpartition("/")
-            if basename.lower().endswith(suffix) and parent.rsplit("/", 1)[-1] == folder:
-                found[basename[: -len(suffix)]] = name
+            if parent in self._inner:
+                parent = parent.rpartition(".")[0]
+            if not basename.lower().endswith(suffix) or (folder and parent.rsplit("/", 1)[-1] != folder):
+                continue
+            stem = basename[: -len(suffix)]
+            if stem in found:
+                raise UserError(
+                    f"{self.path}: two files for the image {stem}: {found[stem]} and {name}. An image's name is its "
+                    "id; keep one of the two."
+                )
+            found[stem] = name
         return found
 
-    def by_stem(self, suffixes: Collection[str], folder: str = "") -> dict[str, list[str]]:
-        """The files with these endings, by their name without it: one path, or several of the same name.
-
-        Args:
-            suffixes: Endings in lower case, such as `.dcm`. Files that start with a dot, as macOS leaves them, do not
-                count.
-            folder: Only files with a folder of this name above them, at any depth.
-        """
-        found: dict[str, list[str]] = {}
-        for name in self.names:
-            *parents, basename = name.split("/")
-            stem, dot, suffix = basename.rpartition(".")
-            if stem and f"{dot}{suffix}".lower() in suffixes and (not folder or folder in parents):
-                found.setdefault(stem, []).append(name)
-        return {stem: names for stem, names in found.items() if stem[0] != "."}
+    def _enter_zip(self, name: str) -> None:
+        """List the files of a zip in this source, too."""
+        if name in self._inner:
+            return
+        try:
+            names = _opened_inner(self.path, name).names
+        except UnreadableError as error:
+            raise UserError(f"{self.path}/{name}: {error}.") from error
+        self._inner += (name,)
+        self.names = sorted([*self.names, *(f"{name}/{member}" for member in names)])
 
     def table(self, basename: str, columns: list[str], remedy: str) -> pd.DataFrame:
         """Read a CSV as `tables.read_table` does, plus the column `tables.LINE`: the line in the file.
@@ -139,37 +177,46 @@ class FolderSource(Source):
         self._root = os.fspath(path)
         self.names = files_below(path, deep=deep)
 
-    def read(self, name: str) -> bytes:
-        """The content of one file; see `Source.read`."""
-        return read_regular(path_of(self._root, name))
+    def container(self, name: str) -> Path:
+        """See `Source.container`."""
+        inner = self._inner_of(name)
+        return Path(path_of(self._root, inner)) if inner else Path(path_of(self._root, name)).parent
+
+    def _read(self, name: str, limit: int) -> bytes:
+        return read_regular(path_of(self._root, name), limit)
 
 
 class ZipSource(Source):
-    """The members of a zip."""
+    """The members of a zip; see `zips.Archive`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.names = sorted(name for name in _opened_zip(path).namelist() if not name.endswith("/"))
-        except (zipfile.BadZipFile, OSError) as error:
+            self.names = _opened_zip(path).names
+        except UnreadableError as error:
             raise UserError(
-                f"{path}: not a readable zip ({error}); found {path.stat().st_size:,} bytes. "
+                f"{path}: {error}; found {path.stat().st_size:,} bytes. "
                 "A download that broke off looks like this: download it again."
             ) from error
 
-    def read(self, name: str) -> bytes:
-        """The content of one member, checked against its checksum; see `Source.read`."""
-        try:
-            archive = _opened_zip(self.path)
-        except (zipfile.BadZipFile, OSError) as error:  # a worker opens it anew, and it may have gone meanwhile
-            raise UnreadableError(f"the zip cannot be opened ({describe(error)})") from error
-        return read_member(archive, name)
+    def container(self, name: str) -> Path:
+        """See `Source.container`."""
+        return self.path
+
+    def _read(self, name: str, limit: int) -> bytes:
+        return _opened_zip(self.path).read(name, limit=limit)
 
 
 @functools.lru_cache(maxsize=2)
-def _opened_zip(path: Path) -> zipfile.ZipFile:
+def _opened_zip(path: Path) -> Archive:
     """One handle per zip and process: reading the directory of 30,000 members takes a good part of a second."""
-    return zipfile.ZipFile(path)
+    return Archive(path)
+
+
+@functools.lru_cache(maxsize=4)
+def _opened_inner(source: Path, name: str) -> Archive:
+    """A zip in a source, which is itself a folder or a zip."""
+    return Archive(Path(path_of(source, name))) if source.is_dir() else _opened_zip(source).open_inner(name)
 
 
 def open_source(path: Path) -> Source:
@@ -197,20 +244,10 @@ def unpack(data: bytes, name: str) -> bytes:
         ValueError: The zip holds several files, or none.
     """
     if name.endswith(".zip"):
-        try:
-            inner = zipfile.ZipFile(io.BytesIO(data))
-        except zipfile.BadZipFile as error:
-            raise UnreadableError(f"not a readable zip ({error})") from error
-        with inner:
-            members = [member for member in inner.namelist() if not member.endswith("/")]
-            if len(members) != 1:
-                raise ValueError(f"expected one file in the zip, found {len(members)}")
-            return read_member(inner, members[0])
+        inner = Archive(io.BytesIO(data))
+        if len(inner.names) != 1:
+            raise ValueError(f"expected one file in the zip, found {len(inner.names)}")
+        return inner.read(inner.names[0], limit=MOST_OF_A_TABLE)
     if name.endswith(".gz"):
-        import gzip
-
-        try:
-            return gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise UnreadableError(f"damaged .gz ({describe(error)})") from error
+        return unpack_gzip(data, MOST_OF_A_TABLE)
     return data

@@ -178,7 +178,7 @@ def _ids(files: Sequence[str], names: Iterable[str]) -> dict[str, str]:
     """Image ids by file, which all differ, and by the names that have none."""
     # In a name of ours, a backslash is that of an escape.
     paths = {file: file for file in files} | {name: name.replace("\\", "/").strip("/") for name in names}
-    everything = list(paths)
+    everything = [*files, *names]
     short = {name: _as_id(stem(path.rsplit("/", 1)[-1])) for name, path in paths.items()}
     often = Counter(short.values())
     ids = {name: key if often[key] == 1 else _as_id(stem(paths[name])) for name, key in short.items()}

@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from common.errors import UserError
+from common.errors import UnreadableError, UserError
+from common.files import MOST_OF_A_TABLE, read_regular
 from convert.pictures import age_years
 from convert.sources.boxes import REJECTED_COLUMNS
 from convert.sources.files import Source, unpack
@@ -113,10 +114,10 @@ def read_file(path: Path) -> bytes:
         UserError: It cannot be read.
     """
     try:
-        data = path.expanduser().read_bytes()
+        data = read_regular(path.expanduser(), MOST_OF_A_TABLE)
         return unpack(data, path.name) if path.suffix == ".gz" else data
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}). Check the path.") from error
+    except UnreadableError as error:
+        raise UserError(f"{path}: cannot be read ({error}). Check the path.") from error
 
 
 def read_ids(path: Path) -> list[str]:

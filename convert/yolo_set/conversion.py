@@ -25,7 +25,6 @@ from common.errors import UnreadableError, WorkError
 from common.files import write_atomic
 from common.parallel import in_chunks
 from common.paths import shown
-from common.walking import path_of
 from convert.pictures import Header, UnusablePicture, is_kept_png, read_header, read_notes, read_picture
 from convert.sources.boxes import COLUMNS, COORDINATES, READERS, REJECTED_COLUMNS, check_boxes, clip, to_yolo
 from convert.sources.files import Source
@@ -230,14 +229,14 @@ def _check_source(source: Source, file: str, error: BaseException) -> None:
     reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno in _NO_FAULT_OF_A_FILE else ""
     where = source.path
     try:
-        if where.is_dir():
-            # A folder between may be a mount of its own; an unmounted one is still there, and empty.
-            for where in (source.path, Path(path_of(source.path, file)).parent):
+        # A folder between may be a mount of its own; an unmounted one is still there, and empty.
+        for where in dict.fromkeys((source.path, source.container(file))):
+            if where.is_file():
+                with open(where, "rb") as opened:
+                    reason = reason or ("" if zipfile.is_zipfile(opened) else "it is no whole zip any more")
+            else:
                 with os.scandir(where) as entries:
                     reason = reason or ("" if next(entries, None) else "the folder is empty now")
-        else:
-            with open(where, "rb") as opened:
-                reason = reason or ("" if zipfile.is_zipfile(opened) else "it is no whole zip any more")
     except OSError as gone:
         reason = gone.strerror or str(gone)
     if reason:

@@ -18,9 +18,10 @@ import yaml
 
 from common.cli import execute
 from common.errors import UnreadableError, UserError, WorkError
-from convert import rsna_to_yolo, yolo_to_coco
+from convert import explore, rsna_to_yolo, yolo_to_coco
 from convert.pictures.dicom import to_picture
 from convert.sources.files import FolderSource, _opened_zip, open_source
+from convert.sources.places import MAPPING_NAME, RSNA_ZIP
 from convert.synthetic.dicom_writer import write_dicom
 from tests.damaged_zip import REASONS, write_zip
 
@@ -183,6 +184,53 @@ def spoil(release, member: str, kind: str) -> Path:
     files = {path.relative_to(release.folder).as_posix(): path for path in release.folder.rglob("*") if path.is_file()}
     contents = {name: path.read_bytes() for name, path in files.items()}
     return write_zip(release.folder.parent / "release.zip", contents, member, kind)
+
+
+def test_zips_in_the_folder_or_in_the_zip_as_kaggle_served_them_give_the_same_data_set(good_release, tmp_path, tree):
+    expected = tree(convert(good_release))
+    first, raw = tmp_path / "first", good_release.folder
+    first.mkdir()
+    for name in ("stage_2_train_images", "stage_2_test_images"):
+        with zipfile.ZipFile(first / f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in (raw / name).iterdir():
+                archive.write(file, file.name)
+    for table in raw.glob("*.csv"):
+        with zipfile.ZipFile(first / f"{table.name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(table, table.name)
+    shutil.copy(raw / MAPPING_NAME, first)
+    outer, kept = tmp_path / "all.zip", tmp_path / "kept" / RSNA_ZIP.name
+    with zipfile.ZipFile(outer, "w") as archive:
+        for file in first.iterdir():
+            archive.write(file, file.name)
+    kept.parent.mkdir()
+    shutil.copy(outer, kept)
+    for number, source in enumerate((first, outer, kept.parent)):
+        output = tmp_path / f"out{number}"
+        # Two processes, which open the inner zips themselves.
+        rsna_to_yolo.main(["--source", str(source), "--output", str(output), "--workers", str(1 + number % 2)])
+        found = tree(output)
+        assert found.keys() == expected.keys()
+        different = {name for name in expected if found[name] != expected[name]}
+        assert different == {"manifest.csv"}  # which says where in the source a picture is
+        assert manifest(output).loc["image-00", "source"] == "stage_2_train_images.zip/image-00.dcm"
+    assert explore.main([str(kept.parent), "--output", str(tmp_path / "page.html"), "--no-wandb"]) in (0, None)
+
+
+def test_a_damaged_member_of_a_zip_in_the_folder_is_rejected(good_release):
+    source = good_release.write()
+    pictures = source / "stage_2_train_images"
+    contents = {file.name: file.read_bytes() for file in pictures.iterdir()}
+    shutil.rmtree(pictures)
+    write_zip(source / "stage_2_train_images.zip", contents, "image-30.dcm", "damaged")
+    found = rejected(convert(source))
+    assert found.keys() == {"image-30"}
+    assert found["image-30"].startswith("cannot be read: damaged in the zip")
+
+
+def test_an_image_that_is_there_twice_is_an_error_with_both_places(good_release):
+    good_release.files["backup/stage_2_train_images/image-00.dcm"] = b"another"
+    with pytest.raises(UserError, match=r"image-00: backup/stage_2_train_\S*-00.dcm and stage_2_train_\S*-00.dcm"):
+        convert(good_release)
 
 
 @pytest.mark.parametrize("kind", REASONS)
@@ -513,13 +561,13 @@ def test_source_that_vanishes_ends_the_run_and_is_resumed(good_release, tree, mo
     whole, content = tree(convert(source)), source.read_bytes() if "zip" in way else b""
     read, names = type(open_source(source)).read, []
 
-    def vanishing(self, name: str) -> bytes:
+    def vanishing(self, name: str, *limit: int) -> bytes:
         if "images" in name:
             names.append(name)
         if len(names) == 30 and names[-1] == name:
             _vanish(way, source)
             _opened_zip.cache_clear()  # as in a worker that starts only now
-        return read(self, name)
+        return read(self, name, *limit)
 
     command = ["--source", str(source), "--output", str(source.parent / "out"), "--workers", "1"]
     with monkeypatch.context() as patch:
@@ -546,10 +594,10 @@ def test_a_file_that_cannot_be_read_is_rejected_and_a_short_machine_is_not_its_f
     source, read = good_release.write(), FolderSource.read
 
     def failing(number: int):
-        def one_fails(self, name: str) -> bytes:
+        def one_fails(self, name: str, *limit: int) -> bytes:
             if name.endswith("image-30.dcm"):
                 raise UnreadableError(os.strerror(number)) from OSError(number, os.strerror(number))
-            return read(self, name)
+            return read(self, name, *limit)
 
         return one_fails
 

@@ -196,3 +196,63 @@ def test_pipe_is_refused_and_not_waited_for(tmp_path):
         source.read("y.dcm")
     with pytest.raises(UnreadableError, match="Is a directory"):
         source.read(".")
+
+
+@pytest.mark.parametrize("where", ["folder", "zip"])
+@pytest.mark.parametrize("top", ["", "images/"])
+def test_a_zip_in_a_source_takes_the_place_of_its_folder(tmp_path, where, top):
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"{top}x.dcm", b"pixels")
+    if where == "folder":
+        (tmp_path / "raw" / "in").mkdir(parents=True)
+        (tmp_path / "raw" / "in" / "images.zip").write_bytes(inner.getvalue())
+        source = open_source(tmp_path / "raw")
+    else:
+        with zipfile.ZipFile(tmp_path / "raw.zip", "w") as archive:
+            archive.writestr("in/images.zip", inner.getvalue())
+        source = open_source(tmp_path / "raw.zip")
+    assert source.names == ["in/images.zip"]
+    assert source.below("other", ".dcm") == {}
+    assert source.below("images", ".dcm") == {"x": f"in/images.zip/{top}x.dcm"}
+    assert source.below("images", ".dcm") == {"x": f"in/images.zip/{top}x.dcm"}
+    there = pickle.loads(pickle.dumps(source))
+    assert there.read(f"in/images.zip/{top}x.dcm") == b"pixels"
+
+
+def test_a_zip_beside_its_folder_is_not_looked_into(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "x.dcm").touch()
+    (tmp_path / "images.zip").write_bytes(b"anything")
+    assert open_source(tmp_path).below("images", ".dcm") == {"x": "images/x.dcm"}
+
+
+def test_a_zip_that_takes_the_place_of_a_folder_and_is_none(tmp_path):
+    (tmp_path / "images.zip").write_bytes(b"anything")
+    with pytest.raises(UserError, match=r"images\.zip: not a readable zip"):
+        open_source(tmp_path).below("images", ".dcm")
+
+
+def test_two_files_of_one_image_are_an_error(source):
+    assert source.below("deep", ".dcm") == {}
+    with pytest.raises(UserError, match=r"two files for the image x: deep/images/x\.dcm and other/x\.dcm"):
+        source.below("", ".dcm")
+
+
+def test_a_file_above_the_limit_is_not_read(source):
+    assert source.read("top.csv", 8) == b"a,b\n1,2\n"
+    with pytest.raises(UnreadableError, match="too large: 8 bytes, expected at most 7"):
+        source.read("top.csv", 7)
+
+
+def test_a_table_above_the_limit_is_the_users_to_mend(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MOST_OF_A_TABLE", 200)
+    content = b"a\n" * 1000
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("t.csv", content)
+    for name, data in (("t.csv", content), ("t.csv.gz", gzip.compress(content)), ("t.csv.zip", packed.getvalue())):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UserError, match=rf"{name}: .*too large: 2,000 bytes( or more)?, expected at most 200"):
+            open_source(tmp_path).table("t.csv", ["a"], "")
+        (tmp_path / name).unlink()
