@@ -134,6 +134,18 @@ class DataSet:
         known = [bool(value) for value in noted if value is not None]
         return any(known) if known else None
 
+    def picture_size(self, split: str) -> int | None:
+        """The longest side that the split's pictures were scaled down to when they were converted, in pixels.
+
+        None where they were not, where that is not known, and where conversions of several sizes are mixed.
+
+        Raises:
+            UserError: See `pictures`.
+        """
+        sizes = {_read_settings(root).get("size") if root else None for root in self.roots(split)}
+        size = sizes.pop() if len(sizes) == 1 else None
+        return size if isinstance(size, int) and size > 0 else None
+
     def challenge_ids(self) -> set[str]:
         """Images of the converted data sets that are in the split `challenge`: those whose truth may not be public."""
         ids: set[str] = set()

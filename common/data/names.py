@@ -25,6 +25,9 @@ CHALLENGE = "challenge"
 MOST_BOXES = 100
 """Predictions of an image that are made, kept and counted at most, the most confident ones; also COCO's limit."""
 
+PICTURE_SIZE = "picture_size"
+"""The attribute of a trained model that tells which longest side its pictures had been scaled down to, in pixels."""
+
 OLDEST_AGE = 120
 """Years. The RSNA files have five ages from 148 to 155; an age above this is a typing error, and so unknown."""
 

@@ -5,7 +5,7 @@ package imports from here and does not ask what kind of file it has.
 """
 
 from convert.pictures.header import age_years
-from convert.pictures.picture import NOTES, Header, Picture, UnusablePicture, decode_picture
+from convert.pictures.picture import NOTES, Header, Picture, UnusablePicture, decode_picture, downscale
 from convert.pictures.raster import PICTURE_SUFFIXES
 from convert.pictures.reading import (
     has_dicom_mark,
@@ -25,6 +25,7 @@ __all__ = [
     "UnusablePicture",
     "age_years",
     "decode_picture",
+    "downscale",
     "has_dicom_mark",
     "is_kept_png",
     "is_picture_file",

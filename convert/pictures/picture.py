@@ -94,6 +94,21 @@ def decode_picture(encoded: bytes) -> NDArray[np.uint8]:
     return pixels.astype(np.uint8, copy=False)
 
 
+def downscale(pixels: NDArray[np.uint8], size: int | None) -> NDArray[np.uint8]:
+    """Scale grey values down (area averaging) so that their longest side is `size`; smaller ones stay as they are.
+
+    Args:
+        pixels: Grey values, shape (height, width).
+        size: Longest side in pixels; None leaves them as they are.
+    """
+    height, width = pixels.shape
+    if size is None or size >= max(height, width):
+        return pixels
+    scale = size / max(height, width)
+    shape = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
 def as_png(header: Header, pixels: NDArray[np.uint8], size: int | None, notes: tuple[str, ...] = ()) -> Picture:
     """Store grey values as PNG, downscaled (area averaging) if larger than `size`.
 
@@ -103,11 +118,7 @@ def as_png(header: Header, pixels: NDArray[np.uint8], size: int | None, notes: t
         size: Longest side in pixels; a smaller picture stays as it is.
         notes: See `Picture`.
     """
-    height, width = pixels.shape
-    if size is not None and size < max(height, width):
-        scale = size / max(height, width)
-        shape = (max(1, round(width * scale)), max(1, round(height * scale)))
-        pixels = cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    pixels = downscale(pixels, size)
     # The lowest level that compresses: a higher one takes up to twice as long to save a few per cent.
     encoded = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
     return Picture(header, encoded, ".png", "decoded", notes)

@@ -60,6 +60,8 @@ class Settings:
         max_predictions: Most predictions per image, the most confident ones.
         augment: Average over flipped and scaled copies (test-time augmentation).
         half: Compute in 16 bits; on a GPU only.
+        picture_size: Pictures are scaled down to this longest side first, in pixels, as those were that the model was
+            trained on; None: they were not.
     """
 
     imgsz: int
@@ -68,10 +70,11 @@ class Settings:
     max_predictions: int = MOST_BOXES
     augment: bool = False
     half: bool = False
+    picture_size: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The settings as JSON values."""
-        return asdict(self)
+        """The settings as JSON values; `picture_size` only where there is one."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def predict(
     counts: list[int] = []
     values: list[np.ndarray] = []
     rejected: list[tuple[str, str, str]] = []
-    loader = _Loader(weights)
+    loader = _Loader(weights, settings.picture_size)
     for group in _batches(progress(_ahead(loader.load, pictures, 2 * batch), description, total=len(pictures)), batch):
         rejected += [(one.picture.image_id, one.picture.name, str(one.error)) for one in group if one.error]
         usable = [one for one in group if not one.error]
@@ -138,10 +141,10 @@ def predict(
         found = _infer(weights, usable, settings, chosen, threads)
         loader.predictor = weights.model.predictor
         for one, boxes in zip(usable, found, strict=True):
-            picture, pixels = one.picture, one.pixels
-            ids.append(picture.image_id)
+            height, width = one.pixels.shape[:2]
+            ids.append(one.picture.image_id)
             counts.append(len(boxes))
-            values.append(_to_xywh(boxes, pixels.shape[1], pixels.shape[0]) * _to_original(picture, pixels))
+            values.append(_to_xywh(boxes, width, height) * _to_original(one.picture.size or one.size, (width, height)))
     table = make_predictions(np.repeat(ids, counts).tolist(), np.concatenate([*values, np.empty((0, 5))]))
     return Predicted(table, ids, rejected)
 
@@ -199,10 +202,14 @@ def warn_if_augment_is_idle(weights: Weights, settings: Settings) -> None:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A picture as the model takes it: its pixels, and the same laid in the model's square where that is known."""
+    """A picture as the model takes it: its pixels, and the same laid in the model's square where that is known.
+
+    `size` is its width and height before it was scaled down.
+    """
 
     picture: Picture
     pixels: np.ndarray
+    size: tuple[int, int] = (0, 0)
     square: np.ndarray | None = None
     error: ValueError | None = None
 
@@ -216,21 +223,30 @@ class _Loader:
 
     predictor: Any = None
 
-    def __init__(self, weights: Weights) -> None:
-        self._channels = weights.channels
+    def __init__(self, weights: Weights, size: int | None = None) -> None:
+        self._channels, self._size = weights.channels, size
 
     def load(self, picture: Picture) -> _Loaded:
         """A picture, or why it cannot be used."""
+        import cv2
+
+        from convert.pictures import downscale
+
         try:
-            pixels = load_picture(picture, self._channels)
+            # What is scaled down before a training is grey before that.
+            pixels = load_picture(picture, self._channels if self._size is None else 1)
         except ValueError as error:
             return _Loaded(picture, np.empty((0, 0), np.uint8), error=error)
+        size = (pixels.shape[1], pixels.shape[0])
+        if self._size is not None:
+            pixels = downscale(pixels, self._size)
+            pixels = pixels if self._channels == 1 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
         if self.predictor is None:
-            return _Loaded(picture, pixels)
+            return _Loaded(picture, pixels, size)
         # The class's own way to do it: the object's is replaced in `_infer`.
         stacked = pixels if pixels.ndim == 3 else pixels[..., None]
         (square,) = type(self.predictor).pre_transform(self.predictor, [stacked])
-        return _Loaded(picture, pixels, square)
+        return _Loaded(picture, pixels, size, square)
 
 
 def _infer(weights: Weights, loaded: list[_Loaded], settings: Settings, device: Any, threads: int) -> list[np.ndarray]:
@@ -275,11 +291,13 @@ def _to_xywh(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     return found[(found[:, 3] > 0) & (found[:, 4] > 0)]
 
 
-def _to_original(picture: Picture, pixels: np.ndarray) -> np.ndarray:
-    """Factors from the picture's pixels to the original's, for confidence, x, y, width, height."""
-    height, width = pixels.shape[:2]
-    across, down = picture.size or (width, height)
-    return np.array([1.0, across / width, down / height, across / width, down / height])
+def _to_original(original: tuple[float, float], shown: tuple[int, int]) -> np.ndarray:
+    """Factors for confidence, x, y, width, height, from the pixels shown to the model to the original's.
+
+    Both sizes are width and height.
+    """
+    across, down = original[0] / shown[0], original[1] / shown[1]
+    return np.array([1.0, across, down, across, down])
 
 
 def _ahead(work: Callable[[Picture], T], items: Sequence[Picture], depth: int) -> Iterator[T]:

@@ -32,4 +32,9 @@ class InferenceOptions:
         """What decides these weights' predictions."""
         from evaluate.detector.inference import Settings
 
-        return Settings(imgsz=self.imgsz or weights.imgsz, augment=self.augment, half=self.half)
+        return Settings(
+            imgsz=self.imgsz or weights.imgsz,
+            augment=self.augment,
+            half=self.half,
+            picture_size=weights.picture_size,
+        )

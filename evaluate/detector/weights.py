@@ -13,8 +13,9 @@ from typing import Any
 import yaml
 
 from common.cli import print_warning
+from common.data.data_set import DataSet
 from common.data.data_yaml import class_names
-from common.data.names import positive_class
+from common.data.names import PICTURE_SIZE, positive_class
 from common.errors import UserError
 from common.files import sha256
 from common.paths import PROJECT, shown
@@ -63,6 +64,21 @@ class Weights:
     def sha256(self) -> str:
         """The file's SHA-256 in hexadecimal."""
         return sha256(self.path)
+
+    @cached_property
+    def picture_size(self) -> int | None:
+        """The longest side that the pictures it was trained on had been scaled down to, in pixels; None: they were not.
+
+        A training of this project notes it in the model; for others the data set is asked, as long as it is there.
+        """
+        network = self.model.model
+        if hasattr(network, PICTURE_SIZE):
+            size = getattr(network, PICTURE_SIZE)
+            return size if isinstance(size, int) and size > 0 else None
+        try:
+            return DataSet(find_training_data(self)).picture_size("train")
+        except UserError:
+            return None
 
 
 def find_weights(asked: Path = DEFAULT_WEIGHTS) -> tuple[Path, str]:

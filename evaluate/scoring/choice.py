@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.cli import print_warning
@@ -67,6 +67,22 @@ def read_choice(path: Path) -> Choice:
             data_fingerprint=content.get("data_fingerprint"),
             tuned_on=(content["tuned_on"] or "") if "tuned_on" in content else None,
         )
+
+
+def at_size_of_scoring(weights: Weights, settings: Settings) -> Settings:
+    """The settings; where neither weights nor data tell the size of the pictures, with the one that was scored at.
+
+    Raises:
+        UserError: The `score.json` is not one.
+    """
+    path = run_folder(weights.path) / SCORE_FILE
+    if settings.picture_size is not None or not path.is_file():
+        return settings
+    choice = read_choice(path)
+    size = (choice.point.inference or {}).get("picture_size")
+    if not choice.of_weights or choice.weights_sha256 not in (None, weights.sha256) or not isinstance(size, int):
+        return settings
+    return replace(settings, picture_size=size) if size > 0 else settings
 
 
 def choose_point(confidence: float | None, weights: Weights, settings: Settings) -> tuple[OperatingPoint, str]:

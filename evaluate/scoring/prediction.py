@@ -19,7 +19,7 @@ from evaluate.detector.pictures import find_pictures, with_original_sizes
 from evaluate.detector.weights import DEFAULT_WEIGHTS, find_weights, load_weights
 from evaluate.postprocess.boxes import drop_below, scale_boxes
 from evaluate.postprocess.operating_point import OperatingPoint
-from evaluate.scoring.choice import choose_point
+from evaluate.scoring.choice import at_size_of_scoring, choose_point
 from evaluate.scoring.overlays import draw_overlays
 
 PREDICTIONS_FILE, SUBMISSION_FILE, REJECTED_FILE, OVERLAYS = (
@@ -94,7 +94,7 @@ def predict_files(request: PredictionRequest) -> PredictedFiles:
         print(note, file=sys.stderr)
     weights = load_weights(path)
     print(f"weights: {weights.description}", file=sys.stderr)
-    settings = request.inference.settings(weights)
+    settings = at_size_of_scoring(weights, request.inference.settings(weights))
     point, origin = choose_point(request.confidence, weights, settings)
     output = request.output
     make_folder(output)

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common.data.data_set import DataSet
+from common.data.names import PICTURE_SIZE
 from common.errors import UserError, WorkError
 from common.files import PART
 from common.paths import shown
@@ -173,8 +175,9 @@ class _RSNATraining(_Mixin):
         return model
 
     def set_class_weights(self) -> None:
-        """The last step before the model is copied for its running average: the loss is put in here."""
+        """The last step before the model is copied for its running average: loss and pictures' size are put in here."""
         super().set_class_weights()
+        setattr(unwrap_model(self.model), PICTURE_SIZE, _picture_size(self.data["yaml_file"]))
         self._install_criterion()
 
     def _install_criterion(self) -> None:
@@ -264,6 +267,14 @@ class _RSNATraining(_Mixin):
         if loader.num_workers == 0:  # else the workers have prepared the epoch's first batches already
             loader.generator.manual_seed(seed % 2**63)
             loader.reset()
+
+
+def _picture_size(data_yaml: str) -> int | None:
+    """The longest side that the pictures were scaled down to when they were converted, for those who predict others."""
+    try:
+        return DataSet(Path(data_yaml)).picture_size("train")
+    except UserError:  # of no conversion of ours
+        return None
 
 
 class RSNATrainer(_RSNATraining, DetectionTrainer):

@@ -179,6 +179,22 @@ def test_16_bits_look_as_they_do_converted(channels):
     np.testing.assert_array_equal(shown, converted if channels == 1 else np.dstack([converted] * 3))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("encoding", "shape"), [("jpeg-baseline", (300, 200)), ("explicit-vr", (91, 177))])
+def test_pictures_are_scaled_down_as_they_were_for_training(encoding, shape, channels, untrained, tmp_path):
+    pixels = np.random.default_rng(4).integers(0, 256, shape, np.uint8)
+    data = as_dicom(pixels, "large", encoding)
+    (tmp_path / "large.png").write_bytes(read_picture(data, 80).encoded)
+    trained_on = cv2.imread(str(tmp_path / "large.png"), cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR)
+    loader = _Loader(load_weights(untrained(channels=channels)), size=80)
+    loaded = loader.load(Picture("large", "large.dcm", lambda: data))
+    np.testing.assert_array_equal(loaded.pixels, trained_on)
+    assert max(trained_on.shape) == 80
+    assert loaded.size == shape[::-1]
+    stored = loader.load(Picture("large", "large.png", (tmp_path / "large.png").read_bytes))
+    np.testing.assert_array_equal(stored.pixels, trained_on)
+
+
 def test_augmentation_changes_boxes_or_warns(detector, untrained, data_set, capsys):
     pictures = pictures_of(data_set)[:2]
     plain, augmented = (predict(detector, pictures, Settings(128, augment=flag)).predictions for flag in (False, True))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import itertools
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,14 @@ def test_results_have_the_rsna_score_beside_map_and_best_is_its_highest_epoch(tr
     assert best["optimizer"] is None
     assert best["train_results"][SCORE] == last["train_results"][SCORE]
     assert last["epoch"] == 2
+
+
+def test_checkpoint_tells_how_far_its_pictures_were_scaled_down(train, data_set, tmp_path):
+    data = Path(shutil.copytree(data_set, tmp_path / "data"))
+    (data / "conversion.json").write_text('{"size": 64}')
+    made = train(tmp_path / "runs", data=str(data / "data.yaml"), epochs=1, val=False)
+    checkpoint = torch.load(made.best if made.best.exists() else made.last, weights_only=False)
+    assert (checkpoint.get("ema") or checkpoint["model"]).picture_size == 64
 
 
 @pytest.mark.parametrize(
