@@ -58,7 +58,7 @@ def read_choice(path: Path) -> Choice:
         confidence, box_scale, rule = read_rule(content)
         gated = rule.mode != "none"
         if gated:  # it was chosen for gated predictions; beside it stands the one for predictions as they come
-            confidence = float(content["gate"]["without"]["confidence"])
+            confidence, _, _ = read_rule({**content, **content["gate"]["without"]})
         return Choice(
             point=OperatingPoint(confidence, box_scale, content.get("inference"), gated),
             of_weights=content.get("weights", "") is not None,

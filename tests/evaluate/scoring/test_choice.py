@@ -43,6 +43,7 @@ def test_a_prediction_follows_what_was_best_without_the_gate(tmp_path):
     [
         {"confidence": float("nan")}, {"confidence": -0.1}, {"confidence": "x"}, {"postprocess": {"box_scale": [0, 1]}},
         {"postprocess": {"box_scale": [1, float("inf")]}}, {"postprocess": {"box_scale": [1]}},
+        {"postprocess": {"gate": {"mode": "weigh"}}, "gate": {"without": {"confidence": float("nan")}}},
     ],
 )  # fmt: skip
 def test_a_choice_that_would_predict_nothing_is_refused(tmp_path, wrong):
