@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from common.errors import UserError
+
 if TYPE_CHECKING:
     from evaluate.detector.inference import Settings
     from evaluate.detector.weights import Weights
@@ -29,9 +31,16 @@ class InferenceOptions:
     device: str | None = None
 
     def settings(self, weights: Weights) -> Settings:
-        """What decides these weights' predictions."""
-        from evaluate.detector.inference import Settings
+        """What decides these weights' predictions.
 
+        Raises:
+            UserError: `imgsz` is larger than any radiograph.
+        """
+        from evaluate.detector.inference import Settings
+        from evaluate.detector.weights import LARGEST_SIDE
+
+        if self.imgsz is not None and not 0 < self.imgsz <= LARGEST_SIDE:
+            raise UserError(f"--imgsz: found {self.imgsz}; expected 1 to {LARGEST_SIDE} pixels.")
         return Settings(
             imgsz=self.imgsz or weights.imgsz,
             augment=self.augment,

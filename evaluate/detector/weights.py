@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,6 +26,8 @@ from common.quiet_ultralytics import import_ultralytics, users_runs
 from common.trainings import BEST_RUNS_FILE, find_newest, find_original
 
 DEFAULT_WEIGHTS = Path("runs/best.pt")
+LARGEST_SIDE = 8192
+"""Pixels of the model's input; no radiograph has more."""
 _ZIP, _OLD_PICKLE = b"PK\x03\x04", b"\x80"
 
 
@@ -172,18 +177,21 @@ def load_weights(path: Path) -> Weights:
 
     expected = "expected a checkpoint as Ultralytics' training writes it, such as <run>/weights/best.pt"
     try:
-        checkpoint, _ = torch_safe_load(str(path), safe_only=True)
+        with _no_network():
+            checkpoint, _ = torch_safe_load(str(path), safe_only=True)
     except AttributeError as error:  # it reaches for the model in whatever was stored
         raise UserError(f"{path}: holds no checkpoint but a single object, without a model; {expected}.") from error
     except Exception as error:  # a foreign file fails in ways beyond listing
-        raise UserError(f"{path}: cannot be loaded as weights ({_reason(error)}); {expected}.") from error
+        reason = _refused_classes(path) or f"cannot be loaded as weights ({_reason(error)}); {expected}."
+        raise UserError(f"{path}: {reason}") from error
     network = checkpoint.get("ema") or checkpoint.get("model")
     if not isinstance(network, Module):
         tensors = sum(hasattr(value, "shape") for value in checkpoint.values())
         kind = f"a bare state dict of {tensors} tensors" if tensors else f"keys {', '.join(map(str, checkpoint))[:80]}"
         raise UserError(f"{path}: holds no model but {kind}; {expected}.")
     try:
-        model = ultralytics.YOLO(str(path))
+        with _no_network():
+            model = ultralytics.YOLO(str(path))
     except Exception as error:
         raise UserError(f"{path}: cannot be loaded by Ultralytics ({_reason(error)}); {expected}.") from error
     if model.task != "detect":
@@ -192,7 +200,7 @@ def load_weights(path: Path) -> Weights:
     return Weights(
         path=path,
         model=model,
-        imgsz=_side(train_args.get("imgsz", 640)),
+        imgsz=_side(path, train_args.get("imgsz", 640)),
         channels=int(getattr(model.model, "yaml", {}).get("channels", 3)),
         positive_class=positive_class(class_names(model.names, None, str(path)), str(path)),
         train_args=train_args,
@@ -304,8 +312,65 @@ def _age(when: datetime) -> str:
     return "just now"
 
 
-def _side(imgsz: Any) -> int:
-    return int(max(imgsz)) if isinstance(imgsz, list | tuple) else int(imgsz)
+def _side(path: Path, imgsz: Any) -> int:
+    """The longest side that was trained at; nothing is reserved for one that no radiograph needs."""
+    sides = imgsz if isinstance(imgsz, list | tuple) and imgsz else [imgsz]
+    if not all(isinstance(side, int) and 0 < side <= LARGEST_SIDE for side in sides):
+        raise UserError(
+            f"{path}: says that it was trained at imgsz={str(imgsz)[:40]}; expected 1 to {LARGEST_SIDE} pixels. "
+            "The file is damaged, or somebody has changed it."
+        )
+    return int(max(sides))
+
+
+@contextmanager
+def _no_network() -> Iterator[None]:
+    """Let nothing that a file asks for while it is loaded look for another machine.
+
+    Of the classes that may be loaded, some fetch weights when they are made. Other threads are left alone.
+    """
+    here, look_up = threading.get_ident(), socket.getaddrinfo
+
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        if threading.get_ident() == here:
+            raise OSError("it asks for something from the network")
+        return look_up(*args, **kwargs)
+
+    socket.getaddrinfo = refuse
+    try:
+        yield
+    finally:
+        socket.getaddrinfo = look_up
+
+
+def _refused_classes(path: Path) -> str:
+    """What of a file may not be loaded, and the way out; empty where that is not why it failed."""
+    import torch
+
+    try:
+        refused = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # no file of `torch.save`
+        return ""
+    if not refused:
+        return ""
+    more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
+    named = f"{refused[0][:100]}{more}"
+    otherwise = "predict where it was trained, and score that with evaluate/score.py --predictions FILE"
+    if any(name.startswith(("models.", "utils.")) for name in refused):
+        return (
+            f"made by YOLOv5 or v7 (it holds {named}), whose models Ultralytics does not load. Train anew, or "
+            f"{otherwise}."
+        )
+    if refused[0].startswith("ultralytics."):
+        version = import_ultralytics().__version__
+        return (
+            f"holds {named}, which Ultralytics {version} does not have: made by another version. Train with {version}, "
+            f"or {otherwise}."
+        )
+    return (
+        f"holds the class {named}, and foreign classes are not loaded, since they could run any code; expected a model "
+        f"of Ultralytics' and PyTorch's own layers. Otherwise, {otherwise}."
+    )
 
 
 def _reason(error: BaseException) -> str:

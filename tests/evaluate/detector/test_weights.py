@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import sys
+import types
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -225,7 +228,7 @@ def not_weights(kind: str, folder: Path) -> Path:
         ("state dict", "a bare state dict of 2 tensors"),
         ("tensor", "a single object"),
         ("other dictionary", "keys epoch, note"),
-        ("payload", "cannot be loaded as weights"),
+        ("payload", "holds the class pathlib.Path, and foreign classes"),
         ("foreign module", "cannot be loaded as weights"),
         ("truncated", "cannot be loaded as weights"),
     ],
@@ -244,6 +247,84 @@ def test_what_is_no_checkpoint_gives_one_line(kind, words, tmp_path, monkeypatch
     assert "expected a" in message
     assert "\n" not in message
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("model", ["TorchVision", "yaml"])
+def test_loading_asks_no_other_machine(model, tmp_path, monkeypatch):
+    """The classes are allowed, and what makes them would fetch weights or a file."""
+    from ultralytics.nn.modules import TorchVision
+    from ultralytics.nn.tasks import DetectionModel
+
+    class Maker:
+        def __reduce__(self):
+            layers = {"backbone": [[-1, 1, "TorchVision", [512, "resnet18"]]], "head": [[[0], 1, "Detect", [1]]]}
+            return {
+                "TorchVision": (TorchVision, ("resnet18",)),
+                "yaml": (DetectionModel, ({"nc": 1, "channels": 3, **layers},)),
+            }[model]
+
+    import torch
+
+    asked = []
+
+    def look_up(host, *_, **__):
+        asked.append(host)
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    torch.save({"model": Maker()}, tmp_path / "bad.pt")
+    with pytest.raises(UserError, match="cannot be loaded as weights"):
+        weights.load_weights(tmp_path / "bad.pt")
+    assert asked == []
+    assert socket.getaddrinfo is look_up
+
+
+def stored_as(module: str, name: str, path: Path) -> Path:
+    """A checkpoint whose model is of this class, as a program that has the class would store it."""
+    import torch
+
+    made = type(name, (), {"__module__": module})
+    packages = [".".join(module.split(".")[: end + 1]) for end in range(module.count(".") + 1)]
+    known = {package: sys.modules.get(package) for package in packages}
+    try:
+        for package in packages:
+            sys.modules.setdefault(package, types.ModuleType(package))
+        before = getattr(sys.modules[module], name, None)
+        setattr(sys.modules[module], name, made)
+        torch.save({"model": made(), "epoch": 1}, path)
+        if before is None:
+            delattr(sys.modules[module], name)
+    finally:
+        for package, there in known.items():
+            if there is None:
+                del sys.modules[package]
+    return path
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "words"),
+    [
+        ("models.yolo", "DetectionModel", r"made by YOLOv5 or v7 \(it holds models.yolo.DetectionModel\).*Train anew"),
+        (
+            "ultralytics.nn.modules.block",
+            "C9z",
+            r"holds ultralytics.nn.modules.block.C9z, which Ultralytics [\d.]+",
+        ),
+        ("their_lab.nets", "Chest", r"holds the class their_lab.nets.Chest, and foreign classes are not loaded"),
+    ],
+)
+def test_refused_class_is_named_with_a_way_out(module, name, words, tmp_path):
+    with pytest.raises(UserError, match=words) as caught:
+        weights.load_weights(stored_as(module, name, tmp_path / "theirs.pt"))
+    assert "score.py --predictions FILE" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("imgsz", [65536, 0, -64, "large", None, float("nan"), [64, 10**9], []])
+def test_size_that_no_training_has(imgsz, untrained):
+    with pytest.raises(UserError, match=r"says that it was trained at imgsz=.*expected 1 to 8192 pixels"):
+        weights.load_weights(untrained(imgsz=imgsz))
 
 
 def test_missing_file_and_other_suffix(tmp_path):
