@@ -304,5 +304,5 @@ def warn_unknown_patients(split: Split) -> None:
         print_warning(
             f"patients of split {split.name!r} are not known (no manifest.csv, or a conversion without the mapping or "
             "column that names them): every image counts as a patient of its own, so the interval is too narrow where "
-            "patients have several images, and leakage between patients cannot be seen"
+            "patients have several images"
         )

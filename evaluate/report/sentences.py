@@ -7,6 +7,7 @@ import pandas as pd
 from common.pages.data_charts import filled_column
 from common.pages.wording import count, percent, score_text
 from evaluate.report.wording import gain_text, gate_text
+from evaluate.scoring.leakage import remarks
 from evaluate.scoring.result import Score
 
 PUBLISHED = {"YOLOv8n": 0.115, "YOLOR, boxes shrunk": 0.189, "1st of the challenge": 0.25475}
@@ -115,11 +116,12 @@ def warnings(score: Score, manifest: pd.DataFrame | None, has_true_box: bool) ->
                 f"Leakage: of split {split}, {count(found.images)} images were trained on, and "
                 f"{count(found.patients)} patients have images that were."
             )
+    texts += [f"{text[0].upper()}{text[1:]}." for text in remarks(score.leakage, score.reported_on)]
     patients, split_column = filled_column(manifest, "patient_id"), filled_column(manifest, "split")
     if manifest is None or patients is None or (patients == manifest.index).all():
         texts.append(
             "Patients are not known: every image counts as a patient of its own, so the interval is too narrow where "
-            "patients have several images, and leakage between patients cannot be seen."
+            "patients have several images."
         )
     elif split_column is not None:
         used = split_column.isin(["train", *score.splits])  # the challenge's own test set is not trained on

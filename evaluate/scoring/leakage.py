@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Iterator, Sequence
 
 from common.cli import print_warning
 from common.data.data_set import DataSet
 from common.errors import UserError
+from common.paths import shown
+from evaluate.scoring.recognition import recognise
 from evaluate.scoring.result import Leakage, SplitLeakage
 
 _EXAMPLES = 5
 
 
-def find_leakage(trained: DataSet | None, scored: DataSet, splits: list[str], reason: str = "") -> Leakage:
+def find_leakage(
+    trained: DataSet | None,
+    scored: DataSet,
+    splits: list[str],
+    reason: str = "",
+    earlier: Sequence[DataSet] = (),
+    not_seen: Sequence[str] = (),
+) -> Leakage:
     """Compare the training images of the weights with the scored splits.
 
     Args:
@@ -20,32 +29,42 @@ def find_leakage(trained: DataSet | None, scored: DataSet, splits: list[str], re
         scored: The data set that is scored.
         splits: Its splits that matter.
         reason: Why `trained` is not known.
+        earlier: The data sets of trainings that this one went on from.
+        not_seen: What else of the weights' past is not known, one clause each.
 
     Returns:
         What was found in each split, with up to five ids of images; or why it is not known.
     """
     if trained is None:
         return Leakage(reason=reason)
+    notes, patients_known = list(not_seen), True
+    found: dict[str, SplitLeakage] = {}
     try:
-        seen = _identify(trained, "train")
+        for split in splits:
+            parts = [recognise(scored, split, data, "train") for data in (trained, *earlier)]
+            images, patients = parts[0].images.copy(), parts[0].patients.copy()
+            for part in parts:
+                images |= part.images
+                patients |= part.patients
+                notes += part.not_seen
+                patients_known &= part.patients_known
+            shared = scored.patients(split)[patients]
+            found[split] = SplitLeakage(
+                images=int(images.sum()),
+                patients=int(shared.nunique()),
+                images_of_these_patients=len(shared),
+                examples=tuple(shared.index[:_EXAMPLES]),
+                chosen_on=_chosen_on(scored, split, trained),
+            )
     except UserError as error:
         return Leakage(reason=str(error))
-    found: dict[str, SplitLeakage] = {}
-    patients_known = True
-    for split in splits:
-        here = _identify(scored, split)
-        patients_known &= bool(here["known"].all() and seen["known"].all())
-        trained_on = here["key"].isin(seen["key"])
-        # The same image may have a patient of another name there: its patient here was trained on all the same.
-        patients = here.loc[trained_on | here["patient"].isin(seen["patient"]), "patient"]
-        shared = here[here["patient"].isin(patients)]
-        found[split] = SplitLeakage(
-            images=int(trained_on.sum()),
-            patients=int(shared["patient"].nunique()),
-            images_of_these_patients=len(shared),
-            examples=tuple(shared.index[:_EXAMPLES]),
-        )
-    return Leakage(trained_on=str(trained.yaml), patients_known=patients_known, splits=found)
+    return Leakage(
+        trained_on=shown(trained.yaml),
+        earlier=tuple(shown(data.yaml) for data in earlier),
+        patients_known=patients_known,
+        not_seen=tuple(dict.fromkeys(notes)),
+        splits=found,
+    )
 
 
 def warn_of_leakage(leakage: Leakage, reported_on: str) -> None:
@@ -65,21 +84,22 @@ def warn_of_leakage(leakage: Leakage, reported_on: str) -> None:
                     else "What was tuned on it is tuned on known images."
                 )
             )
+    for text in remarks(leakage, reported_on):
+        print_warning(text)
 
 
-def _identify(data: DataSet, split: str) -> pd.DataFrame:
-    """By image id: `key` and `patient`, which are the same in two data sets only for the same image and patient."""
-    pictures = data.pictures(split)
-    patients = data.patients(split)
-    known = pd.Series(False, index=patients.index)
-    for root, ids in data.roots(split).items():
-        # Ids of a conversion are the source's own. Elsewhere they are mere file names, which may repeat.
-        known[ids] = root is not None
-    paths = pd.Series({image_id: f"file {path.resolve()}" for image_id, path in pictures.items()})[patients.index]
-    return pd.DataFrame(
-        {
-            "key": patients.index.to_series().where(known, paths),
-            "patient": patients.where(known, paths),
-            "known": known,
-        }
-    )
+def remarks(leakage: Leakage, reported_on: str) -> Iterator[str]:
+    """What else a reader must know about the weights' past, one sentence each without its full stop."""
+    found = leakage.splits.get(reported_on)
+    if found is not None and found.chosen_on:
+        yield (
+            f"{found.chosen_on:,} images of split {reported_on!r} are validation images of the training, on which the "
+            "best epoch is chosen: the score flatters"
+        )
+    if leakage.not_seen:
+        yield f"leakage was looked for, but not all of it can be seen: {'; '.join(leakage.not_seen)}"
+
+
+def _chosen_on(scored: DataSet, split: str, trained: DataSet) -> int:
+    """How many images of a split the training was validated on."""
+    return int(recognise(scored, split, trained, "val").images.sum()) if trained.has("val") else 0

@@ -128,12 +128,14 @@ class SplitLeakage:
         patients: Its patients of whom images were trained on.
         images_of_these_patients: How many images of the split they have.
         examples: A few ids of these.
+        chosen_on: Its images that the training was validated on, so that the best epoch was chosen on them.
     """
 
     images: int
     patients: int
     images_of_these_patients: int
     examples: tuple[str, ...] = ()
+    chosen_on: int = 0
 
 
 @dataclass(frozen=True)
@@ -143,13 +145,17 @@ class Leakage:
     Attributes:
         reason: Why this could not be checked; None where it was.
         trained_on: The data YAML that was trained on.
+        earlier: The data YAMLs of trainings that this one went on from.
         patients_known: Whether patients are known on both sides.
+        not_seen: What could not be seen, one clause each.
         splits: By split, what was found.
     """
 
     reason: str | None = None
     trained_on: str | None = None
+    earlier: tuple[str, ...] = ()
     patients_known: bool | None = None
+    not_seen: tuple[str, ...] = ()
     splits: Mapping[str, SplitLeakage] = field(default_factory=dict)
 
     @property
@@ -161,8 +167,8 @@ class Leakage:
         """The entry in the file."""
         if not self.checked:
             return {"checked": False, "reason": self.reason}
-        known = {"trained_on": self.trained_on, "patients_known": self.patients_known}
-        return {"checked": True, **known, **_plain(self.splits)}
+        known = {"trained_on": self.trained_on, "earlier": self.earlier, "patients_known": self.patients_known}
+        return {"checked": True, **known, "not_seen": self.not_seen, **_plain(self.splits)}
 
 
 @dataclass(frozen=True)
@@ -349,6 +355,8 @@ def _leakage(content: Mapping[str, Any]) -> Leakage:
     splits = {name: found for name, found in content.items() if isinstance(found, dict)}
     return Leakage(
         trained_on=content["trained_on"],
+        earlier=tuple(content.get("earlier", ())),
+        not_seen=tuple(content.get("not_seen", ())),
         patients_known=content["patients_known"],
         splits={name: SplitLeakage(**found | {"examples": tuple(found["examples"])}) for name, found in splits.items()},
     )

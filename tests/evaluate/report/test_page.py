@@ -317,6 +317,10 @@ def test_doubts_are_named(tmp_path, page):
     leaking = Leakage(trained_on="a", patients_known=True, splits={"test": SplitLeakage(3, 2, 4, ("exact",))})
     text = Page(write(tmp_path, score=changed(leakage=leaking)).read_text()).text
     assert "3 images were trained on, and 2 patients have images that were." in text
+    partly = Leakage(splits={"test": SplitLeakage(0, 0, 0, chosen_on=5)}, not_seen=("it began with x.pt", "more"))
+    text = Page(write(tmp_path, score=changed(leakage=partly)).read_text()).text
+    assert "5 images of split 'test' are validation images of the training" in text
+    assert "Leakage was looked for, but not all of it can be seen: it began with x.pt; more." in text
     unknown = Leakage(reason="the weights do not say.")
     text = Page(write(tmp_path, score=changed(leakage=unknown)).read_text()).text
     assert "Whether the weights have seen these images is not known: the weights do not say. " in text

@@ -39,7 +39,13 @@ SCORE = Score(
     splits={"test": TEST, "val": replace(TEST, score=0.26, map50=None, map50_95=None)},
     subgroups={"view": {"AP": Subgroup(0.2, Interval(0.1, 0.4), 700, 300), "PA": Subgroup(None, None, 5, 0)}},
     inference={"imgsz": 640, "augment": False},
-    leakage=Leakage(trained_on="rsna.yaml", patients_known=True, splits={"test": SplitLeakage(1, 2, 3, ("a", "b"))}),
+    leakage=Leakage(
+        trained_on="rsna.yaml",
+        earlier=("coco.yaml",),
+        patients_known=True,
+        not_seen=("all",),
+        splits={"test": SplitLeakage(1, 2, 3, ("a", "b"), 4)},
+    ),
     origin=Origin({"python": "3.11.4"}, "python evaluate/score.py", None, "2025-03-04T05:06:07+00:00"),
 )
 GATE = GateComparison(
@@ -72,8 +78,9 @@ def test_the_keys_of_the_file_in_their_order(tmp_path):
         "PA": {"score": None, "interval_95": None, "images": 5, "counted_images": 0},
     }
     assert content["leakage"] == {
-        "checked": True, "trained_on": "rsna.yaml", "patients_known": True,
-        "test": {"images": 1, "patients": 2, "images_of_these_patients": 3, "examples": ["a", "b"]},
+        "checked": True, "trained_on": "rsna.yaml", "earlier": ["coco.yaml"], "patients_known": True,
+        "not_seen": ["all"],
+        "test": {"images": 1, "patients": 2, "images_of_these_patients": 3, "examples": ["a", "b"], "chosen_on": 4},
     }  # fmt: skip
 
 
@@ -107,8 +114,14 @@ def test_what_is_written_is_read(tmp_path, changes):
 def test_files_of_older_versions(tmp_path):
     content = SCORE.to_json()
     del content["weights_sha256"], content["data_fingerprint"]
+    for name in ("earlier", "not_seen"):
+        del content["leakage"][name]
+    del content["leakage"]["test"]["chosen_on"]
     (tmp_path / "score.json").write_text(json.dumps(content))
-    assert read_score(tmp_path / "score.json") == replace(SCORE, weights_sha256=None, data_fingerprint=None)
+    known = Leakage(trained_on="rsna.yaml", patients_known=True, splits={"test": SplitLeakage(1, 2, 3, ("a", "b"))})
+    assert read_score(tmp_path / "score.json") == replace(
+        SCORE, weights_sha256=None, data_fingerprint=None, leakage=known
+    )
 
 
 def without(key):
