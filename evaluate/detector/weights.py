@@ -210,24 +210,33 @@ def load_weights(path: Path) -> Weights:
 
 
 def find_training_data(weights: Weights) -> Path:
-    """The data YAML that the weights were trained on.
+    """The data YAML that the weights were trained on; see `training_data`."""
+    return training_data(weights.path, weights.train_args)
+
+
+def training_data(weights: Path, arguments: Mapping[str, Any]) -> Path:
+    """The data YAML that a training's arguments name.
 
     The path is the one typed at the training: if relative, it is looked for from the current folder, the training's
     folder and the project's.
 
+    Args:
+        weights: The training's weights file.
+        arguments: Its arguments; those in `args.yaml` are taken where they name no data.
+
     Raises:
-        UserError: The checkpoint does not say, or the file is no longer there.
+        UserError: The arguments do not say, or the file is no longer there.
     """
-    named = weights.train_args.get("data") or _saved_arguments(weights.path).get("data")
+    named = arguments.get("data") or _saved_arguments(weights).get("data")
     if not named:
-        raise UserError(f"{weights.path}: does not say what it was trained on. Name the data YAML with --data.")
+        raise UserError(f"{weights}: does not say what it was trained on. Name the data YAML with --data.")
     path = Path(str(named))
-    folders = [Path()] if path.is_absolute() else [Path(), run_folder(weights.path), PROJECT]
+    folders = [Path()] if path.is_absolute() else [Path(), run_folder(weights), PROJECT]
     for folder in folders:
         if (folder / path).exists():
             return folder / path
     raise UserError(
-        f"{weights.path}: was trained on {named}, which is not there (from the current folder, the "
+        f"{weights}: was trained on {named}, which is not there (from the current folder, the "
         "training's or the project's). Name the data YAML with --data."
     )
 

@@ -16,6 +16,7 @@ from common.errors import UserError
 from common.files import make_folder
 from common.paths import default_data, shown
 from evaluate.detector.cache import predict_split
+from evaluate.detector.lineage import trace
 from evaluate.detector.weights import (
     DEFAULT_WEIGHTS,
     Weights,
@@ -77,7 +78,8 @@ def from_weights(request: ScoringRequest) -> Inputs:
     tune_on = request.tune_on if request.confidence is None else None
     names = list(dict.fromkeys(name for name in (tune_on, request.report_on) if name is not None))
     splits = {name: _read_split(data, name) for name in names}
-    leakage = find_leakage(trained, data, names, reason)
+    lineage = trace(weights)
+    leakage = find_leakage(trained, data, names, reason, lineage.data, lineage.not_seen)
     warn_of_leakage(leakage, request.report_on)
 
     output = request.output or run_folder(path)

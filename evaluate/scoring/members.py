@@ -14,9 +14,11 @@ from common.errors import UserError, WorkError
 from common.files import write_json
 from common.paths import shown
 from evaluate.detector.cache import predict_split
+from evaluate.detector.lineage import trace
 from evaluate.detector.options import InferenceOptions
 from evaluate.detector.weights import find_training_data, load_weights, run_folder
 from evaluate.postprocess.fusion import FUSION_IOU, fuse
+from evaluate.scoring.recognition import recognise
 
 PREDICTIONS_FILE, MEMBERS_FILE = "predictions.csv", "ensemble.json"
 _SPLITS = ("val", "test")
@@ -85,11 +87,11 @@ def fuse_members(request: EnsembleRequest) -> Fused:
     seen: dict[str, list[set[str]]] = {name: [] for name in _SPLITS}
     for path in paths:
         weights = load_weights(path)
-        trained_on = set(DataSet(find_training_data(weights)).patients("train"))
+        trained_on = (DataSet(find_training_data(weights)), *trace(weights).data)
         folder = run_folder(path) / "ensemble"
         folder.mkdir(parents=True, exist_ok=True)
         for name, split in splits.items():
-            part = unseen(split, data.patients(name), trained_on)
+            part = unseen(split, data, trained_on)
             seen[name].append(set(part.pictures))
             table = pd.DataFrame()
             if part.pictures:
@@ -139,15 +141,21 @@ def find_members(named: Sequence[Path]) -> list[Path]:
     return found
 
 
-def unseen(split: Split, patients: pd.Series, trained_on: set[str]) -> Split:
+def unseen(split: Split, data: DataSet, trained_on: Sequence[DataSet]) -> Split:
     """The part of a split whose patients were not trained on.
 
     Args:
         split: Such as val.
-        patients: Patient by image id.
-        trained_on: Patients of the training's images.
+        data: Its data set.
+        trained_on: The data sets of a training and of those before it; their patients may have other names there.
     """
-    pictures = {image_id: path for image_id, path in split.pictures.items() if patients[image_id] not in trained_on}
+    known = {
+        image_id
+        for other in trained_on
+        for image_id, is_known in recognise(data, split.name, other, "train").patients.items()
+        if is_known
+    }
+    pictures = {image_id: path for image_id, path in split.pictures.items() if image_id not in known}
     return replace(
         split,
         pictures=pictures,
