@@ -25,6 +25,7 @@ from evaluate.detector.weights import (
     load_weights,
     run_folder,
 )
+from evaluate.scoring.frame import check_frame
 from evaluate.scoring.handed_in import read_by_split
 from evaluate.scoring.leakage import find_leakage, warn_of_leakage
 from evaluate.scoring.request import ScoringRequest
@@ -113,6 +114,7 @@ def from_predictions(request: ScoringRequest) -> Inputs:
     names = list(dict.fromkeys([request.tune_on, request.report_on]))
     predictions = read_by_split(request.predictions, data, names)
     splits = {name: _read_split(data, name) for name in predictions}
+    check_frame(", ".join(map(shown, request.predictions)), pd.concat(predictions.values()), splits.values())
     report_on = request.report_on if request.report_on in predictions else next(iter(predictions))
     can_tune = request.confidence is None and request.tune_on in predictions and len(predictions) > 1
     if not can_tune:
