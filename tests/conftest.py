@@ -26,6 +26,7 @@ TRAINING = {"trained", "train", "gate", "study", "killed_study", "logged"}
 """Fixtures that train, for seconds to minutes."""
 SLOW = (
     *("tests/benchmarks", "tests/train/test_", "tests/test_rsna_yaml.py", "tests/train/study/analysis/test_effects.py"),
+    "tests/train/study/run/test_cluster.py::test_ray",
     *(
         f"tests/train/detector/test_{name}"
         for name in ("cost", "ddp", "locating", "models", "sampling", "stems", "track")

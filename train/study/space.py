@@ -150,6 +150,14 @@ def read_space(file: Path, words: Sequence[str] = ()) -> Space:
     if "seeds" in content and default_seed:
         raise place.at("base").wrong("a seed beside `seeds`", "one of the two")
     folds = None if content.get("folds") is None else whole(content["folds"], place.at("folds"), 2)
+    blocks = _blocks(content, method, (name, title, about), folds, place)
+    scheduler = _scheduler(content.get("scheduler"), place.at("scheduler"))
+    if scheduler and len(blocks) > 1:
+        # All would compete for the same rungs: of a small network beside a large one, nothing would be left to compare.
+        raise place.error(
+            f"scheduler: found one beside {len(blocks)} blocks; expected one block, since it ends what does worse in "
+            "any of them. Leave it out, or make a study of each block"
+        )
     return Space(
         file=path,
         name=name,
@@ -161,8 +169,8 @@ def read_space(file: Path, words: Sequence[str] = ()) -> Space:
         base=base,
         seeds=seeds(content.get("seeds", [default_seed]), place.at("seeds")),
         folds=folds,
-        scheduler=_scheduler(content.get("scheduler"), place.at("scheduler")),
-        blocks=_blocks(content, method, (name, title, about), folds, place),
+        scheduler=scheduler,
+        blocks=blocks,
     )
 
 

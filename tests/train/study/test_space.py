@@ -179,6 +179,10 @@ BLOCK = {"name": "b", "parameters": {"batch": [8, 16]}}
         ({**GRID, "scheduler": {"type": "asha", "graze": 1}}, "scheduler: graze: no such key; did you mean grace?"),
         ({**GRID, "scheduler": {"type": "pbt"}}, "scheduler: type: found 'pbt'; expected asha"),
         ({**GRID, "scheduler": {"reduction": 1}}, "reduction: found 1; expected a whole number, 2 or more"),
+        (
+            {"base": BASE, "scheduler": {"type": "asha"}, "blocks": [BLOCK, {**BLOCK, "name": "other"}]},
+            "scheduler: found one beside 2 blocks; expected one block",
+        ),
         ({"base": BASE, "blocks": [{**BLOCK, "only": {"lr0": {1: {}}}}]}, "only: lr0: found no such parameter"),
         ({"base": BASE, "blocks": [{**BLOCK, "only": {"batch": {9: {}}}}]}, "found the value '9'; expected one of 8"),
         ({"base": BASE, "blocks": [{**BLOCK, "only": {"batch": {8: {"batch": 1}}}}]}, "batch: is varied in this block"),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.cli import print_warning
 from common.cores import available_cores
 from common.errors import UserError
 from common.paths import CODE, shown
@@ -34,6 +35,9 @@ _ENVIRONMENT = {
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "120",  # for a stopped training to leave its process to the next
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "600",
 }
+_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Despite its name also on Linux: at 0, Ray listens at 127.0.0.1 alone, where no other machine reaches it. Read at
+import."""
 _PASSED_ON = ("YOLO_", "WANDB_", "ULTRALYTICS_")
 
 
@@ -79,15 +83,26 @@ def connected(address: str | None) -> Iterator[None]:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     folder = None
-    if address is None and os.environ.get("RAY_AUTH_MODE") is None:
-        # A token for this session, which Ray would otherwise keep in the home folder.
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    if address is None:
+        os.environ.setdefault(_LOOPBACK, "0")
+        if os.environ.get("RAY_AUTH_MODE") is None:
+            # A token for this session, which Ray would otherwise keep in the home folder.
+            os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     import ray
+    from ray.job_config import JobConfig
 
     if ray.is_initialized():
         yield
         return
+    if address is None and os.environ.get("RAY_ADDRESS"):
+        print_warning(
+            f"RAY_ADDRESS={os.environ['RAY_ADDRESS']} is set; this study runs on this machine alone all the same. To "
+            "use that cluster, say --ray auto."
+        )
     settings: dict[str, Any] = {
+        # Else Ray puts the current folder before all others on the path of the trials' processes, and a file there
+        # such as numpy.py would be run by them.
+        "job_config": JobConfig(_client_job=True),
         "log_to_driver": False,
         "logging_level": logging.ERROR,
         "runtime_env": {"env_vars": _worker_environment()},
@@ -96,6 +111,7 @@ def connected(address: str | None) -> Iterator[None]:
         if address is None:
             folder = temporary_folder()
             ray.init(
+                address="local",  # also where RAY_ADDRESS names a cluster
                 num_cpus=available_cores(),
                 include_dashboard=False,
                 object_store_memory=_OBJECT_STORE,
