@@ -3,7 +3,8 @@
 A frame that is already an 8-bit greyscale JPEG, and whose header asks for no other rendering, is not decoded: its bytes
 are the picture. Everything else is decoded by pydicom's plugins, rendered and stored without loss as PNG.
 
-Rendering follows DICOM PS3.3, in this order:
+Rendering follows DICOM PS3.3, in this order; of what is stored in colour, the luma takes the place of the stored values
+of step 1, and where the header says so as well (RGB, YBR, PALETTE COLOR) steps 1, 4 and 5 do not apply, nor a window:
 
 1. Modality LUT, or rescale slope and intercept (C.11.1).
 2. The first VOI LUT, else the first window, LINEAR, LINEAR_EXACT or SIGMOID (C.11.2), to the range 0 to 255. With
@@ -21,25 +22,39 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import uid
 
-from convert.pictures.elements import read_elements
+from convert.pictures.codestream import BASELINE, HUFFMAN, Codestream, read_codestream
+from convert.pictures.colour import PALETTE, luma, palette_luma
+from convert.pictures.elements import Elements, read_elements
 from convert.pictures.frame import (
-    HUFFMAN,
     NATIVE,
+    PixelFormat,
     check_complete,
-    check_frame,
     decode_frame,
     frame_of,
+    native_values,
     pixel_data_of,
     pixel_format_of,
     syntax_of,
 )
-from convert.pictures.grey import rendering_of
+from convert.pictures.grey import Rendering, rendering_of
 from convert.pictures.header import header_of
-from convert.pictures.picture import FOR_PROCESSING, Header, Picture, UnusablePicture, as_png, decode_picture, reason_of
+from convert.pictures.picture import (
+    COLOUR,
+    FOR_PROCESSING,
+    Header,
+    Picture,
+    UnusablePicture,
+    as_png,
+    decode_picture,
+    reason_of,
+)
 
 
 @contextmanager
@@ -59,12 +74,10 @@ def to_picture(data: bytes, size: int | None = None, *, verify: bool = False) ->
 
     A JPEG is passed through when it is baseline (SOF0), 8-bit, of one component and of the size the header states, and
     nothing in the header changes grey values (step by step as in the module's docstring). `encoded` is then the frame
-    as `pydicom.encaps.generate_frames` gives it, the fragments joined, without the zero byte that DICOM adds after the
-    end of a JPEG of odd length: Ultralytics takes a file that ends with it for corrupt, and encodes the picture anew. A
-    JPEG with an APP1 segment (Exif) is decoded, since some readers would turn it.
-
-    The JPEG is checked by its markers: start, tables, size, one scan without foreign markers, end. This finds truncated
-    and overwritten files. It does not find damage inside the entropy-coded data that leaves the markers alone.
+    as `pydicom.encaps.generate_frames` gives it, the fragments joined, without the byte that DICOM adds after the end
+    of a JPEG of odd length: Ultralytics takes a file that ends with it for corrupt, and encodes the picture anew. A
+    JPEG with an APP1 segment (Exif) is decoded, since some readers would turn it. How a JPEG is checked is in
+    `convert.pictures.codestream`.
 
     Args:
         data: The whole file.
@@ -73,27 +86,18 @@ def to_picture(data: bytes, size: int | None = None, *, verify: bool = False) ->
             end marker. Data of the right length but with wrong values cannot be told from an image even so.
 
     Raises:
-        UnusablePicture: Not DICOM, truncated, without pixel data, colour, multi-frame, broken or not decodable.
+        UnusablePicture: Not DICOM, truncated, without pixel data, multi-frame, broken or not decodable.
     """
-    elements = read_elements(data)
-    header = header_of(elements)
-    syntax = syntax_of(elements)
-    pixel_format = pixel_format_of(elements)
-    value = pixel_data_of(elements, syntax, header, pixel_format)
-    rendering = rendering_of(elements, pixel_format)
-    notes = _notes(header)
-
-    if syntax not in NATIVE:
-        frame = frame_of(value)
-        baseline = check_frame(frame, syntax, header)
-        if verify and syntax in HUFFMAN:
-            check_complete(frame, syntax, header, pixel_format)
-        if baseline and pixel_format.allocated == 8 and rendering.is_identity():
+    opened = _open(data)
+    header, codestream = opened.header, opened.codestream
+    if codestream is not None:
+        if verify and opened.syntax in HUFFMAN:
+            check_complete(codestream, opened.syntax, header, opened.pixel_format)
+        if codestream.is_grey_baseline and opened.is_plain():
             if size is None or max(header.width, header.height) <= size:
-                return Picture(header, frame.rstrip(b"\0"), ".jpg", "passed through", notes)
-            return as_png(header, _decode_jpeg(frame), size, notes)
-    vr = elements.raw("PixelData").VR or "OW"
-    return as_png(header, rendering.apply(decode_frame(value, syntax, vr, header, pixel_format)), size, notes)
+                return Picture(header, codestream.data, ".jpg", "passed through", opened.notes)
+            return as_png(header, _decode_jpeg(codestream.data), size, opened.notes)
+    return as_png(header, opened.rendering.apply(opened.stored_values()), size, opened.notes)
 
 
 @_quietly()
@@ -118,11 +122,61 @@ def read_notes(data: bytes) -> tuple[str, ...]:
     Raises:
         UnusablePicture: See `to_picture`.
     """
-    return _notes(header_of(read_elements(data)))
+    return _open(data).notes
 
 
-def _notes(header: Header) -> tuple[str, ...]:
-    return (FOR_PROCESSING,) if header.for_processing else ()
+@dataclass(frozen=True)
+class _Opened:
+    """All of a file but its decoded pixels; `codestream` is None where they are native."""
+
+    elements: Elements
+    header: Header
+    syntax: uid.UID
+    pixel_format: PixelFormat
+    rendering: Rendering
+    value: bytes
+    codestream: Codestream | None
+
+    def is_plain(self) -> bool:
+        """Whether 8-bit values are grey values."""
+        return self.pixel_format.photometric != PALETTE and self.rendering.is_identity()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `Picture`."""
+        samples = (self.codestream.components if self.codestream else 0) or self.pixel_format.samples
+        notes = {FOR_PROCESSING: self.header.for_processing}
+        notes[COLOUR] = samples == 3 or self.pixel_format.photometric == PALETTE
+        return tuple(note for note, holds in notes.items() if holds)
+
+    def stored_values(self) -> NDArray[Any]:
+        """Stored values, of colours the luma; shape (height, width)."""
+        photometric, luma_first = self.pixel_format.photometric, None
+        if self.codestream is None:
+            vr = self.elements.raw("PixelData").VR or "OW"
+            values = native_values(self.value, self.syntax, vr, self.header, self.pixel_format)
+        else:
+            values = decode_frame(self.codestream, self.syntax, self.header, self.pixel_format)
+            luma_first = self.codestream.luma_first
+        if photometric == PALETTE:
+            return palette_luma(values, self.elements)
+        if values.ndim == 3:
+            if luma_first is None:  # libjpeg's guess where the header does not know of three components
+                guessed = photometric.startswith("MONOCHROME") and self.syntax in BASELINE
+                luma_first = guessed or photometric.startswith("YBR")
+            return luma(values, luma_first)
+        return values
+
+
+def _open(data: bytes) -> _Opened:
+    elements = read_elements(data)
+    header = header_of(elements)
+    syntax = syntax_of(elements)
+    pixel_format = pixel_format_of(elements)
+    value = pixel_data_of(elements, syntax, header, pixel_format)
+    rendering = rendering_of(elements, pixel_format)
+    codestream = None if syntax in NATIVE else read_codestream(frame_of(value), syntax, header)
+    return _Opened(elements, header, syntax, pixel_format, rendering, value, codestream)
 
 
 def _decode_jpeg(frame: bytes) -> NDArray[np.uint8]:

@@ -23,7 +23,12 @@ _KEYWORDS = (
     "ImagerPixelSpacing SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows Columns PixelSpacing "
     "BitsAllocated BitsStored HighBit PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit WindowCenter "
     "WindowWidth RescaleIntercept RescaleSlope VOILUTFunction ModalityLUTSequence VOILUTSequence PixelData "
-    "FloatPixelData DoubleFloatPixelData"
+    "FloatPixelData DoubleFloatPixelData PlanarConfiguration "
+    + " ".join(
+        f"{kind}{colour}PaletteColorLookupTable{part}"
+        for colour in ("Red", "Green", "Blue")
+        for kind, part in (("", "Descriptor"), ("", "Data"), ("Segmented", "Data"))
+    )
 )
 TAGS = {keyword: Tag(keyword) for keyword in _KEYWORDS.split()}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -12,18 +11,19 @@ from pydicom import uid
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import get_decoder
 
+from convert.pictures.codestream import EOI, Codestream
 from convert.pictures.elements import Elements, kind_of
 from convert.pictures.picture import Header, UnusablePicture, reason_of
 
 _LITTLE_ENDIAN = {uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian}
 NATIVE = {*_LITTLE_ENDIAN, uid.ExplicitVRBigEndian}
-_BASELINE = {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit}  # a baseline stream is a valid extended one
-HUFFMAN = {*_BASELINE, uid.JPEGLossless, uid.JPEGLosslessSV1}
-_JPEG = {*HUFFMAN, uid.JPEGLSLossless, uid.JPEGLSNearLossless}
-_JPEG_2000 = {uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K}
-
-_SOF = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # start-of-frame markers of JPEG; F7 is that of JPEG-LS
-_EOI = b"\xff\xd9"  # ends JPEG, JPEG-LS and JPEG 2000 alike
+_SAMPLES = {
+    "MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1,
+    "RGB": 3, "YBR_FULL": 3, "YBR_FULL_422": 3, "YBR_ICT": 3, "YBR_RCT": 3,
+}  # fmt: skip
+"""Samples per pixel by photometric interpretation; of PS3.3's, not those that are retired and that nobody writes."""
+_UNKNOWN = ("unknown JPEG marker", "not supported", "Unsupported")
+"""How decoders say that they lack something. Only then is the next asked: one of JPEG-LS fills in what is broken."""
 _ITEM = b"\xfe\xff\x00\xe0"
 _EMPTY_OFFSETS = _ITEM + bytes(4)
 
@@ -36,12 +36,18 @@ class PixelFormat(NamedTuple):
         stored: Bits of a value.
         high_bit: The highest of them, the lowest bit of all being 0.
         signed: Whether values are two's complements.
+        samples: Samples per pixel, 1 or 3.
+        photometric: Photometric Interpretation, in capitals.
+        planes: Whether three samples lie in planes, one after the other, and not side by side (Planar Configuration).
     """
 
     allocated: int
     stored: int
     high_bit: int
     signed: bool
+    samples: int = 1
+    photometric: str = "MONOCHROME2"
+    planes: int = 0
 
     def value_range(self) -> tuple[int, int]:
         """The least and the greatest value that can be stored."""
@@ -72,25 +78,31 @@ def _decodable(text: str) -> uid.UID:
 
 
 def pixel_format_of(elements: Elements) -> PixelFormat:
-    """How values are stored; refuses colour, several frames and depths that no radiograph has."""
+    """How values are stored; refuses several frames and what no still picture has."""
     photometric = elements.first_text("PhotometricInterpretation").upper()
     samples = elements.integer("SamplesPerPixel") or 1
-    if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
+    if samples != _SAMPLES.get(photometric):
         raise UnusablePicture(
             f"{samples} samples per pixel, photometric interpretation {photometric!r}: "
-            "expected one grey sample, MONOCHROME1 or MONOCHROME2"
+            "expected one grey sample, MONOCHROME1 or MONOCHROME2, or a usual colour"
         )
     frames = elements.first_number("NumberOfFrames") or 1
     if frames > 1:
         raise UnusablePicture(f"{frames:.0f} frames, expected one")
     allocated = elements.integer("BitsAllocated") or 0
     stored = elements.integer("BitsStored") or allocated
-    if allocated not in (8, 16, 32) or stored > allocated:
-        raise UnusablePicture(f"{stored} bits stored in {allocated} allocated, expected 8, 16 or 32 allocated")
+    depths = (8, 16, 32) if samples == 1 else (8, 16)
+    if allocated not in depths or stored > allocated:
+        expected = ", ".join(map(str, depths[:-1]))
+        raise UnusablePicture(
+            f"{stored} bits stored in {allocated} allocated, expected {expected} or {depths[-1]} allocated"
+        )
     high_bit = elements.integer("HighBit") or 0
     if not stored <= high_bit + 1 <= allocated:
         high_bit = stored - 1
-    return PixelFormat(allocated, stored, high_bit, elements.integer("PixelRepresentation") == 1)
+    signed = photometric.startswith("MONOCHROME") and elements.integer("PixelRepresentation") == 1
+    planes = int(samples > 1 and elements.integer("PlanarConfiguration") == 1)
+    return PixelFormat(allocated, stored, high_bit, signed, samples, photometric, planes)
 
 
 def pixel_data_of(elements: Elements, syntax: uid.UID, header: Header, pixel_format: PixelFormat) -> bytes:
@@ -101,7 +113,9 @@ def pixel_data_of(elements: Elements, syntax: uid.UID, header: Header, pixel_for
             raise UnusablePicture("floating-point pixel data, expected integers")
         raise UnusablePicture(f"no pixel data in this {kind_of(elements)}, or a truncated file")
     encapsulated = element.length == 0xFFFFFFFF or value.startswith(_ITEM)
-    expected = header.width * header.height * pixel_format.allocated // 8
+    expected = header.width * header.height * pixel_format.allocated // 8 * pixel_format.samples
+    if syntax in NATIVE and pixel_format.photometric == "YBR_FULL_422":
+        expected = expected * 2 // 3  # two pixels share their chroma
     if syntax not in NATIVE:
         if not encapsulated:
             raise UnusablePicture(f"native pixel data, expected {syntax.name} as the transfer syntax says")
@@ -134,102 +148,76 @@ def frame_of(value: bytes) -> bytes:
     return frames[0]
 
 
-def check_frame(frame: bytes, syntax: uid.UID, header: Header) -> bool:
-    """Refuse a truncated frame or one of another size; say whether it is a grey baseline JPEG, sound by its markers."""
-    if syntax not in _JPEG | _JPEG_2000:
-        return False
-    if not frame.rstrip(b"\0").endswith(_EOI):
-        raise UnusablePicture(f"truncated {syntax.name}: ends with {frame[-4:].hex()}, expected the end marker ffd9")
-    if syntax in _JPEG:
-        return _check_jpeg(frame, syntax, header)
-    if frame.startswith(b"\xff\x4f\xff\x51"):
-        right, bottom, left, top = (int.from_bytes(frame[at : at + 4], "big") for at in (8, 12, 16, 20))
-        _check_size(bottom - top, right - left, header)
-    return False
-
-
-def _check_size(height: int, width: int, header: Header) -> None:
-    if (height, width) != (header.height, header.width):
-        raise UnusablePicture(f"frame of {height} x {width} pixels, header says {header.height} x {header.width}")
-
-
-def _check_jpeg(frame: bytes, syntax: uid.UID, header: Header) -> bool:
-    """Walk the markers up to the scan; see `check_frame`."""
-    segments: dict[int, bytes] = {}
-    if not frame.startswith(b"\xff\xd8"):
-        raise UnusablePicture(f"broken JPEG: starts with {frame[:4].hex()}, expected {syntax.name}")
-    at = 2
-    while 0xDA not in segments:
-        while frame[at : at + 2] == b"\xff\xff":  # fill bytes
-            at += 1
-        end = at + 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
-        if not at + 4 <= end <= len(frame) or frame[at] != 0xFF:
-            raise UnusablePicture(f"broken JPEG: no marker segment at byte {at}, expected {syntax.name}")
-        segments[frame[at + 1]] = frame[at + 4 : end]
-        at = end
-    start = next((marker for marker in segments if marker in _SOF and len(segments[marker]) >= 6), None)
-    if start is None:
-        raise UnusablePicture("broken JPEG: no start of frame before the scan")
-    precision, height, width, components = struct.unpack(">BHHB", segments[start][:6])
-    if components != 1:
-        raise UnusablePicture(f"JPEG of {components} components, expected one grey component")
-    _check_size(height, width, header)
-    if start != 0xC0 or precision != 8 or syntax not in _BASELINE:
-        return False
-    if not {0xDB, 0xC4} <= segments.keys():
-        raise UnusablePicture("broken JPEG: no quantisation or Huffman table before the scan")
-    stray = _first_stray_marker(frame, at)
-    if stray is not None and frame[stray:].rstrip(b"\0") != _EOI:
-        marker = frame[stray : stray + 2].hex()
-        raise UnusablePicture(f"broken JPEG: marker {marker} amid its data, expected none before the end")
-    return 0xE1 not in segments  # Exif may ask readers to turn the picture
-
-
-def _first_stray_marker(frame: bytes, start: int) -> int | None:
-    """Where, from `start` on, the first byte FF is that is no stuffed, fill or restart byte's; None if nowhere."""
-    scan = np.frombuffer(frame, np.uint8, offset=start)
-    marks = np.flatnonzero(scan[:-1] == 0xFF)
-    second = scan[marks + 1]
-    stray = marks[(second != 0x00) & (second != 0xFF) & ((second < 0xD0) | (second > 0xD7))]
-    return start + int(stray[0]) if len(stray) else None
-
-
-def check_complete(frame: bytes, syntax: uid.UID, header: Header, pixel_format: PixelFormat) -> None:
+def check_complete(codestream: Codestream, syntax: uid.UID, header: Header, pixel_format: PixelFormat) -> None:
     """Refuse a JPEG whose data end before its last pixel.
 
     Decoders fill what is missing and say nothing. But only where data are missing does it matter what follows them.
     """
-    end = frame.rindex(_EOI)
-    longer = frame[:end] + b"\x5a\x33\xc7\x1d" * 16 + _EOI
+    longer = codestream._replace(data=codestream.data.removesuffix(EOI) + b"\x5a\x33\xc7\x1d" * 16 + EOI)
     # pylibjpeg's decoder, since others print a complaint about the bytes added.
-    values = (encapsulate([content]) for content in (frame, longer))
-    decoded, same = (decode_frame(value, syntax, "OB", header, pixel_format) for value in values)
+    decoded, same = (decode_frame(one, syntax, header, pixel_format) for one in (codestream, longer))
     if not np.array_equal(decoded, same):
         raise UnusablePicture("broken JPEG: its data end before its last pixel, expected data for every pixel")
 
 
-def decode_frame(value: bytes, syntax: uid.UID, vr: str, header: Header, pixel_format: PixelFormat) -> NDArray[Any]:
-    """Stored values, shape (height, width), an integer dtype; unused bits removed."""
-    native = syntax in NATIVE
+def native_values(value: bytes, syntax: uid.UID, vr: str, header: Header, pixel_format: PixelFormat) -> NDArray[Any]:
+    """Stored values of native pixel data; see `decode_frame`."""
+    # Bits above the high bit may hold overlays. The shift at the end removes those below the stored ones.
+    stored = pixel_format.high_bit + 1
+    values = _decode(value, syntax, vr, header, pixel_format._replace(stored=stored))
+    return values >> (stored - pixel_format.stored)
+
+
+def decode_frame(codestream: Codestream, syntax: uid.UID, header: Header, pixel_format: PixelFormat) -> NDArray[Any]:
+    """Decode a compressed frame.
+
+    Returns:
+        Stored values, shape (height, width), or (height, width, 3) of three components, an integer dtype; unused bits
+        removed.
+
+    Raises:
+        UnusablePicture: No decoder can read it.
+    """
+    allocated, components = pixel_format.allocated, codestream.components or pixel_format.samples
+    if components not in (1, 3):
+        raise UnusablePicture(f"{syntax.name} of {components} components, expected one grey one, or three of a colour")
+    if codestream.precision > allocated:
+        raise UnusablePicture(f"{syntax.name} of {codestream.precision} bits, header says {allocated} are allocated")
+    if 0 < codestream.precision <= 8:  # decoders give a byte then, whatever is allocated
+        allocated = 8
+    form = pixel_format._replace(
+        allocated=allocated, stored=min(pixel_format.stored, allocated), samples=components, planes=0
+    )
+    return _decode(encapsulate([codestream.for_decoders()]), syntax, "OB", header, form)
+
+
+def _decode(value: bytes, syntax: uid.UID, vr: str, header: Header, pixel_format: PixelFormat) -> NDArray[Any]:
+    photometric = pixel_format.photometric
+    if pixel_format.samples == 1 or photometric not in ("RGB", "YBR_FULL", "YBR_FULL_422"):
+        photometric = "MONOCHROME2" if pixel_format.samples == 1 else "RGB"
     options: dict[str, Any] = {
         "rows": header.height,
         "columns": header.width,
         "number_of_frames": 1,
         "allow_excess_frames": False,
-        "samples_per_pixel": 1,
-        "photometric_interpretation": "MONOCHROME2",
+        "samples_per_pixel": pixel_format.samples,
+        "photometric_interpretation": photometric,
+        "planar_configuration": pixel_format.planes,
         "bits_allocated": pixel_format.allocated,
-        # Bits above the high bit may hold overlays. The shift at the end removes those below the stored ones.
-        "bits_stored": pixel_format.high_bit + 1 if native else pixel_format.stored,
+        "bits_stored": pixel_format.stored,
         "pixel_representation": int(pixel_format.signed),
         "pixel_keyword": "PixelData",
         "pixel_vr": vr,
     }
-    try:
-        decoder = get_decoder(syntax)
-        # Not GDCM or Pillow: from broken data they return what they have got without an exception.
-        plugin = next((name for name in decoder.available_plugins if name not in ("gdcm", "pillow")), "")
-        pixels, _ = decoder.as_array(value, raw=True, decoding_plugin=plugin, **options)
-    except Exception as error:  # whatever a decoder raises, this file is the reason
-        raise UnusablePicture(f"pixel data cannot be decoded as {syntax.name}: {reason_of(error)}") from error
-    return pixels >> (pixel_format.high_bit + 1 - pixel_format.stored) if native else pixels
+    decoder = get_decoder(syntax)
+    # Not GDCM or Pillow: from broken data they return what they have got without an exception.
+    plugins = [name for name in decoder.available_plugins if name not in ("gdcm", "pillow")] or [""]
+    reasons = []
+    for plugin in plugins:
+        try:
+            return decoder.as_array(value, raw=True, decoding_plugin=plugin, **options)[0]
+        except Exception as error:  # whatever a decoder raises, this file is the reason
+            reasons.append(error)
+            if not any(words in str(error) for words in _UNKNOWN):
+                break
+    raise UnusablePicture(f"pixel data cannot be decoded as {syntax.name}: {reason_of(reasons[0])}") from reasons[0]

@@ -121,6 +121,8 @@ class Rendering(NamedTuple):
 
 def rendering_of(elements: Elements, pixel_format: PixelFormat) -> Rendering:
     """What the header asks for; tables and windows that contradict themselves are refused."""
+    if not pixel_format.photometric.startswith("MONOCHROME"):  # the rest is for grey images
+        return Rendering(None, 1.0, 0.0, None, None, inverted=False, exact=pixel_format.allocated == 8)
     modality = _lut(elements, "ModalityLUTSequence", *pixel_format.value_range())
     slope = elements.first_number("RescaleSlope") or 1.0  # zero would erase the image; toolkits read it as one
     intercept = elements.first_number("RescaleIntercept") or 0.0
@@ -144,7 +146,7 @@ def rendering_of(elements: Elements, pixel_format: PixelFormat) -> Rendering:
         intercept=intercept,
         voi=voi,
         padding=(limits[0], limits[-1]) if limits and padding[0] is not None else None,
-        inverted=elements.first_text("PhotometricInterpretation").upper() == "MONOCHROME1",
+        inverted=pixel_format.photometric == "MONOCHROME1",
         exact=pixel_format.stored == 8 and not pixel_format.signed,
     )
 

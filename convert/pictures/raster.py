@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import uid
 
-from convert.pictures.frame import check_frame
+from convert.pictures.codestream import read_codestream
 from convert.pictures.grey import Rendering
 from convert.pictures.picture import COLOUR, MAX_PIXELS, Header, Picture, UnusablePicture, as_png, reason_of
 
@@ -86,9 +86,9 @@ def _kept_suffix(data: bytes, header: Header, size: int | None) -> Literal[".jpg
         if not data.endswith(b"\xff\xd9"):
             return None  # Ultralytics would take it for corrupt, and encode it anew in the data set's own folder
         try:
-            return ".jpg" if check_frame(data, uid.JPEGBaseline8Bit, header) else None
+            return ".jpg" if read_codestream(data, uid.JPEGBaseline8Bit, header).is_grey_baseline else None
         except UnusablePicture:
-            return None  # colour, or something after its end; if it is broken, decoding will tell
+            return None  # something after its end; if it is broken, decoding will tell
     return None
 
 

@@ -516,7 +516,7 @@ def bad_files(pixels, jpeg_file, native_file):
     scan = frame.index(b"\xff\xda")
     size = pixels.size
     report = edited(native_file, SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11", Rows=None, Columns=None, PixelData=None)
-    colour = cv2.imencode(".jpg", np.dstack([pixels] * 3))[1].tobytes()
+    colour = cv2.imencode(".jpg", np.dstack([np.hstack([pixels] * 2)] * 3))[1].tobytes()
     stray = frame[: len(frame) // 2] + b"\xff\xc4" + frame[len(frame) // 2 :]
     lossless = write_dicom(pixels, "jpeg-lossless", image_id="a")
     jpeg_2000 = write_dicom(pixels, "jpeg-2000", image_id="a")
@@ -542,13 +542,15 @@ def bad_files(pixels, jpeg_file, native_file):
     yield "expected 3,876", edited(native_file, Rows=76)
     yield "1,938 bytes of pixel data, expected 51", edited(native_file, Rows=1)
     yield (
-        "3 samples per pixel, photometric interpretation 'RGB'",
+        "truncated pixel data: 1,938 bytes, expected 5,814",
         edited(native_file, SamplesPerPixel=3, PhotometricInterpretation="RGB"),
     )
-    yield "'YBR_FULL_422'", edited(jpeg_file, SamplesPerPixel=3, PhotometricInterpretation="YBR_FULL_422")
-    yield "'PALETTE COLOR'", edited(native_file, PhotometricInterpretation="PALETTE COLOR")
+    yield "3 samples per pixel, .* 'MONOCHROME2'", edited(native_file, SamplesPerPixel=3)
+    yield "1 samples per pixel, .* 'RGB'", edited(native_file, PhotometricInterpretation="RGB")
+    yield "4 samples per pixel, .* 'CMYK'", edited(native_file, SamplesPerPixel=4, PhotometricInterpretation="CMYK")
+    yield "broken palette", edited(native_file, PhotometricInterpretation="PALETTE COLOR")
     yield "photometric interpretation ''", edited(native_file, PhotometricInterpretation=None)
-    yield "JPEG of 3 components", with_frame(jpeg_file, colour)
+    yield "frame of 38 x 102 pixels", with_frame(jpeg_file, colour)
     yield "2 frames, expected one", edited(native_file, NumberOfFrames="2")
     yield "1 bits stored in 1 allocated", edited(native_file, BitsAllocated=1, BitsStored=1)
     yield "12 bits stored in 8 allocated", edited(native_file, BitsStored=12)
@@ -590,7 +592,7 @@ def bad_files(pixels, jpeg_file, native_file):
         "cannot be decoded as JPEG Lossless",
         with_frame(lossless, frame_of(lossless)[:tables] + b"\xff" * 16 + frame_of(lossless)[tables + 16 :]),
     )
-    yield "cannot be decoded as JPEG 2000", with_frame(jpeg_2000, frame_of(jpeg_2000)[:40] + b"abc" * 9 + b"\xff\xd9")
+    yield "cannot be decoded as JPEG 2000", with_frame(jpeg_2000, frame_of(jpeg_2000)[:60] + b"abc" * 9 + b"\xff\xd9")
     yield (
         r"truncated or damaged pixel data: items of 65,\d+ bytes",
         edited(jpeg_file, PixelData=b"\xfe\xff\x00\xe0\0\0\0\0\xfe\xff\x00\xe0\xff\xff\0\0" + frame),
