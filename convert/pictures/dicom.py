@@ -147,7 +147,7 @@ class _Opened:
         samples = (self.codestream.components if self.codestream else 0) or self.pixel_format.samples
         notes = {FOR_PROCESSING: self.header.for_processing}
         notes[COLOUR] = samples == 3 or self.pixel_format.photometric == PALETTE
-        return tuple(note for note, holds in notes.items() if holds)
+        return (*(note for note, holds in notes.items() if holds), *self.rendering.notes)
 
     def stored_values(self) -> NDArray[Any]:
         """Stored values, of colours the luma; shape (height, width)."""

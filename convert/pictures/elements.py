@@ -96,13 +96,12 @@ class Elements:
     def first_number(self, keyword: str) -> float | None:
         """The first value of a decimal string, if it is a finite number."""
         text = self.first_text(keyword)
-        if not text:
-            return None
-        try:
-            number = float(text)
-        except ValueError:
-            return None
-        return number if math.isfinite(number) else None
+        return _number(text) if text else None
+
+    def numbers(self, keyword: str) -> list[float | None]:
+        """All values of a decimal string, None for those that are no finite numbers; empty if there is no text."""
+        content = self.content(keyword).strip(b" \0")
+        return [_number(text) for text in content.decode("latin-1").split("\\")] if content else []
 
     def integer(self, keyword: str, signed: bool = False) -> int | None:
         """The value of a 16- or 32-bit element."""
@@ -111,6 +110,15 @@ class Elements:
             return None
         little = self.raw(keyword).is_little_endian
         return int.from_bytes(content, "little" if little else "big", signed=signed)
+
+
+def _number(text: str) -> float | None:
+    """A finite number, or None; some writers have a comma where the Standard has a point."""
+    try:
+        number = float(text.strip(" \0").replace(",", ".", 1))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def read_elements(data: bytes, pixels: bool = True) -> Elements:

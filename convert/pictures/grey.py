@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from convert.pictures.elements import TAGS, Elements
 from convert.pictures.frame import PixelFormat
-from convert.pictures.picture import UnusablePicture, reason_of
+from convert.pictures.picture import RESCALE, WINDOW, UnusablePicture, reason_of
 
 
 class _Lut(NamedTuple):
@@ -50,6 +50,7 @@ class Rendering(NamedTuple):
     padding: tuple[int, int] | None
     inverted: bool
     exact: bool  # 8 bits, unsigned: a grey value already
+    notes: tuple[str, ...] = ()  # what of the header could not be obeyed; see `Picture`
 
     def is_identity(self) -> bool:
         """Whether every 8-bit value is its own grey value, whatever the image."""
@@ -124,6 +125,9 @@ def rendering_of(elements: Elements, pixel_format: PixelFormat) -> Rendering:
     if not pixel_format.photometric.startswith("MONOCHROME"):  # the rest is for grey images
         return Rendering(None, 1.0, 0.0, None, None, inverted=False, exact=pixel_format.allocated == 8)
     modality = _lut(elements, "ModalityLUTSequence", *pixel_format.value_range())
+    notes: tuple[str, ...] = ()
+    if None in (*elements.numbers("RescaleSlope")[:1], *elements.numbers("RescaleIntercept")[:1]):
+        notes += (RESCALE,)
     slope = elements.first_number("RescaleSlope") or 1.0  # zero would erase the image; toolkits read it as one
     intercept = elements.first_number("RescaleIntercept") or 0.0
     if modality is not None:
@@ -131,12 +135,9 @@ def rendering_of(elements: Elements, pixel_format: PixelFormat) -> Rendering:
     else:
         ends = sorted(slope * end + intercept for end in pixel_format.value_range())
     voi: _Lut | _Window | None = _lut(elements, "VOILUTSequence", *ends)
-    center, width = elements.first_number("WindowCenter"), elements.first_number("WindowWidth")
-    function = elements.first_text("VOILUTFunction").upper()
-    if voi is None and center is not None and width is not None:
-        # Scanners write a width of zero for "no window".
-        valid = width > 0 if function in ("LINEAR_EXACT", "SIGMOID") else width >= 1
-        voi = _Window(center, width, function) if valid else None
+    if voi is None:
+        voi, ignored = _first_window(elements)
+        notes += (WINDOW,) * ignored
     keywords = ("PixelPaddingValue", "PixelPaddingRangeLimit")
     padding = [elements.integer(keyword, pixel_format.signed) for keyword in keywords]
     limits = sorted(end for end in padding if end is not None)
@@ -148,7 +149,21 @@ def rendering_of(elements: Elements, pixel_format: PixelFormat) -> Rendering:
         padding=(limits[0], limits[-1]) if limits and padding[0] is not None else None,
         inverted=pixel_format.photometric == "MONOCHROME1",
         exact=pixel_format.stored == 8 and not pixel_format.signed,
+        notes=notes,
     )
+
+
+def _first_window(elements: Elements) -> tuple[_Window | None, bool]:
+    """The first window that is one, as headers may hold several; and whether there is none although one is stated."""
+    centers, widths = elements.numbers("WindowCenter"), elements.numbers("WindowWidth")
+    function = elements.first_text("VOILUTFunction").upper()
+    for center, width in zip(centers, widths, strict=False):
+        if center is not None and width is not None:
+            valid = width > 0 if function in ("LINEAR_EXACT", "SIGMOID") else width >= 1
+            if valid:
+                return _Window(center, width, function), False
+    # Scanners write a width of zero for "no window".
+    return None, len(centers) != len(widths) or None in centers or any(width != 0 for width in widths)
 
 
 def _lut(elements: Elements, keyword: str, lowest: float, highest: float) -> _Lut | None:
@@ -163,11 +178,13 @@ def _lut(elements: Elements, keyword: str, lowest: float, highest: float) -> _Lu
     if keyword not in elements:
         return None
     try:
-        sequence = elements.dataset[TAGS[keyword]].value
-        if not sequence:
+        items = list(elements.dataset[TAGS[keyword]].value or ())
+        if keyword == "VOILUTSequence":  # some writers leave items empty; what a picture looks like is no loss then
+            items = [item for item in items if item.get("LUTDescriptor")]
+        if not items:
             return None
-        entries, first, bits = (int(value) for value in sequence[0].LUTDescriptor)
-        content = sequence[0].LUTData
+        entries, first, bits = (int(value) for value in items[0].LUTDescriptor)
+        content = items[0].LUTData
         entries = entries % 2**16 or 2**16
         if isinstance(content, bytes):
             # Eight-bit entries may come one to a byte.

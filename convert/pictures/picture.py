@@ -13,9 +13,12 @@ MAX_PIXELS = 100_000_000
 """Larger images are refused: no radiograph has as many pixels, a decompression bomb does."""
 
 FOR_PROCESSING, COLOUR = "for processing", "colour made grey"
+WINDOW, RESCALE = "window ignored", "rescale ignored"
 NOTES = {
     FOR_PROCESSING: "raw values that are not meant to be looked at, rendered as if they were",
     COLOUR: "the luma of a picture in colour",
+    WINDOW: "its header's window cannot be read, so it is shown as if there were none",
+    RESCALE: "its header's rescale slope or intercept cannot be read, so it is shown as if there were none",
 }
 """What can be noted of a picture, and what it means."""
 

@@ -36,6 +36,7 @@ from tests.convert.pictures.dicom_bytes import (
 )
 
 FOR_PROCESSING, COLOUR = "for processing", "colour made grey"
+WINDOW, RESCALE = "window ignored", "rescale ignored"
 
 
 class Case(NamedTuple):
@@ -286,6 +287,16 @@ def _windows_and_tables() -> Iterator[Case]:
     narrow = windowed(TWELVE.astype(float), 2000, 1000)
     yield Case("a window", window("2000", "1000"), narrow)
     yield Case("several windows", window("2000\\40", "1000\\400"), narrow)
+    yield Case("a first window of width 0", window("2000\\2000", "0\\1000"), narrow)
+    yield Case("an empty first window", window("\\2000", "\\1000"), narrow)
+    yield Case("a first window of words", window("auto\\2000", "auto\\1000"), narrow)
+    yield Case("a decimal comma", window("2000,5", "1000,0"), windowed(TWELVE.astype(float), 2000.5, 1000))
+    yield Case("a window of width 0", window("0", "0"), stretched(TWELVE))
+    for center, width in (("wide", "1000"), ("2000", "x"), ("2000", "-1000"), ("2000", ""), ("", "1000"), ("5", "0.5")):
+        data = window(center, width)
+        yield Case(f"window {center!r} / {width!r}", data, stretched(TWELVE), notes=(WINDOW,))
+    data = image(TWELVE, 12, RescaleSlope="two", RescaleIntercept="0")
+    yield Case("a rescale of words", data, stretched(TWELVE), notes=(RESCALE,))
     exact = np.floor(((TWELVE - 2000.0) / 1000 + 0.5).clip(0, 1) * 255 + 0.5)
     yield Case("LINEAR_EXACT", window("2000", "1000", VOILUTFunction="LINEAR_EXACT"), exact)
     sigmoid = np.floor(255 / (1 + np.exp(-4 * (TWELVE - 2000.0) / 1000)) + 0.5)
@@ -304,6 +315,9 @@ def _windows_and_tables() -> Iterator[Case]:
     sixteen = table(10, 16, [257 * entry for entry in squares])
     stored = GREY.astype(np.uint16) + 10
     yield Case("VOI LUT of 16 bits", image(stored, 12, VOILUTSequence=[sixteen]), expected)
+    empty = {"LUTDescriptor": b"", "LUTData": b""}
+    yield Case("a VOI LUT after an empty one", image(stored, 12, VOILUTSequence=[empty, {}, sixteen]), expected)
+    yield Case("empty VOI LUTs and a window", window("2000", "1000", VOILUTSequence=[empty, {}]), narrow)
     modality = image(stored, 12, ModalityLUTSequence=[sixteen], WindowCenter="32768", WindowWidth="65536")
     yield Case("modality LUT and window", modality, expected)
     packed = table(10, 8, bytes(squares))
