@@ -30,6 +30,18 @@ def side_in_pixels(text: str) -> int:
     return _whole(text, 16, 100_000, "a whole number of pixels, at least 16")
 
 
+def boxes_size(text: str) -> tuple[float, float] | str:
+    """What boxes are given in: `picture`, `stated`, one side, or width x height."""
+    if text.casefold() in ("picture", "stated"):
+        return text.casefold()
+    sides = [
+        _number(side, 1, 100_000, "picture, stated, or a size such as 1024 or 1024x768") for side in text.split("x")
+    ]
+    if len(sides) > 2:
+        raise argparse.ArgumentTypeError(f"{text!r} has {len(sides)} sides; expected one, or width and height")
+    return sides[0], sides[-1]
+
+
 def process_count(text: str) -> int:
     """A number of processes."""
     return _whole(text, 1, 1024, "a whole number of processes, at least 1")

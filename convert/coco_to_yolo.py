@@ -29,6 +29,12 @@ def _add_annotations(files: argparse._ArgumentGroup) -> None:
         metavar="FILE",
         help="COCO JSON (default: the only one there)",
     )
+    files.add_argument(
+        "--bbox",
+        choices=("sizes", "corners"),
+        default="sizes",
+        help="what `bbox` holds: x, y, width and height, as COCO has it, or two corners, as some programs write it",
+    )
     for split in ("val", "test"):
         files.add_argument(
             f"--{split}-annotations",
@@ -59,6 +65,8 @@ def _parse(source: Path, args: argparse.Namespace) -> Parsed:
         merge=args.merge,
         patient_key=args.patient_key,
         patient_pattern=args.patient_pattern,
+        corners=args.bbox == "corners",
+        dummies=args.boxes_size != (1, 1),  # or it is a box over the whole picture
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.argument_types import fold_count, names_or_all, process_count, ratio, share, side_in_pixels
+from common.argument_types import boxes_size, fold_count, names_or_all, process_count, ratio, share, side_in_pixels
 from common.cli import console, go_on_without, parser
 from common.cores import available_cores
 from common.data.names import POSITIVE_CLASS, SPLITS
@@ -101,6 +101,13 @@ class Converter:
             "--output", type=Path, metavar="FOLDER", help=f"the data set (default: {shown(self.output)})"
         )
         self.add_options(files)
+        files.add_argument(
+            "--boxes-size",
+            type=boxes_size,
+            metavar="SIZE",
+            help="what the boxes are given in, if the pictures were resized: the former side, or WxH; 1 for shares of "
+            "the picture; stated, where the source says it; picture, to take them as they are (default, if plausible)",
+        )
         if self.class_options is not None:
             _add_class_options(result, self.class_options)
         _add_split_options(result)
@@ -142,6 +149,7 @@ class Converter:
             output,
             replace(splitting, test_ids=None) if self.parses_test_ids else splitting,
             size=args.size,
+            boxes_size=args.boxes_size,
             workers=args.workers,
             overwrite=args.overwrite,
             resume=args.resume,

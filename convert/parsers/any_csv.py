@@ -9,7 +9,7 @@ import pandas as pd
 
 from common.data.names import COORDINATES
 from common.errors import UserError
-from convert.parsers.csv_columns import CENTRE, COLUMN_KEYS, CORNERS, FORMATS
+from convert.parsers.csv_columns import CENTRE, COLUMN_KEYS, CORNERS, FORMATS, SIZE
 from convert.sources.annotations import Annotations, clean, spread
 from convert.sources.classes import choose_classes, from_corners, take
 from convert.sources.files import FolderSource, Source, open_source
@@ -115,6 +115,7 @@ def parse(
             "unlisted_negative": unlisted_negative,
             "synthetic": is_synthetic(source) or None,
         },
+        other_reading=_other_reading(held),
         details=details_of(by_image["view"], by_image["sex"].str[:1], by_image["age"]),
     )
 
@@ -175,6 +176,15 @@ def _rows(frame: pd.DataFrame, held: Mapping[str, str], label: str) -> pd.DataFr
     for key in ("patient", "view", "sex", "age"):
         raw[key] = text[key] if key in held else ""
     return raw
+
+
+def _other_reading(held: Mapping[str, str]) -> str:
+    """How to read the columns of sizes as corners, or those of corners as sizes."""
+    if set(SIZE) <= held.keys():
+        return "--columns " + ",".join(f"{key}={held[own]}" for key, own in zip(CORNERS, SIZE, strict=True))
+    if set(CORNERS) <= held.keys():
+        return "--columns " + ",".join(f"{key}={held[own]}" for key, own in zip(SIZE, CORNERS, strict=True))
+    return ""
 
 
 def _check_named(marked: pd.DataFrame, located: Located, where: str) -> None:

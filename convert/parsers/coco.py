@@ -23,8 +23,9 @@ from convert.parsers.coco_file import (
     read_coco,
     shown,
 )
+from convert.parsers.csv_columns import CORNERS
 from convert.sources.annotations import Annotations, clean, spread
-from convert.sources.classes import choose_classes, take
+from convert.sources.classes import choose_classes, from_corners, take
 from convert.sources.files import Source, open_source
 from convert.sources.locating import Located, locate
 from convert.sources.parsed import Parsed, all_rejected, digest, is_synthetic, read_file, rejected_images, with_file
@@ -39,6 +40,8 @@ def parse(
     merge: str | None,
     patient_key: str | None = None,
     patient_pattern: str | None = None,
+    corners: bool = False,
+    dummies: bool = True,
 ) -> Parsed:
     """Read the JSON and find the pictures. An image without annotations has nothing to find, as COCO means it.
 
@@ -50,6 +53,8 @@ def parse(
         merge: See `classes.choose_classes`.
         patient_key: What names the patient in the records of `images`.
         patient_pattern: See `patients.find_patients`.
+        corners: Take `bbox` for the upper left and the lower right corner, as some programs write it.
+        dummies: Take the bbox 0, 0, 1, 1 for a sign that there is none.
 
     Raises:
         UserError: A file is missing or no COCO JSON, files contradict each other, a class is not known, or an
@@ -65,7 +70,10 @@ def parse(
     rows["category"], assumed = checked_categories(rows, categories)
     if assumed:
         print_warning(f"{files[0].where}: {assumed}")
-    rows = _without_dummies(rows, files[0].where)
+    if dummies:
+        rows = _without_dummies(rows, files[0].where)
+    if corners:
+        rows[COORDINATES] = from_corners(rows[COORDINATES].set_axis(CORNERS, axis=1))
 
     located = locate(source, images["name"])
     images["image_id"] = images["name"].map(located.ids)
@@ -97,7 +105,9 @@ def parse(
             "classes": chosen.name_of,
             "patients": patient_key or patient_pattern,
             "synthetic": is_synthetic(source) or None,
-        },
+        }
+        | ({"bbox": "corners"} if corners else {}),
+        other_reading="--bbox " + ("sizes" if corners else "corners"),
         fixed={
             split: ids
             for split in ("val", "test")

@@ -209,7 +209,7 @@ def shown(value: object) -> str:
     if isinstance(value, str | int | float) or value is None:
         text = ascii(value)
         return text if len(text) <= 60 else text[:60] + "..."
-    return {dict: "an object", list: "a list"}.get(type(value), type(value).__name__)
+    return "an object" if isinstance(value, dict) else "a list" if isinstance(value, list) else type(value).__name__
 
 
 def _alike(rows: pd.DataFrame) -> str:

@@ -80,6 +80,7 @@ def parse(
         files=files,
         challenge_files=challenge,
         class_names=chosen.names,
+        shapes=_shapes(table),
         fingerprint={
             "source": "VinDr-CXR",
             "labels": table_digest(table),
@@ -162,6 +163,16 @@ def _readings(table: pd.DataFrame, chosen: Classes) -> tuple[pd.DataFrame, pd.Da
     refused["image_id"] = refused["row"].map(by_row["image_id"])
     refused["claims"] = refused["row"].map(claims).astype(bool)
     return valid, refused.assign(source=LABELS)
+
+
+def _shapes(table: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """The size of the original pictures, for which the boxes are, where a copy with others says it by image."""
+    if not {"width", "height"} <= set(table.columns):
+        return {}
+    sizes = table[["width", "height"]].apply(pd.to_numeric, errors="coerce")
+    known = sizes.notna().all(axis=1) & (sizes > 0).all(axis=1) & (sizes < 1e6).all(axis=1)
+    rows = zip(table["image_id"][known], sizes["width"][known], sizes["height"][known], strict=True)
+    return {image_id: (int(width), int(height)) for image_id, width, height in rows}
 
 
 def _unnamed(located: Located) -> tuple[dict[str, str], dict[str, str]]:

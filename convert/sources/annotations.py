@@ -12,6 +12,10 @@ from common.data.names import COORDINATES
 from convert.sources.boxes import COLUMNS, check_boxes, is_image_id
 from convert.sources.tables import is_given
 
+BAD_BOX = "box "
+"""How reasons begin that speak of a single box."""
+NO_AREA = BAD_BOX + "has no area"
+
 
 @dataclass(frozen=True)
 class Annotations:
@@ -150,7 +154,7 @@ def clean(annotations: Annotations, source: str, several_labels: bool = False) -
     reject(unreadable, "box has a coordinate that is not a number")
     flat = (filled == 4) & ((numbers["width"] <= 0) | (numbers["height"] <= 0))
     sizes = numbers[["width", "height"]].map("{:g}".format).astype(str)
-    reject(flat, "box has no area: " + sizes["width"] + " x " + sizes["height"] + " pixels")
+    reject(flat, f"{NO_AREA}: " + sizes["width"] + " x " + sizes["height"] + " pixels")
 
     # What is said about the image as a whole; judged on all rows, so that a bad row cannot hide a contradiction.
     has_box, positive = filled > 0, table["positive"]

@@ -66,6 +66,21 @@ def is_image_id(text: str) -> bool:
     return len(text) <= MAX_ID_LENGTH and _IMAGE_ID.fullmatch(text) is not None
 
 
+def in_picture(boxes_xywh: np.ndarray, frame: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Scale boxes from the frame that they are given in to their picture.
+
+    Args:
+        boxes_xywh: Shape (N, 4), float: x, y, width, height in units of the frame.
+        frame: Width and height of the frame in these units: shape (2,), or (N, 2) for one by box.
+        size: Likewise of the picture, in pixels.
+
+    Returns:
+        The boxes (N, 4) in pixels of the picture.
+    """
+    factors = np.asarray(size, dtype=float) / np.asarray(frame, dtype=float)
+    return np.asarray(boxes_xywh, dtype=float).reshape(-1, 4) * np.tile(factors, 2)
+
+
 def clip(boxes_xywh: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cut boxes at the edge of their image.
 

@@ -34,6 +34,7 @@ class Parsed:
         fingerprint: What the source is, as JSON values; part of the settings that a resumed conversion must match.
         details: See `details_of`; with more columns of `plan.DETAILS` where a source knows them.
         shapes: Width and height in pixels of the picture that an image's boxes were drawn on, where the source says so.
+        other_reading: The option that reads the boxes the other way: as corners instead of sizes, or the reverse.
         fixed: Image ids of the splits that the source itself fixes; `--val-ids` and `--test-ids` come before them.
     """
 
@@ -47,6 +48,7 @@ class Parsed:
     fingerprint: dict[str, Any] = field(default_factory=dict)
     details: pd.DataFrame | None = None
     shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    other_reading: str = ""
     fixed: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 

@@ -26,11 +26,20 @@ from common.files import write_atomic
 from common.parallel import in_chunks
 from common.paths import shown
 from convert.pictures import Header, UnusablePicture, is_kept_png, read_header, read_notes, read_picture
-from convert.sources.boxes import COLUMNS, COORDINATES, READERS, REJECTED_COLUMNS, check_boxes, clip, to_yolo
+from convert.sources.boxes import (
+    COLUMNS,
+    COORDINATES,
+    READERS,
+    REJECTED_COLUMNS,
+    check_boxes,
+    clip,
+    in_picture,
+    to_yolo,
+)
 from convert.sources.files import Source
 from convert.sources.parsed import Parsed
-from convert.yolo_set import layout
-from convert.yolo_set.plan import DETAILS, Plan, make_plan
+from convert.yolo_set import layout, plausibility
+from convert.yolo_set.plan import DETAILS, BoxesSize, Plan, make_plan
 from convert.yolo_set.splits import Splitting
 from convert.yolo_set.summary import print_summary
 
@@ -62,6 +71,7 @@ class _Job:
     classes: tuple[int, ...]
     boxes_xywh: np.ndarray
     shape: tuple[int, int] | None = None
+    frame: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,7 @@ def convert(
     splitting: Splitting = Splitting(),  # noqa: B008  # frozen
     *,
     size: int | None = None,
+    boxes_size: BoxesSize | None = None,
     workers: int = 1,
     overwrite: bool = False,
     resume: bool = True,
@@ -106,6 +117,7 @@ def convert(
         output: The data set's folder; see `layout.begin` for what may be there.
         splitting: How images are divided.
         size: Longest side of the pictures in pixels, which are scaled down to it; None keeps them as they are.
+        boxes_size: The frame that boxes are given in; None for the pictures, as far as that is plausible.
         workers: Processes, at most; few images get fewer.
         overwrite: Replace the data set that is there.
         resume: Go on with an unfinished one.
@@ -114,11 +126,13 @@ def convert(
         The data YAML, to train with.
 
     Raises:
-        UserError: No image is left, a list of ids does not fit, or the folder holds something else.
+        UserError: No image is left, a list of ids does not fit, boxes do not fit pictures, or the folder holds
+            something else.
         WorkError: The disk is full, the source is gone, no image could be used, or another conversion writes there.
     """
     output = output.expanduser().absolute()
-    plan = make_plan(parsed, splitting, size)
+    plan = make_plan(parsed, splitting, size, boxes_size)
+    plausibility.check_source(plan)
     started = time.monotonic()
     out = console()
     data = output / layout.DATA_YAML
@@ -149,6 +163,7 @@ def convert_plan(plan: Plan, output: Path, workers: int, *, resumed: bool) -> Co
         The tables as written, and what was clipped.
 
     Raises:
+        UserError: Boxes and pictures do not fit.
         WorkError: The disk is full, the source is gone, or no image could be used.
     """
     setting = _Setting(plan.source, os.fspath(output), plan.size, resumed)
@@ -159,8 +174,17 @@ def convert_plan(plan: Plan, output: Path, workers: int, *, resumed: bool) -> Co
     if not (converted.tables.manifest["split"] != CHALLENGE).any():
         first = next((result.rejected for result in done if result.rejected), "no image has a file")
         raise WorkError(f"{plan.source.path}: none of its {len(jobs)} images could be used; the first: {first}.")
+    _check_whole(plan, done, converted)
     layout.finish(output, converted.tables, plan.class_names, plan.negatives, plan.seed)
     return converted
+
+
+def _check_whole(plan: Plan, done: Sequence[_Result], converted: Converted) -> None:
+    """Judge the boxes once more, now that all pictures' sizes are known."""
+    sizes = {one.image_id: (one.header.width, one.header.height) for one in done if one.header is not None}
+    plausibility.check_boxes_fit(plan, sizes)
+    reasons = {one.image_id: one.rejected for one in done if one.rejected}
+    plausibility.check_left(plan, converted.tables.truth, reasons)
 
 
 def _jobs(plan: Plan) -> list[_Job]:
@@ -173,8 +197,9 @@ def _jobs(plan: Plan) -> list[_Job]:
     jobs = []
     for image_id, file, split in zip(plan.images.index, plan.images["file"], plan.images["split"], strict=True):
         rows = rows_of.get(image_id, none)
-        shape = plan.shapes.get(image_id)
-        jobs.append(_Job(image_id, file, split, tuple(classes[rows].tolist()), coordinates[rows], shape))
+        shape = plan.shapes.get(image_id) if plan.boxes_size is None else None
+        frame = plan.frame_of(image_id) if len(rows) else None
+        jobs.append(_Job(image_id, file, split, tuple(classes[rows].tolist()), coordinates[rows], shape, frame))
     return jobs
 
 
@@ -202,21 +227,24 @@ def _convert_image(setting: _Setting, job: _Job) -> _Result:
 
     if job.shape is not None and job.shape != (header.width, header.height):
         found, expected = (f"{width} x {height}" for width, height in ((header.width, header.height), job.shape))
-        return _Result(job.image_id, rejected=f"the picture has {found} pixels, its boxes are for {expected}")
+        return _Result(job.image_id, header, rejected=f"the picture has {found} pixels, its boxes are for {expected}")
     label, boxes, clipped = "", None, 0
     outside: tuple[int, ...] = ()
     if job.classes:
-        boxes, cut, gone = clip(job.boxes_xywh, header.width, header.height)
+        given = job.boxes_xywh
+        if job.frame is not None:
+            given = in_picture(given, np.array(job.frame), np.array((header.width, header.height)))
+        boxes, cut, gone = clip(given, header.width, header.height)
         if gone.all():
             shape = f"{header.width} x {header.height}"
-            return _Result(job.image_id, rejected=f"every box lies outside the picture of {shape} pixels")
+            return _Result(job.image_id, header, rejected=f"every box lies outside the picture of {shape} pixels")
         label = to_yolo(boxes[~gone], np.array(job.classes)[~gone].tolist(), header.width, header.height)
         clipped, outside = int(cut.sum()), tuple(np.flatnonzero(gone).tolist())
     if encoded is not None:
         write_atomic(picture_stem + suffix, encoded)
     if job.split != CHALLENGE:
         write_atomic(f"{setting.output}/labels/{job.split}/{job.image_id}.txt", label)
-    changed = boxes if clipped or outside else None
+    changed = boxes if clipped or outside or job.frame is not None else None
     return _Result(job.image_id, header, stored, suffix, notes, changed, clipped, outside)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -19,6 +19,10 @@ from convert.yolo_set.splits import Splitting, assign, assign_fixed, leaking, st
 DETAILS = ("view", "sex", "age", "pixel_spacing_mm")
 """Columns of the manifest that a source's tables may fill where the pictures' headers do not."""
 
+BoxesSize = tuple[float, float] | Literal["picture", "stated"]
+"""What boxes are given in: a frame of this width and height, be it 1024 by 1024 pixels or 1 by 1 for shares of the
+picture; the size that the source states for each picture; or the picture itself, whatever speaks against it."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -32,6 +36,8 @@ class Plan:
         rejected: What the parser could not use.
         details: What is known of images besides their headers: index image_id, columns of `DETAILS`.
         shapes: Width and height in pixels of the picture that an image's boxes were drawn on, where the source says so.
+        boxes_size: The frame that boxes are given in, in place of the picture; see `BoxesSize`.
+        other_reading: See `Parsed`.
         class_names: The boxes' labels by class index.
         settings: What decides the outcome, for `layout.begin`.
         size: Longest side of the pictures in pixels; None keeps them as they are.
@@ -50,20 +56,33 @@ class Plan:
     seed: int = 0
     details: pd.DataFrame | None = None
     shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    boxes_size: BoxesSize | None = None
+    other_reading: str = ""
+
+    def frame_of(self, image_id: str) -> tuple[float, float] | None:
+        """Width and height of what an image's boxes are given in; None for its picture."""
+        if self.boxes_size == "stated":
+            return self.shapes[image_id]
+        return self.boxes_size if isinstance(self.boxes_size, tuple) else None
 
 
-def make_plan(parsed: Parsed, splitting: Splitting, size: int | None = None) -> Plan:
+def make_plan(
+    parsed: Parsed, splitting: Splitting, size: int | None = None, boxes_size: BoxesSize | None = None
+) -> Plan:
     """Decide everything that can be decided before the first picture is read.
 
     Args:
         parsed: What the source says.
         splitting: How images are divided.
         size: Longest side of the pictures in pixels, which are scaled down to it; None keeps them as they are.
+        boxes_size: The frame that boxes are given in; None for the pictures, as far as that is plausible.
 
     Raises:
-        UserError: No image is left, or a list of ids does not fit.
+        UserError: No image is left, a list of ids does not fit, or the source does not state the sizes of its pictures.
     """
     images = _images(parsed)
+    if boxes_size == "stated":
+        _check_stated(parsed)
     stratum = _strata(parsed, images)
     images["split"], digests = _split(splitting, parsed.fixed, images["patient_id"], stratum)
 
@@ -99,6 +118,8 @@ def make_plan(parsed: Parsed, splitting: Splitting, size: int | None = None) -> 
         "size": size,
         "seed": splitting.seed,
     }
+    if boxes_size is not None:
+        settings["boxes_size"] = list(boxes_size) if isinstance(boxes_size, tuple) else boxes_size
     return Plan(
         source=parsed.source,
         images=everything,
@@ -111,6 +132,8 @@ def make_plan(parsed: Parsed, splitting: Splitting, size: int | None = None) -> 
         seed=splitting.seed,
         details=parsed.details,
         shapes=parsed.shapes,
+        boxes_size=boxes_size,
+        other_reading=parsed.other_reading,
     )
 
 
@@ -125,6 +148,18 @@ def _warn_of_empty_splits(splitting: Splitting, images: pd.DataFrame, fixed: Col
     if "train" not in counts:
         idle = "" if splitting.negatives is None else " and for --negatives"
         print_warning(f"no image is left for train{idle}: this data set is for scoring only.")
+
+
+def _check_stated(parsed: Parsed) -> None:
+    """Make sure that the frame of every box is known, where it is to be the stated one."""
+    boxed = parsed.boxes.loc[parsed.boxes["x"].notna(), "image_id"].unique()
+    unknown = [image_id for image_id in boxed if image_id not in parsed.shapes]
+    if unknown:
+        raise UserError(
+            f"--boxes-size stated: {parsed.source.path} states no size for {len(unknown):,} of {len(boxed):,} images "
+            f"with boxes, such as {unknown[0]}. Expected COCO's width and height, or columns of these names; or "
+            "name the size itself."
+        )
 
 
 def _images(parsed: Parsed) -> pd.DataFrame:
