@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -39,12 +40,14 @@ class Picture:
         read: Gives the file's bytes.
         size: Width and height of the original image in pixels, where the picture is stored at another size; predictions
             are scaled to it. None: the picture's own.
+        path: The file, where it is one by itself.
     """
 
     image_id: str
     name: str
     read: Callable[[], bytes]
     size: tuple[float, float] | None = None
+    path: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -1,58 +1,91 @@
-"""Pictures and DICOM files wherever they lie: single files, folders, zips that are read without extracting."""
+"""Pictures and DICOM files wherever they lie: single files, folders, zips that are read without extracting.
+
+An image id is the file's name without its suffix. Where several files would share one, as in exports of archives
+(`PA0/ST0/SE0/IM000000` and `PA1/ST0/SE0/IM000000`), each of these gets the first of the following that no other has:
+the path below the source (`PA0_ST0_SE0_IM000000`); the same with its suffix; the same after the source's name; the same
+with a number.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import os
-import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from common.cli import print_warning
 from common.data.data_set import find_root
 from common.data.data_yaml import PICTURE_SUFFIXES
 from common.data.tables import read_manifest
 from common.errors import UnreadableError, UserError
+from common.files import read_regular
 from common.paths import shown
-from common.zips import read_member
+from common.walking import escape, files_below, path_of
+from common.zips import Archive
 from evaluate.detector.inference import DICOM_SUFFIXES, Picture, is_dicom
 
-_ACCEPTED = f"DICOM ({', '.join(DICOM_SUFFIXES)} or without suffix) or pictures ({', '.join(PICTURE_SUFFIXES)})"
+_ACCEPTED = f"DICOM (any name) or pictures ({', '.join(PICTURE_SUFFIXES)})"
 _HEAD = 132
+_ZIP = ".zip"
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A file to predict on.
+
+    Attributes:
+        source: The name of the source it lies in, without suffix.
+        below: Its path below the source; the name of a file that is a source itself.
+        file: What tells whether two are the same file.
+        picture: The picture; its image id is that of `below` alone.
+    """
+
+    source: str
+    below: str
+    file: tuple[str, str]
+    picture: Picture
 
 
 def find_pictures(sources: Sequence[Path], only: str = "") -> list[Picture]:
-    """Collect what can be predicted on, sorted by image id (the file's name without its suffix).
+    """Collect what can be predicted on, sorted by image id; the module says how these are made.
 
-    In folders and zips, which are searched to their depth, files of other kinds and hidden ones are passed over. A
-    file that is named itself is taken whatever its suffix.
+    In folders, and zips in them, which are searched to their depth, files of other kinds and hidden ones are passed
+    over; a file of any other suffix is taken if its content says DICOM. A file that is named itself is always taken. A
+    file that is found twice counts once. It is said how many ids are not the files' names.
 
     Args:
         sources: Files, folders and zips.
         only: Take only files whose path below the folder or in the zip contains this text.
 
     Returns:
-        The pictures; nothing is read yet but the heads of files without suffix.
+        The pictures; nothing is read yet but the heads of files whose suffix does not say what they are.
 
     Raises:
-        UserError: A source does not exist, a zip is broken, nothing is found, or two files give the same image id.
+        UserError: A source does not exist, a zip is broken, or nothing is found.
     """
-    found: dict[str, Picture] = {}
+    found: dict[tuple[str, str], _Found] = {}
     for source in sources:
-        for below, picture in _open(source):
-            if only not in below:
-                continue
-            if picture.image_id in found:
-                raise UserError(
-                    f"image id {picture.image_id} twice: {found[picture.image_id].name} and {picture.name}. A file's "
-                    "name is its image id and must be unique: name fewer sources, choose with --only, or rename one."
-                )
-            found[picture.image_id] = picture
+        for one in _open(source):
+            if only in one.below:
+                found.setdefault(one.file, one)
     if not found:
         places = ", ".join(shown(source) for source in sources)
         chosen = f" with {only!r} in their path" if only else ""
         raise UserError(f"{places}: no files to predict on{chosen}; expected {_ACCEPTED}.")
-    return [found[image_id] for image_id in sorted(found)]
+    every = list(found.values())
+    ids = _image_ids(every)
+    renamed = [(one, image_id) for one, image_id in zip(every, ids, strict=True) if image_id != one.picture.image_id]
+    if renamed:
+        one, image_id = renamed[0]
+        print_warning(
+            f"{len(renamed):,} of {len(every):,} files are not the only ones of their name; their image ids are taken "
+            f"from their paths, such as {image_id} for {one.picture.name}"
+        )
+    named = [dataclasses.replace(one.picture, image_id=image_id) for one, image_id in zip(every, ids, strict=True)]
+    return sorted(named, key=lambda picture: picture.image_id)
 
 
 def with_original_sizes(pictures: Sequence[Picture]) -> list[Picture]:
@@ -60,80 +93,148 @@ def with_original_sizes(pictures: Sequence[Picture]) -> list[Picture]:
     sizes: dict[Path, dict[str, tuple[float, float]]] = {}
     sized = []
     for picture in pictures:
-        folder = Path(picture.name).parent  # within a zip there is no such folder
+        if picture.path is None:  # in a zip
+            sized.append(picture)
+            continue
+        folder = picture.path.parent
         if folder not in sizes:
-            root = find_root(folder.resolve()) if folder.is_dir() else None
+            root = find_root(folder.resolve())
             table = read_manifest(root / "manifest.csv").dropna(subset=["width", "height"]) if root else None
             sizes[folder] = {}
             if table is not None:
                 pairs = table[["width", "height"]].itertuples(index=False, name=None)
                 sizes[folder] = dict(zip(table["image_id"], pairs, strict=True))
-        sized.append(dataclasses.replace(picture, size=sizes[folder].get(picture.image_id)))
+        sized.append(dataclasses.replace(picture, size=sizes[folder].get(image_id_of(picture.path.name))))
     return sized
 
 
 def image_id_of(name: str) -> str:
-    """The file's name without a suffix that is known: a DICOM UID's last number is no suffix."""
-    path = PurePosixPath(name.replace(os.sep, "/"))
+    """The file's name without a suffix that is known: a DICOM UID's last number is no suffix.
+
+    Args:
+        name: The file's name, or its path with `/`.
+    """
+    path = PurePosixPath(name)
     return path.stem if path.suffix.lower() in (*PICTURE_SUFFIXES, *DICOM_SUFFIXES) else path.name
 
 
-def _open(source: Path) -> Iterator[tuple[str, Picture]]:
-    """The pictures of a source, each with its path below it."""
+def _image_ids(found: Sequence[_Found]) -> list[str]:
+    """An id for each file, none twice; the module says which."""
+    ids = [one.picture.image_id for one in found]
+    for longer in (_path_without_suffix, _path, _path_in_source):
+        shared = {image_id for image_id, count in Counter(ids).items() if count > 1}
+        if not shared:
+            return ids
+        ids = [longer(one) if image_id in shared else image_id for one, image_id in zip(found, ids, strict=True)]
+    taken, seen = set(ids), Counter[str]()
+    for at, image_id in enumerate(ids):
+        seen[image_id] += 1
+        if seen[image_id] > 1:
+            number = seen[image_id]
+            while f"{image_id}_{number}" in taken:
+                number += 1
+            ids[at] = f"{image_id}_{number}"
+            taken.add(ids[at])
+    return ids
+
+
+def _path_without_suffix(one: _Found) -> str:
+    *folders, name = one.below.split("/")
+    return "_".join([*folders, image_id_of(name)])
+
+
+def _path(one: _Found) -> str:
+    return one.below.replace("/", "_")
+
+
+def _path_in_source(one: _Found) -> str:
+    return f"{one.source}_{_path(one)}"
+
+
+def _open(source: Path) -> Iterator[_Found]:
+    """The files of a source."""
     if source.is_dir():
         return _in_folder(source)
     if not source.is_file():
-        raise UserError(f"{source}: no such file or folder; expected {_ACCEPTED}, a folder or a zip of these.")
-    if source.suffix.lower() == ".zip":
-        return _in_zip(source)
-    return iter([(source.name, Picture(image_id_of(source.name), shown(source), source.read_bytes))])
+        raise UserError(f"{shown(source)}: no such file or folder; expected {_ACCEPTED}, a folder or a zip of these.")
+    if source.suffix.lower() == _ZIP:
+        return _in_zip(source, escape(source.stem))
+    return iter([_file(source, escape(source.absolute().parent.name), escape(source.name))])
 
 
-def _in_folder(folder: Path) -> Iterator[tuple[str, Picture]]:
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(parent, name)
-            if _accepts(name, functools.partial(_head_of, path)):
-                yield path.relative_to(folder).as_posix(), Picture(image_id_of(name), shown(path), path.read_bytes)
+def _in_folder(folder: Path) -> Iterator[_Found]:
+    label = escape(folder.absolute().name)
+    unknown: list[tuple[str, UnreadableError]] = []
+    for below in files_below(folder):
+        path = Path(path_of(folder, below))
+        if PurePosixPath(below).suffix.lower() == _ZIP:
+            yield from _in_zip(path, label, f"{below}/")
+        elif _accepts(below, functools.partial(_head_of, path), unknown):
+            yield _file(path, label, below)
+    _warn_of_unknown(shown(folder), unknown)
 
 
-def _in_zip(path: Path) -> Iterator[tuple[str, Picture]]:
+def _file(path: Path, source: str, below: str) -> _Found:
+    picture = Picture(image_id_of(below), shown(path), functools.partial(read_regular, path), path=path)
+    return _Found(source, below, (os.path.realpath(path), ""), picture)
+
+
+def _in_zip(path: Path, source: str, prefix: str = "") -> Iterator[_Found]:
+    """The members of a zip; `prefix` is where it lies below the source."""
     try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+        archive = Archive(path)
+    except UnreadableError as error:
         raise UserError(
-            f"{path}: not a readable zip ({error}); found {path.stat().st_size:,} bytes. "
+            f"{shown(path)}: {error}; found {path.stat().st_size:,} bytes. "
             "A download that broke off looks like this: download it again."
         ) from error
-    for member in archive.infolist():
-        name = PurePosixPath(member.filename)
-        hidden = any(part.startswith((".", "__MACOSX")) for part in name.parts)
-        if not member.is_dir() and not hidden and _accepts(name.name, functools.partial(_member_head, archive, member)):
-            read = functools.partial(read_member, archive, member)
-            yield str(name), Picture(image_id_of(name.name), f"{shown(path)}/{name}", read)
+    return _in_archive(archive, shown(path), source, (os.path.realpath(path), ""), prefix)
 
 
-def _accepts(name: str, head: Callable[[], bytes]) -> bool:
-    if name.startswith("."):
-        return False
+def _in_archive(
+    archive: Archive, shown_as: str, source: str, zip_file: tuple[str, str], prefix: str
+) -> Iterator[_Found]:
+    """The members of a zip; `zip_file` is what tells whether two zips are the same."""
+    unknown: list[tuple[str, UnreadableError]] = []
+    for name in archive.names:
+        if PurePosixPath(name).suffix.lower() == _ZIP:
+            inner = (zip_file[0], f"{zip_file[1]}{name}/")
+            try:
+                yield from _in_archive(
+                    archive.open_inner(name), f"{shown_as}/{name}", source, inner, f"{prefix}{name}/"
+                )
+            except UnreadableError as error:
+                print_warning(f"{shown_as}/{name}: passed over: {error}")
+        elif _accepts(name, functools.partial(archive.read, name, most=_HEAD), unknown):
+            picture = Picture(image_id_of(name), f"{shown_as}/{name}", functools.partial(archive.read, name))
+            yield _Found(source, prefix + name, (zip_file[0], zip_file[1] + name), picture)
+    _warn_of_unknown(shown_as, unknown)
+
+
+def _accepts(name: str, head: Callable[[], bytes], unknown: list[tuple[str, UnreadableError]]) -> bool:
+    """Whether a file is taken; one whose head must tell and cannot be read is put into `unknown`."""
     suffix = PurePosixPath(name).suffix.lower()
     if suffix in PICTURE_SUFFIXES or suffix in DICOM_SUFFIXES:
         return True
-    # No suffix, or the end of a UID: DICOM files from an archive are often named so.
-    return not suffix.strip(".0123456789") and is_dicom(name, head())
+    try:
+        return is_dicom(name, head())
+    except UnreadableError as error:
+        unknown.append((name, error))
+        return False
+
+
+def _warn_of_unknown(place: str, unknown: Sequence[tuple[str, UnreadableError]]) -> None:
+    if unknown:
+        name, error = unknown[0]
+        print_warning(
+            f"{place}: passed over {len(unknown):,} files that cannot be read and whose names do not say "
+            f"whether they are images, such as {name}: {error}"
+        )
 
 
 def _head_of(path: Path) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read(_HEAD)
-    except OSError:
-        return b""
-
-
-def _member_head(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    try:
-        return read_member(archive, member, _HEAD)
-    except UnreadableError:
-        return b""
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error)) from error

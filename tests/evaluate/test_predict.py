@@ -129,7 +129,7 @@ def test_unreadable_files_are_listed_and_submitted_empty(trained, data_set, tmp_
 
 
 @pytest.mark.parametrize("kind", REASONS)
-def test_member_that_a_zip_does_not_give_is_rejected(trained, data_set, tmp_path, kind):
+def test_member_that_a_zip_does_not_give_is_rejected(trained, data_set, tmp_path, capsys, kind):
     picture = (data_set / "images/test/test-00.jpg").read_bytes()
     dicom = write_dicom(np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8), "explicit-vr", image_id="1")
     # Of a name without suffix, the head decides whether it is a picture at all.
@@ -140,7 +140,9 @@ def test_member_that_a_zip_does_not_give_is_rejected(trained, data_set, tmp_path
     assert rejected["reason"].item().startswith(f"cannot be read: {REASONS[kind]}")
     assert [one.image_id for one in find_pictures([source])] == ["1.2.3", "bad", "good"]
     headless = write_zip(tmp_path / "b.zip", {"good.jpg": picture, "1.2.3": dicom}, "1.2.3", kind)
+    capsys.readouterr()
     assert [one.image_id for one in find_pictures([headless])] == ["good"]
+    assert "b.zip: passed over 1 files that cannot be read and whose names" in capsys.readouterr().err
 
 
 def test_dicom_without_suffix_and_uid_names(trained, tmp_path):
@@ -149,7 +151,7 @@ def test_dicom_without_suffix_and_uid_names(trained, tmp_path):
     for name in ("IM0001", "1.2.840.113619.7", "1.2.840.113619.8.dcm"):
         pixels = np.full((32, 32), 60, np.uint8)
         (folder / name).write_bytes(write_dicom(pixels, "explicit-vr", image_id=name))
-    (folder / "DICOMDIR.txt").write_text("no")
+    (folder / "notes.txt").write_text("no")
     (folder / "README").write_text("no")
     run(tmp_path / "archive", "--weights", trained, "--output", tmp_path / "out", "--overlays", "none")
     ids = read_predictions(tmp_path / "out/submission.csv").image_ids
@@ -174,7 +176,6 @@ def wrong_use(kind: str, folder: Path, trained: Path) -> list[object]:
     return {
         "missing": [folder / "none"],
         "empty folder": [folder / "empty"],
-        "same name twice": [folder / "a", folder / "scan.png"],
         "broken zip": [folder / "broken.zip"],
         "only nothing": [folder / "a", "--only", "test"],
         "no weights": [folder / "a", "--weights", folder / "none.pt"],
@@ -188,7 +189,6 @@ def wrong_use(kind: str, folder: Path, trained: Path) -> list[object]:
     [
         ("missing", "no such file or folder"),
         ("empty folder", "no files to predict on"),
-        ("same name twice", "image id scan twice: "),
         ("broken zip", "not a readable zip"),
         ("only nothing", "with 'test' in their path"),
         ("no weights", "no such weights file"),
