@@ -28,6 +28,8 @@ from common.trainings import BEST_RUNS_FILE, find_newest, find_original
 DEFAULT_WEIGHTS = Path("runs/best.pt")
 LARGEST_SIDE = 8192
 """Pixels of the model's input; no radiograph has more."""
+_LEVELS = 4
+"""How far above a training's folder its project may be: that of runs/detect/train is three above."""
 _ZIP, _OLD_PICKLE = b"PK\x03\x04", b"\x80"
 
 
@@ -217,8 +219,9 @@ def find_training_data(weights: Weights) -> Path:
 def training_data(weights: Path, arguments: Mapping[str, Any]) -> Path:
     """The data YAML that a training's arguments name.
 
-    The path is the one typed at the training: if relative, it is looked for from the current folder, the training's
-    folder and the project's.
+    The path is the one typed at the training. If it is relative, nobody knows to which folder: it is looked for in the
+    training's folder and those above it, in the project's, and last in the current one, which may be of another
+    project. What is doubtful about the choice is told.
 
     Args:
         weights: The training's weights file.
@@ -231,14 +234,26 @@ def training_data(weights: Path, arguments: Mapping[str, Any]) -> Path:
     if not named:
         raise UserError(f"{weights}: does not say what it was trained on. Name the data YAML with --data.")
     path = Path(str(named))
-    folders = [Path()] if path.is_absolute() else [Path(), run_folder(weights), PROJECT]
-    for folder in folders:
-        if (folder / path).exists():
-            return folder / path
-    raise UserError(
-        f"{weights}: was trained on {named}, which is not there (from the current folder, the "
-        "training's or the project's). Name the data YAML with --data."
-    )
+    run = run_folder(weights)
+    folders = [Path()] if path.is_absolute() else [run, *list(run.parents)[:_LEVELS], PROJECT, Path()]
+    found = [folder / path for folder in folders if (folder / path).exists()]
+    if not found:
+        raise UserError(
+            f"{weights}: was trained on {named}, which is not there (from the current folder, the "
+            "training's or the project's). Name the data YAML with --data."
+        )
+    chosen = found[0]
+    if chosen == path and not path.is_absolute():
+        print_warning(
+            f"{shown(weights)}: was trained on {named}, a relative path, which is taken from the current folder; "
+            "name another data YAML with --data"
+        )
+    elif path.is_file() and chosen.is_file() and path.read_bytes() != chosen.read_bytes():
+        print_warning(
+            f"{shown(weights)}: was trained on {named}; using {shown(chosen)}, by the training's folder; {path} "
+            "here is another, which --data names"
+        )
+    return chosen
 
 
 def _check_content(path: Path) -> None:

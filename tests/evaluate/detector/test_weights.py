@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import sys
 import types
@@ -356,8 +357,25 @@ def test_training_data_is_looked_for_where_the_training_was(untrained, tmp_path,
     assert weights.find_training_data(loaded) == found
     here = touch(loaded.path.parent / "sub" / "data.yaml")
     assert weights.find_training_data(loaded) == here
-    monkeypatch.chdir(tmp_path)
-    assert weights.find_training_data(loaded).resolve() == found
+
+
+def test_a_relative_path_means_the_training_not_the_current_folder(untrained, data_set, tmp_path, monkeypatch, capsys):
+    """Another project's data.yaml in the current folder must not be scored instead of the one that was trained on."""
+    monkeypatch.setattr(weights, "PROJECT", tmp_path / "none")
+    path = tmp_path / "project" / "runs" / "detect" / "train" / "weights" / "best.pt"
+    touch(path, untrained(data="data.yaml").read_bytes())
+    loaded = weights.load_weights(path)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    other = shutil.copy(data_set / "data.yaml", "data.yaml")
+    assert weights.find_training_data(loaded) == Path(other)
+    assert "relative path, which is taken from the current folder" in capsys.readouterr().err
+    right = touch(tmp_path / "project" / "data.yaml", b"val: elsewhere\n")
+    assert weights.find_training_data(loaded) == right
+    assert f"using {right}, by the training's folder; data.yaml here is another" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path / "project")
+    assert weights.find_training_data(loaded) == right
+    assert capsys.readouterr().err == ""
 
 
 def test_training_data_from_the_saved_arguments(untrained, data_set):
