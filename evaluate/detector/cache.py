@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ from common.cli import print_warning
 from common.data.data_set import Split
 from common.data.tables import read_predictions, write_predictions
 from common.errors import UserError, WorkError
-from common.files import write_json
+from common.files import sha256, write_json
 from common.paths import shown
 from evaluate.detector.inference import Picture, Settings, predict, warn_if_augment_is_idle
 from evaluate.detector.options import InferenceOptions
 from evaluate.detector.weights import Weights
+
+_CSV = "predictions_sha256"
+_SHORT = 8
 
 
 def predict_split(
@@ -27,11 +31,15 @@ def predict_split(
     options: InferenceOptions,
     again: bool = False,
 ) -> tuple[Path, pd.DataFrame]:
-    """Predict a split into `predictions_<split>.csv`, or read that file if it is still right.
+    """Predict a split into a file of predictions, or read that file if it is still right.
 
     A JSON file beside it says what the predictions were made from: the weights' checksum, every picture's id, size
-    and time of change, the settings, and the version of Ultralytics. It is written last, so that predictions without it
-    are never trusted.
+    and time of change, the settings, and the version of Ultralytics; and the checksum of the predictions themselves. It
+    is written last, so that predictions without it are never trusted, nor such as were edited.
+
+    The file is `predictions_<split>.csv` where the weights run as they were trained. With other settings, or if these
+    weights' predictions of other pictures are in its place, it is `predictions_<split>-<checksum>.csv`, of what it is
+    made from: going to and fro between settings predicts nothing twice, and two commands at once do not mix theirs.
 
     Args:
         weights: The detector.
@@ -47,12 +55,17 @@ def predict_split(
         UserError: A picture is missing.
         WorkError: None of the pictures could be read.
     """
-    path, name = folder / f"predictions_{split.name}.csv", split.name
-    sidecar, settings = path.with_suffix(".json"), options.settings(weights)
+    name, settings = split.name, options.settings(weights)
     made_from = _fingerprint(weights, split, settings)
-    if not again and path.is_file() and _read(sidecar) == made_from:
-        print(f"{name}: using {shown(path)}, made from the same weights, images and settings (--again predicts anew)")
-        return path, read_predictions(path).predictions
+    path = _place(folder, name, made_from, is_usual=settings == InferenceOptions().settings(weights))
+    sidecar = path.with_suffix(".json")
+    if not again and path.is_file() and _is_of(_read(sidecar), made_from):
+        if _read(sidecar).get(_CSV) == sha256(path):
+            print(
+                f"{name}: using {shown(path)}, made from the same weights, images and settings (--again predicts anew)"
+            )
+            return path, read_predictions(path).predictions
+        _put_aside(path)
     sidecar.unlink(missing_ok=True)
     items = _items(split)
     predicted = predict(weights, items, settings, options.batch, options.device, f"predicting {name}")
@@ -67,9 +80,37 @@ def predict_split(
         print_warning(f"{message}. They are scored as images without a prediction.")
     write_predictions(path, predicted.predictions)
     if not predicted.rejected:
-        write_json(sidecar, made_from)
+        write_json(sidecar, {**made_from, _CSV: sha256(path)})
     # From the file: what is scored now is exactly what anyone can score from it later.
     return path, read_predictions(path).predictions
+
+
+def _place(folder: Path, split: str, made_from: Mapping[str, Any], is_usual: bool) -> Path:
+    """The file for predictions that are made from this."""
+    usual = folder / f"predictions_{split}.csv"
+    there = _read(usual.with_suffix(".json"))
+    # Pictures that have changed since are the same pictures; those of another data set have other ids.
+    is_free = any(there.get(key) != made_from[key] for key in ("weights_sha256", "ultralytics")) or (
+        there.get("ids_sha256") == made_from["ids_sha256"]
+    )
+    if is_usual and is_free:
+        return usual
+    digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+    return usual.with_stem(f"{usual.stem}-{digest[:_SHORT]}")
+
+
+def _is_of(kept: Mapping[str, Any], made_from: Mapping[str, Any]) -> bool:
+    return {name: value for name, value in kept.items() if name != _CSV} == made_from
+
+
+def _put_aside(path: Path) -> None:
+    """Keep what somebody has edited, which is no prediction of these weights any more."""
+    target = path.with_suffix(".edited.csv")
+    path.replace(target)
+    print_warning(
+        f"{shown(path)}: was changed since it was predicted, so it is not used; kept as {target.name}, and predicted "
+        f"anew. To score it: python evaluate/score.py --predictions {shown(target)}"
+    )
 
 
 def _items(split: Split) -> list[Picture]:
@@ -101,14 +142,17 @@ def _fingerprint(weights: Weights, split: Split, settings: Settings) -> dict[str
     return {
         "weights_sha256": weights.sha256,
         "pictures": len(split.pictures),
+        "ids_sha256": hashlib.sha256("\n".join(split.pictures).encode()).hexdigest(),
         "pictures_sha256": digest.hexdigest(),
         "settings": settings.as_dict(),
         "ultralytics": ultralytics.__version__,
     }
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON file's content; nothing where it is missing or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 
@@ -35,7 +37,10 @@ def test_predictions_are_used_again_until_something_changes(run_folder, own_data
     assert read(run_folder)["splits"] == first["splits"]
     assert predicted("--again") == both
     assert predicted("--imgsz", 64) == both
-    assert predicted() == both
+    assert Path(read(run_folder)["predictions"]["val"]).name.startswith("predictions_val-")
+    assert predicted() == []
+    assert predicted("--imgsz", 64) == []
+    assert read(run_folder)["splits"] != first["splits"]
     picture = own_data_set / "images/test/test-03.jpg"
     cv2.imwrite(str(picture), np.full((128, 128), 80, np.uint8))
     assert predicted() == ["predicting test"]
@@ -46,6 +51,42 @@ def test_predictions_are_used_again_until_something_changes(run_folder, own_data
     checkpoint = torch.load(run_folder / "weights/best.pt", weights_only=False)
     torch.save({**checkpoint, "date": "later"}, run_folder / "weights/best.pt")
     assert predicted() == both
+
+
+def test_edited_predictions_are_not_those_of_the_weights(run_folder, capsys):
+    run(run_folder, *QUIET)
+    first, file = read(run_folder), run_folder / "predictions_test.csv"
+    predicted = file.read_bytes()
+    head, *rows = predicted.decode().splitlines(keepends=True)
+    edited = "".join([head, *rows[: len(rows) // 4]])
+    file.write_text(edited)
+    capsys.readouterr()
+    run(run_folder, *QUIET)
+    warning = capsys.readouterr().err
+    assert "predictions_test.csv: was changed since it was predicted, so it is not used; kept as" in warning
+    assert read(run_folder)["splits"] == first["splits"]
+    assert file.read_bytes() == predicted
+    assert (run_folder / "predictions_test.edited.csv").read_text() == edited
+    run(run_folder, *QUIET)
+    assert "was changed" not in capsys.readouterr().err
+
+
+def test_other_pictures_do_not_take_the_place_of_the_kept_ones(run_folder, own_data_set, capsys):
+    """Two data sets by turns: each keeps its predictions; one whose pictures have changed replaces its own."""
+    run(run_folder, *QUIET)
+    kept = (run_folder / "predictions_val.csv").read_bytes()
+    for name in ("val.txt", "test.txt"):
+        listed = (own_data_set / name).read_text().splitlines(keepends=True)
+        (own_data_set / name).write_text("".join(listed[:8]))
+    run(run_folder, "--data", own_data_set, *QUIET)
+    files = {name: Path(path).name for name, path in read(run_folder)["predictions"].items()}
+    assert files["val"].startswith("predictions_val-")
+    assert (run_folder / "predictions_val.csv").read_bytes() == kept
+    capsys.readouterr()
+    run(run_folder, *QUIET)
+    run(run_folder, "--data", own_data_set, *QUIET)
+    assert capsys.readouterr().out.count("made from the same weights") == 4
+    assert len(list(run_folder.glob("predictions_*.csv"))) == 4
 
 
 def test_unusable_pictures_are_told_by_split_and_first_picture(run_folder, own_data_set, capsys):
