@@ -19,6 +19,20 @@ from common.quiet_ultralytics import read_folder, settings_files
 PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """What OpenCV reads everywhere; Ultralytics accepts a few more."""
 
+_NO_SPLITS = {
+    "path",
+    "names",
+    "nc",
+    "channels",
+    "download",
+    "yaml_file",
+    "kpt_shape",
+    "flip_idx",
+    "kpt_names",
+    "colors",
+}
+"""Other keys of a data YAML."""
+
 
 def class_names(names: Any, count: Any, where: str) -> dict[int, str]:
     """Class names by index, from a YAML's or checkpoint's `names` (list or mapping) or its `nc`.
@@ -78,6 +92,8 @@ def resolve_split(content: Mapping[str, Any], split: str, yaml: Path) -> list[Pa
     Raises:
         UserError: The YAML's `path` leads nowhere.
     """
+    if split in _NO_SPLITS:
+        return None
     value = content.get(split) or (content.get("validation") if split == "val" else None)
     if not value:
         return None

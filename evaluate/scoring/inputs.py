@@ -116,7 +116,8 @@ def from_predictions(request: ScoringRequest) -> Inputs:
     splits = {name: _read_split(data, name) for name in predictions}
     check_frame(", ".join(map(shown, request.predictions)), pd.concat(predictions.values()), splits.values())
     report_on = request.report_on if request.report_on in predictions else next(iter(predictions))
-    can_tune = request.confidence is None and request.tune_on in predictions and len(predictions) > 1
+    asked_to_tune = len(predictions) > 1 or request.tune_on == request.report_on
+    can_tune = request.confidence is None and request.tune_on in predictions and asked_to_tune
     if not can_tune:
         _check_nothing_to_tune(request, report_on)
     first, *others = request.predictions

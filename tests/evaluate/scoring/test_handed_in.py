@@ -27,6 +27,17 @@ def test_submission_of_one_split_is_scored_as_it_is(data_set, tmp_path, capsys):
     assert at["score"] == rsna_score(truth_of(data_set, "test"), table, 0.6) != found["score"]
 
 
+def test_one_split_is_tuned_where_that_is_asked_for(data_set, tmp_path, capsys):
+    """As with weights: with a warning, and not silently left as it is."""
+    table = invented(data_set, "test")
+    write_predictions(tmp_path / "mine.csv", table)
+    run("--predictions", tmp_path / "mine.csv", "--data", data_set, "--tune-on", "test", "--report-on", "test", *QUIET)
+    found = read(tmp_path / "mine-score")
+    assert (found["tuned_on"], found["reported_on"]) == ("test", "test")
+    assert found["score"] == confidence_sweep(truth_of(data_set, "test"), table)["score"].max()
+    assert "tuned and reported on the same split 'test': the score flatters" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("files", [1, 2])
 def test_predictions_of_both_splits_are_tuned(files, data_set, tmp_path):
     val, test, train = (invented(data_set, split, seed) for split, seed in (("val", 1), ("test", 2), ("train", 3)))
