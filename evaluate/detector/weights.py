@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -244,16 +244,22 @@ def training_data(weights: Path, arguments: Mapping[str, Any]) -> Path:
         )
     chosen = found[0]
     if chosen == path and not path.is_absolute():
-        print_warning(
+        _warn_once(
             f"{shown(weights)}: was trained on {named}, a relative path, which is taken from the current folder; "
             "name another data YAML with --data"
         )
     elif path.is_file() and chosen.is_file() and path.read_bytes() != chosen.read_bytes():
-        print_warning(
+        _warn_once(
             f"{shown(weights)}: was trained on {named}; using {shown(chosen)}, by the training's folder; {path} "
             "here is another, which --data names"
         )
     return chosen
+
+
+@cache
+def _warn_once(message: str) -> None:
+    """A warning that several parts of a command come to."""
+    print_warning(message)
 
 
 def _check_content(path: Path) -> None:
