@@ -16,12 +16,11 @@ from common.errors import UserError
 from common.files import make_folder
 from common.paths import default_data, shown
 from evaluate.detector.cache import predict_split
+from evaluate.detector.finding import DEFAULT_WEIGHTS, find_weights
 from evaluate.detector.lineage import trace
 from evaluate.detector.weights import (
-    DEFAULT_WEIGHTS,
     Weights,
     find_training_data,
-    find_weights,
     load_weights,
     run_folder,
 )

@@ -13,10 +13,11 @@ from common.data.tables import read_truth, write_predictions, write_rejected, wr
 from common.errors import WorkError
 from common.files import make_folder
 from common.paths import shown
+from evaluate.detector.finding import DEFAULT_WEIGHTS, find_weights
 from evaluate.detector.inference import Predicted, predict, warn_if_augment_is_idle
 from evaluate.detector.options import InferenceOptions
 from evaluate.detector.pictures import find_pictures, with_original_sizes
-from evaluate.detector.weights import DEFAULT_WEIGHTS, find_weights, load_weights
+from evaluate.detector.weights import load_weights
 from evaluate.postprocess.boxes import drop_below, scale_boxes
 from evaluate.postprocess.operating_point import OperatingPoint
 from evaluate.scoring.choice import at_size_of_scoring, choose_point

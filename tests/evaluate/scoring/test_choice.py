@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from evaluate.detector.weights import find_weights, load_weights
+from evaluate.detector.finding import find_weights
+from evaluate.detector.weights import load_weights
 from evaluate.postprocess.gate import GateRule
 from evaluate.postprocess.operating_point import OperatingPoint
 from evaluate.scoring.choice import choose_point, read_choice
