@@ -1,8 +1,9 @@
 """One set of predictions from those of several detectors: weighted boxes fusion.
 
 Boxes that overlap are averaged, weighted by their confidence, and the confidence of the result is the average over all
-detectors that have seen the image, those without such a box included (Solovyev et al. 2021, arXiv:1910.13302; the
-library is its authors'). The best entries of the challenge fused theirs in this way, at IoU 0.4.
+detectors that have looked at the image, those without such a box included (Solovyev et al. 2021, arXiv:1910.13302; the
+library is its authors'). A detector with several boxes in a result has one vote all the same. The best entries of the
+challenge fused theirs in this way, at IoU 0.4.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ def fuse(
         if not any(map(len, boxes)):
             continue
         labels = [np.zeros(len(one)) for one in boxes]
-        corners, confidence, _ = weighted_boxes_fusion(boxes, confidences, labels, iou_thr=iou)
+        # The library's usual kind of confidence counts a detector once for each of its boxes in a result.
+        kind = "box_and_model_avg"
+        corners, confidence, _ = weighted_boxes_fusion(boxes, confidences, labels, iou_thr=iou, conf_type=kind)
         corners = corners * frame
         ids += [image_id] * len(corners)
         rows.append(np.column_stack([confidence, corners[:, :2], corners[:, 2:] - corners[:, :2]]))

@@ -34,6 +34,16 @@ def test_a_box_that_only_one_of_those_who_looked_has_found_loses_confidence():
     assert fuse([first, nothing], [{"a"}, {"b"}], SIZES)["confidence"].tolist() == pytest.approx([0.8])
 
 
+def test_a_detector_has_one_vote_in_a_result_however_many_boxes_it_has_there():
+    # Each overlaps the fused box by more than the IoU of 0.4; apart from the second detector, which found nothing.
+    twice, nothing = table(("b", 0.8, 0, 0, 40, 40), ("b", 0.8, 10, 0, 40, 40)), table()
+    assert found(fuse([twice, nothing], [{"b"}, {"b"}], SIZES)) == [pytest.approx([0.4, 5, 0, 40, 40], abs=0.01)]
+    once = table(("b", 0.2, 5, 0, 40, 40))
+    # The mean of the three boxes, as all who looked have one.
+    assert fuse([twice, once], [{"b"}, {"b"}], SIZES)["confidence"].tolist() == pytest.approx([0.6])
+    assert fuse([twice], [{"b"}], SIZES)["confidence"].tolist() == pytest.approx([0.8])
+
+
 def test_boxes_apart_stay_apart_and_images_do_not_mix():
     first = table(("a", 0.8, 0, 0, 40, 40), ("a", 0.6, 100, 0, 40, 40), ("b", 0.5, 0, 0, 40, 40))
     fused = fuse([first], [{"a", "b"}], SIZES)
