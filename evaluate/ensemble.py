@@ -63,6 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     out = console()
     for name, voters in fused.voters.items():
         out.print(f"{name:5} {len(voters):,} images, each seen by {voters.min()} to {voters.max()} of the members")
+    if len({(voters.min(), voters.max()) for voters in fused.voters.values()}) > 1:
+        out.print(
+            "A box that one of several members has found gets less confidence than one that the only one to look "
+            "has found: what is tuned on one of these splits may not suit the other."
+        )
     out.print(f"\nwrote {shown(fused.predictions)}")
     out.print(f"next: python evaluate/score.py --predictions {shown(fused.predictions)} --data {shown(fused.data)}")
     return None

@@ -93,9 +93,9 @@ def _train_members(recipe: Recipe, given: Mapping[str, Any]) -> None:
     out.print("\nRSNA score of each member on the fold that it has not seen, at its best confidence, which flatters:")
     for member in done.members:
         out.print(f"  {member.name:<16}{member.score:.4f}   {shown(member.weights)}")
-    out.print(f"\nnext: python evaluate/ensemble.py {shown(done.folder)}")
-    gate = f" --gate {shown(done.gate)}" if done.gate else ""
     data = f"--data {shown(done.data)}"
+    out.print(f"\nnext: python evaluate/ensemble.py {shown(done.folder)} {data}")
+    gate = f" --gate {shown(done.gate)}" if done.gate else ""
     out.print(f"      python evaluate/score.py --predictions {shown(done.folder / 'predictions.csv')} {data}{gate}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from evaluate.detector.weights import (
 from evaluate.scoring.frame import check_frame
 from evaluate.scoring.handed_in import read_by_split
 from evaluate.scoring.leakage import find_leakage, warn_of_leakage
+from evaluate.scoring.members import find_voters
 from evaluate.scoring.request import ScoringRequest
 from evaluate.scoring.result import Leakage
 
@@ -119,6 +120,8 @@ def from_predictions(request: ScoringRequest) -> Inputs:
     can_tune = request.confidence is None and request.tune_on in predictions and asked_to_tune
     if not can_tune:
         _check_nothing_to_tune(request, report_on)
+    if can_tune and report_on != request.tune_on:
+        _warn_of_voters(request.predictions, request.tune_on, report_on)
     first, *others = request.predictions
     output = request.output or first.parent / f"{first.stem}-score"
     make_folder(output)
@@ -158,6 +161,21 @@ def _check_nothing_to_tune(request: ScoringRequest, report_on: str) -> None:
             f"only images of split {report_on!r}: scored as submitted, at every confidence; not tuned. "
             "Add predictions for another split, or give --confidence"
         )
+
+
+def _warn_of_voters(files: Sequence[Path], tune_on: str, report_on: str) -> None:
+    """Say so where fused predictions are tuned on images that more or fewer members have looked at."""
+    for file in files:
+        voters = find_voters(file)
+        if tune_on in voters and report_on in voters and voters[tune_on] != voters[report_on]:
+            tuned, reported = (
+                str(low) if low == high else f"{low} to {high}" for low, high in (voters[tune_on], voters[report_on])
+            )
+            print_warning(
+                f"{shown(file)}: {tuned} of the members have looked at an image of {tune_on!r}, {reported} at one of "
+                f"{report_on!r}. Fused confidences depend on that, so the one chosen on {tune_on!r} may not suit "
+                f"{report_on!r}; to avoid it, tune on images that no member has trained on"
+            )
 
 
 def _read_split(data: DataSet, name: str) -> Split:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 
+from common import trainings
 from common.data.data_set import DataSet, Split
 from common.data.tables import write_predictions
 from common.errors import UserError, WorkError
-from common.files import write_json
+from common.files import sha256, write_json
 from common.paths import shown
 from evaluate.detector.cache import predict_split
 from evaluate.detector.lineage import trace
@@ -81,24 +83,27 @@ def fuse_members(request: EnsembleRequest) -> Fused:
     paths = find_members(request.members)
     first = request.members[0]
     output = request.output or (first if first.is_dir() else first.parent)
-    data = DataSet(request.data or find_training_data(load_weights(paths[0])))
+    data = DataSet(request.data or _whole_data(first) or find_training_data(load_weights(paths[0])))
     splits = {name: data.split(name) for name in _SPLITS}
-    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in _SPLITS}
-    seen: dict[str, list[set[str]]] = {name: [] for name in _SPLITS}
+    # All that can be refused comes before the first of them predicts, which takes long.
+    parts: dict[Path, dict[str, Split]] = {}
     for path in paths:
         weights = load_weights(path)
         trained_on = (DataSet(find_training_data(weights)), *trace(weights).data)
+        parts[path] = {name: unseen(split, data, trained_on) for name, split in splits.items()}
+    seen = {name: [set(part[name].pictures) for part in parts.values()] for name in _SPLITS}
+    voters = {name: _count_voters(splits[name], seen[name]) for name in _SPLITS}
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in _SPLITS}
+    for path, by_split in parts.items():
+        weights = load_weights(path)
         folder = run_folder(path) / "ensemble"
         folder.mkdir(parents=True, exist_ok=True)
-        for name, split in splits.items():
-            part = unseen(split, data, trained_on)
-            seen[name].append(set(part.pictures))
+        for name, part in by_split.items():
             table = pd.DataFrame()
             if part.pictures:
-                print(f"{shown(path)}: {len(part.pictures):,} of {len(split.pictures):,} images of {name}")
+                print(f"{shown(path)}: {len(part.pictures):,} of {len(splits[name].pictures):,} images of {name}")
                 _, table = predict_split(weights, part, folder, request.inference, request.again)
             tables[name].append(table)
-    voters = {name: _count_voters(splits[name], seen[name]) for name in _SPLITS}
     fused = [_fuse_split(split, tables[name], seen[name], request.iou) for name, split in splits.items()]
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -113,6 +118,8 @@ def fuse_members(request: EnsembleRequest) -> Fused:
             "iou": request.iou,
             "augment": request.inference.augment,
             "images_predicted": {name: [len(ids) for ids in seen[name]] for name in _SPLITS},
+            "voters": {name: [int(one.min()), int(one.max())] for name, one in voters.items()},
+            "predictions_sha256": sha256(output / PREDICTIONS_FILE),
         },
     )
     return Fused(output / PREDICTIONS_FILE, data.yaml, voters)
@@ -128,17 +135,76 @@ def find_members(named: Sequence[Path]) -> list[Path]:
     for path in named:
         if path.is_file():
             found.append(path)
-            continue
-        here = path / "weights" / "best.pt"
-        inside = [here] if here.is_file() else sorted(path.glob("*/weights/best.pt"))
-        if not inside:
-            raise UserError(
-                f"{shown(path)}: no weights there; expected a .pt file, or <training>/weights/best.pt in it."
-            )
-        found += inside
+        elif (path / "weights" / "best.pt").is_file():
+            found.append(path / "weights" / "best.pt")
+        else:
+            found += _members_of_recipe(path) if (path / trainings.MEMBERS_FILE).is_file() else _members_of_folder(path)
     if len({path.resolve() for path in found}) < len(found):
         raise UserError("the same weights are named twice; each may have one vote only.")
     return found
+
+
+def _members_of_recipe(folder: Path) -> list[Path]:
+    """The finished detectors of a recipe of several trainings; its gate, which lies beside them, is none.
+
+    Raises:
+        UserError: The record is damaged, names none, or one of them is not there.
+    """
+    file = folder / trainings.MEMBERS_FILE
+    try:
+        found = [folder / name / "weights" / "best.pt" for name in json.loads(file.read_text("utf-8"))["members"]]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(
+            f"{shown(file)}: not a record of a recipe's members ({type(error).__name__}); name the members' folders."
+        ) from error
+    missing = [path for path in found if not path.is_file()]
+    if missing or not found:
+        what = f"names {shown(missing[0])}, which is not there" if missing else "names no finished member"
+        raise UserError(f"{shown(file)}: {what}. Run the recipe's command again, which goes on, or name the folders.")
+    return found
+
+
+def _members_of_folder(folder: Path) -> list[Path]:
+    """The detectors among a folder's trainings.
+
+    Raises:
+        UserError: There are none.
+    """
+    inside = sorted(folder.glob("*/weights/best.pt"))
+    gates = [path for path in inside if trainings.kind_of(path.parents[1]) == trainings.GATE]
+    if gates:
+        print(f"{shown(folder)}: passing over {', '.join(path.parents[1].name for path in gates)}, a gate")
+    found = [path for path in inside if path not in gates]
+    if not found:
+        raise UserError(f"{shown(folder)}: no weights there; expected a .pt file, or <training>/weights/best.pt in it.")
+    return found
+
+
+def _whole_data(folder: Path) -> Path | None:
+    """The data set whose folds a recipe's members were trained on; None where the folder is no recipe's."""
+    try:
+        data = Path(json.loads((folder / trainings.MEMBERS_FILE).read_text("utf-8"))["arguments"]["data"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return data if data.exists() else None
+
+
+def find_voters(predictions: Path) -> dict[str, tuple[int, int]]:
+    """By split, the fewest and the most members that have looked at an image of fused predictions.
+
+    Args:
+        predictions: A file of predictions.
+
+    Returns:
+        What `ensemble.json` beside it says; nothing where there is none, or it is about other predictions.
+    """
+    try:
+        content = json.loads((predictions.parent / MEMBERS_FILE).read_text("utf-8"))
+        if content["predictions_sha256"] != sha256(predictions):
+            return {}
+        return {str(name): (int(low), int(high)) for name, (low, high) in content["voters"].items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}
 
 
 def unseen(split: Split, data: DataSet, trained_on: Sequence[DataSet]) -> Split:

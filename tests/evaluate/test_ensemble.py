@@ -12,6 +12,7 @@ from common.data.tables import read_predictions
 from evaluate.ensemble import main
 from evaluate.postprocess.fusion import fuse
 from evaluate.score import main as score
+from evaluate.scoring.members import find_members
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,57 @@ def test_members_of_folds_vote_only_on_what_they_have_not_seen(folds, capsys):
 
     assert execute(score, ["--predictions", str(runs / "predictions.csv"), "--data", str(root), "--no-wandb"]) == 0
     assert json.loads((runs / "predictions-score" / "score.json").read_text())["tuned_on"] == "val"
+    assert "1 of the members have looked at an image of 'val', 2 at one of 'test'" in capsys.readouterr().err
+    assert "what is tuned on one of these splits may not suit the other" in said
+    both = ["--predictions", str(runs / "predictions.csv"), "--data", str(root), "--no-wandb", "--no-report"]
+    assert execute(score, [*both, "--confidence", "0.3"]) == 0  # nothing is tuned
+    other = runs / "other.csv"
+    other.write_text((runs / "predictions.csv").read_text().rsplit("\n", 2)[0] + "\n")  # not what the ensemble made
+    assert execute(score, ["--predictions", str(other), *both[2:]]) == 0
+    assert "of the members" not in capsys.readouterr().err
+
+
+def test_a_recipe_is_fused_by_its_record_without_its_gate(folds, tmp_path, capsys):
+    """As train/train.py leaves it and prints the next command: two detectors, a gate, the whole data set's name."""
+    root, runs = folds
+    winner = tmp_path / "winner"
+    for name in ("fold0", "fold1", "unfinished"):
+        shutil.copytree(runs / name.replace("unfinished", "fold0") / "weights", winner / name / "weights")
+    gate = winner / "gate" / "weights" / "best.pt"
+    gate.parent.mkdir(parents=True)
+    gate.write_bytes(b"no detector")
+    record = {"arguments": {"data": str(root / "data.yaml")}, "members": {"fold0": {}, "fold1": {}}}
+    (winner / "members.json").write_text(json.dumps(record))
+    assert execute(main, [str(winner)]) == 0
+    assert f"next: python evaluate/score.py --predictions {winner}/predictions.csv --data {root}/data.yaml" in (
+        capsys.readouterr().out
+    )
+    members = json.loads((winner / "ensemble.json").read_text())["members"]
+    assert members == [f"{winner}/{name}/weights/best.pt" for name in ("fold0", "fold1")]
+
+    for content, words in (
+        ("{", "members.json: not a record of a recipe's members"),
+        ('{"members": {}}', "names no finished member. Run the recipe's command again"),
+        ('{"members": {"fold7": {}}}', "winner/fold7/weights/best.pt, which is not there"),
+    ):
+        (winner / "members.json").write_text(content)
+        assert execute(main, [str(winner)]) == 2
+        assert words in capsys.readouterr().err
+
+    (winner / "members.json").unlink()  # a folder of trainings, a gate among them
+    shutil.rmtree(winner / "unfinished")
+    (winner / "gate" / "args.yaml").write_text("task: classify\n")
+    assert find_members([winner]) == [winner / name / "weights" / "best.pt" for name in ("fold0", "fold1")]
+    assert "passing over gate, a gate" in capsys.readouterr().out
+
+
+def test_what_is_no_detector_is_refused_before_anything_is_predicted(folds, tmp_path, capsys, monkeypatch):
+    root, runs = folds
+    monkeypatch.setattr("evaluate.scoring.members.predict_split", lambda *_: pytest.fail("predicted"))
+    bad = tmp_path / "bad.pt"
+    bad.write_bytes(b"PK no checkpoint")
+    assert execute(main, [str(runs), str(bad), "--data", str(root)]) == 2
+    assert "bad.pt" in capsys.readouterr().err
 
 
 def test_images_that_every_member_was_trained_on_are_refused(folds, capsys):

@@ -64,7 +64,7 @@ def test_members_over_folds_and_sizes_go_on_where_they_were_stopped(folds, recip
     capsys.readouterr()
     assert execute(main, words) == 0
     said = capsys.readouterr().out
-    assert f"next: python evaluate/ensemble.py {folder}" in said
+    assert f"next: python evaluate/ensemble.py {folder} --data {folds / 'data.yaml'}" in said
     assert f"--gate {folder / 'gate' / 'gate.csv'}" in said
     assert len(pd.read_csv(folder / "gate" / "gate.csv")) == 28  # all images
     assert (folder / "fold0-64" / "weights" / "best.pt").stat().st_mtime_ns == before
