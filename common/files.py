@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import stat
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -94,20 +95,28 @@ def too_large(size: int, limit: int, *, at_least: bool = False) -> UnreadableErr
     return UnreadableError(f"too large: {size:,} bytes{' or more' if at_least else ''}, expected at most {limit:,}")
 
 
-def make_folder(folder: Path, option: str = "--output") -> None:
-    """Make a folder that somebody has named, and those above it; one that is there is good.
+def make_folder(folder: Path, option: str = "--output", remedy: str = "") -> None:
+    """Make a folder that is to be written to, and those above it; one that is there and can be written is good.
+
+    Call it before long work whose outcome goes there.
 
     Args:
         folder: The folder.
         option: With what it was named, for the message.
+        remedy: What the user can do, for the message.
 
     Raises:
-        UserError: A file is in its place, or it cannot be made there.
+        UserError: A file is in its place, it cannot be made there, or nothing can be written in it, as on a read-only
+            file system.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
-        raise UserError(f"{option} {folder}: not a folder that can be written ({error.strerror}).") from error
+        raise UserError(
+            f"{option} {folder}: not a folder that can be written ({error.strerror}).{f' {remedy}' if remedy else ''}"
+        ) from error
 
 
 def sha256(path: Path) -> str:

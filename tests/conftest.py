@@ -99,6 +99,41 @@ def own_data_set(data_set, tmp_path) -> Path:
     return Path(shutil.copytree(data_set, tmp_path / "own"))
 
 
+@pytest.fixture
+def read_only(monkeypatch):
+    """Makes folders like those of a read-only file system for what opens files; permissions do not stop root."""
+    import builtins
+    import errno
+    import io
+    import tempfile
+
+    folders: list[Path] = []
+
+    def check(path, is_writing: bool) -> None:
+        if is_writing and isinstance(path, str | os.PathLike) and any(one in Path(path).parents for one in folders):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    plain_open, mkdir, temporary = builtins.open, os.mkdir, tempfile.TemporaryFile
+
+    def checked_open(file, mode="r", *args, **kwargs):
+        check(file, set(mode) & set("wax+") != set())
+        return plain_open(file, mode, *args, **kwargs)
+
+    def checked_mkdir(path, *args, **kwargs):
+        check(path, not Path(path).exists())
+        return mkdir(path, *args, **kwargs)
+
+    def checked_temporary(*args, dir=None, **kwargs):
+        check(Path(dir) / "x" if dir else None, True)
+        return temporary(*args, dir=dir, **kwargs)
+
+    monkeypatch.setattr(builtins, "open", checked_open)
+    monkeypatch.setattr(io, "open", checked_open)
+    monkeypatch.setattr(os, "mkdir", checked_mkdir)
+    monkeypatch.setattr(tempfile, "TemporaryFile", checked_temporary)
+    return folders.append
+
+
 @pytest.fixture(scope="session")
 def browser() -> str:
     """Headless Chromium's command; without one the test is skipped, or fails in continuous integration."""

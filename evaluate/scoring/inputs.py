@@ -31,6 +31,9 @@ from evaluate.scoring.members import find_voters
 from evaluate.scoring.request import ScoringRequest
 from evaluate.scoring.result import Leakage
 
+OTHER_OUTPUT = "Name another one with --output."
+"""What to do where what nobody has named cannot be written."""
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -84,7 +87,7 @@ def from_weights(request: ScoringRequest) -> Inputs:
     warn_of_leakage(leakage, request.report_on)
 
     output = request.output or run_folder(path)
-    make_folder(output)
+    make_folder(output, *(() if request.output else ("the weights' folder", OTHER_OUTPUT)))
     predicted = {
         name: predict_split(weights, split, output, request.inference, request.again) for name, split in splits.items()
     }
@@ -124,7 +127,7 @@ def from_predictions(request: ScoringRequest) -> Inputs:
         _warn_of_voters(request.predictions, request.tune_on, report_on)
     first, *others = request.predictions
     output = request.output or first.parent / f"{first.stem}-score"
-    make_folder(output)
+    make_folder(output, *(() if request.output else ("beside the predictions,", OTHER_OUTPUT)))
     return Inputs(
         data=data,
         splits=splits,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,8 +14,8 @@ import pandas as pd
 from common import trainings
 from common.data.data_set import DataSet, Split
 from common.data.tables import write_predictions
-from common.errors import UserError, WorkError
-from common.files import sha256, write_json
+from common.errors import UserError
+from common.files import make_folder, sha256, write_json
 from common.paths import shown
 from evaluate.detector.cache import predict_split
 from evaluate.detector.lineage import trace
@@ -78,13 +80,15 @@ def fuse_members(request: EnsembleRequest) -> Fused:
 
     Raises:
         UserError: There are no members, their data are missing, or an image has been trained on by all of them.
-        WorkError: Pictures cannot be read, or the output cannot be written.
+        WorkError: Pictures cannot be read, or a file cannot be written.
     """
     paths = find_members(request.members)
     first = request.members[0]
     output = request.output or (first if first.is_dir() else first.parent)
     data = DataSet(request.data or _whole_data(first) or find_training_data(load_weights(paths[0])))
     splits = {name: data.split(name) for name in _SPLITS}
+    make_folder(output, *(() if request.output else ("the members' folder", "Name another one with --output.")))
+    folders = {path: _kept_in(path, request.output) for path in paths}
     # All that can be refused comes before the first of them predicts, which takes long.
     parts: dict[Path, dict[str, Split]] = {}
     for path in paths:
@@ -96,19 +100,14 @@ def fuse_members(request: EnsembleRequest) -> Fused:
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in _SPLITS}
     for path, by_split in parts.items():
         weights = load_weights(path)
-        folder = run_folder(path) / "ensemble"
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folders[path], "kept predictions,")
         for name, part in by_split.items():
             table = pd.DataFrame()
             if part.pictures:
                 print(f"{shown(path)}: {len(part.pictures):,} of {len(splits[name].pictures):,} images of {name}")
-                _, table = predict_split(weights, part, folder, request.inference, request.again)
+                _, table = predict_split(weights, part, folders[path], request.inference, request.again)
             tables[name].append(table)
     fused = [_fuse_split(split, tables[name], seen[name], request.iou) for name, split in splits.items()]
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WorkError(f"{shown(output)}: cannot be made ({error.strerror}). Choose another --output.") from error
     write_predictions(output / PREDICTIONS_FILE, pd.concat(fused, ignore_index=True))
     write_json(
         output / MEMBERS_FILE,
@@ -123,6 +122,15 @@ def fuse_members(request: EnsembleRequest) -> Fused:
         },
     )
     return Fused(output / PREDICTIONS_FILE, data.yaml, voters)
+
+
+def _kept_in(member: Path, output: Path | None) -> Path:
+    """Where a member's predictions are kept: in its own folder, which may be read-only, unless another is named."""
+    run = run_folder(member)
+    if output is None:
+        return run / "ensemble"
+    place = hashlib.sha256(os.fspath(member.resolve()).encode()).hexdigest()[:8]  # runs of two folders may share a name
+    return output / "members" / f"{run.name}-{place}"
 
 
 def find_members(named: Sequence[Path]) -> list[Path]:

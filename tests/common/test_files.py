@@ -63,6 +63,15 @@ def test_folders_are_made_once_and_not_through_files(tmp_path):
             make_folder(path)
 
 
+def test_a_folder_that_is_there_must_be_one_to_write_to(tmp_path, read_only):
+    make_folder(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    read_only(tmp_path)
+    for folder in (tmp_path, tmp_path / "new"):
+        with pytest.raises(UserError, match=rf"^the run's {folder}: .* \(Read-only file system\)\. Copy it\.$"):
+            make_folder(folder, "the run's", "Copy it.")
+
+
 def test_checksum(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")  # FIPS 180-2, appendix B.1
     assert sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

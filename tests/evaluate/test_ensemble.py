@@ -113,6 +113,17 @@ def test_a_recipe_is_fused_by_its_record_without_its_gate(folds, tmp_path, capsy
     assert "passing over gate, a gate" in capsys.readouterr().out
 
 
+def test_members_that_lie_where_nothing_can_be_written(folds, tmp_path, read_only, capsys):
+    root, runs = folds
+    shutil.copytree(runs, tmp_path / "input", ignore=shutil.ignore_patterns("*.json", "*.csv"))
+    read_only(tmp_path / "input")
+    assert execute(main, [str(tmp_path / "input"), "--data", str(root)]) == 2
+    assert "the members' folder" in (said := capsys.readouterr().err)
+    assert said.rstrip().endswith("(Read-only file system). Name another one with --output.")
+    assert execute(main, [str(tmp_path / "input"), "--data", str(root), "--output", str(tmp_path / "out")]) == 0
+    assert len(list((tmp_path / "out" / "members").glob("fold*/predictions_val.csv"))) == 2
+
+
 def test_what_is_no_detector_is_refused_before_anything_is_predicted(folds, tmp_path, capsys, monkeypatch):
     root, runs = folds
     monkeypatch.setattr("evaluate.scoring.members.predict_split", lambda *_: pytest.fail("predicted"))

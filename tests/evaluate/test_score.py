@@ -105,6 +105,21 @@ def test_split_without_any_box(run_folder, own_data_set, capsys):
     assert "has a truth box: the score can only be 0" in capsys.readouterr().err
 
 
+def test_weights_that_lie_where_nothing_can_be_written(run_folder, tmp_path, read_only, monkeypatch):
+    """As in Kaggle's input folder: refused before anything is predicted, and done with --output."""
+    read_only(run_folder)
+    before = sorted(run_folder.rglob("*"))
+    with monkeypatch.context() as patch:
+        patch.setattr("evaluate.scoring.inputs.predict_split", lambda *_: pytest.fail("predicted"))
+        with pytest.raises(UserError, match=r"the weights' folder .* Name another one with --output\.$"):
+            run(run_folder, "--no-wandb")
+    run(run_folder, "--no-wandb", "--output", tmp_path / "out")
+    assert {"predictions_test.csv", "predictions_val.csv", "report.html", "score.json"} <= set(
+        path.name for path in (tmp_path / "out").iterdir()
+    )
+    assert sorted(run_folder.rglob("*")) == before
+
+
 def test_report_and_tracking(run_folder, data_set, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WANDB_MODE", "offline")
     run(run_folder, "--data", data_set)

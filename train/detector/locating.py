@@ -10,6 +10,7 @@ from typing import Any
 from common.cli import confirm, console, is_interactive, print_warning
 from common.data import names as names_of
 from common.errors import UserError, WorkError
+from common.files import make_folder
 from common.paths import CODE, PROJECT, shown
 from common.quiet_ultralytics import import_ultralytics
 from common.trainings import DETECTOR, find_newest
@@ -209,6 +210,17 @@ DETECTORS = Resumable()
 
 
 def find_last(resume: Any, project: Path, name: Any, model: Any = None, kind: Resumable = DETECTORS) -> Path:
+    """The last.pt that is meant; see `_find_last`. It lies where a training can go on writing.
+
+    Raises:
+        UserError: There is none, or its folder cannot be written.
+    """
+    last = _find_last(resume, project, name, model, kind)
+    make_folder(last.parent, "resume:", "A training goes on in its own folder: copy that to where it can be written.")
+    return last
+
+
+def _find_last(resume: Any, project: Path, name: Any, model: Any, kind: Resumable) -> Path:
     """The last.pt that is meant: named by `resume`, by `model`, by the run's `name`, or else the newest of its kind.
 
     Args:

@@ -66,6 +66,14 @@ def test_what_is_said_where_there_is_none(project, tmp_path):
         find_last(True, project, None)
 
 
+def test_a_training_that_cannot_go_on_where_it_lies(project, read_only):
+    read_only(project)
+    with pytest.raises(
+        UserError, match=r"^resume: .*/train/weights: not a folder that can be written .*copy that to where"
+    ):
+        find_last(True, project, "train")
+
+
 def test_a_home_folder_is_understood(project, monkeypatch):
     monkeypatch.setenv("HOME", str(project))
     assert find_last("~/train", project, None) == project / "train" / "weights" / "last.pt"
