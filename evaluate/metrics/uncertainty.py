@@ -8,11 +8,18 @@ Tibshirani, *An Introduction to the Bootstrap*, 1993, chapter 13).
 Scores of images come from `evaluate.metrics.rsna.image_scores`: a Series by image_id, NaN for an image that does not
 count. An image that does not count still belongs to its patient, and its patient can be drawn: how many images count is
 part of what varies.
+
+Percentiles of few patients are too close together. In simulations an interval that is called a 95 % one holds the true
+score in 85 % of cases with 10 patients that count, in 91 % with 20, 93 % with 40 and 94 % with 100; intervals that are
+corrected for bias do no better. So below `FEWEST_PATIENTS` there is none to be shown, and below `FEW_PATIENTS` it is to
+be marked.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -25,6 +32,10 @@ Floats = NDArray[np.float64]
 
 RESAMPLES = 2_000
 LEVEL = 0.95
+FEWEST_PATIENTS = 20
+"""With fewer patients that count, an interval says more than is known."""
+FEW_PATIENTS = 40
+"""With fewer patients that count, an interval is too narrow to be taken at its word."""
 
 AGE_GROUPS = ("0-17", "18-39", "40-59", "60-79", "80+")
 UNKNOWN = "unknown"
@@ -130,6 +141,98 @@ def resampled_scores(
     return _means(_resample(totals, resamples, seed))
 
 
+def counted_patients(scores: pd.Series, patients: pd.Series | None = None) -> int:
+    """How many patients have an image that counts; arguments as in `score_interval`."""
+    counted = scores.index[scores.notna().to_numpy()]
+    return len(counted) if patients is None else int(_of_images(patients, counted, "patient").nunique())
+
+
+@dataclass(frozen=True)
+class GroupDifference:
+    """How much higher the images of one group score than those of another.
+
+    Attributes:
+        higher: The group with the higher score.
+        lower: The other one.
+        difference: Score of the first less score of the second.
+        p: Probability of a difference as large as this by chance, corrected for all pairs that were compared.
+    """
+
+    higher: str
+    lower: str
+    difference: float
+    p: float
+
+
+def group_differences(
+    scores: pd.Series,
+    groupings: Mapping[str, pd.Series],
+    patients: pd.Series | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, GroupDifference]:
+    """Compare groups of images with each other, such as views: for each property the pair that is least likely chance.
+
+    Every pair of groups of the same property is compared, as far as they have `FEWEST_PATIENTS` patients that count.
+    All groups are resampled together, so that patients with images in several of them count as what they are. A
+    difference over its standard error is held against Student's t with the smaller group's patients less one as its
+    degrees of freedom; p values are corrected for all pairs of all properties (Holm, Scandinavian Journal of Statistics
+    1979;6:65-70). So without any true difference, at most 5 % of all tables have one with a p below 0.05.
+
+    Args:
+        scores: As in `score_interval`.
+        groupings: By property, the group of each image as `subgroups` gives it; `unknown` is not compared.
+        patients: As in `score_interval`.
+        resamples: As in `score_interval`.
+        seed: As in `score_interval`.
+
+    Returns:
+        By property; those with fewer than two groups that are large enough are left out.
+
+    Raises:
+        UserError: An image has no group or no patient.
+    """
+    columns: dict[tuple[str, str], pd.Series] = {}
+    counted: dict[tuple[str, str], int] = {}
+    for name, groups in groupings.items():
+        group = _of_images(groups, scores.index, "group")
+        for level in sorted(set(group.unique()) - {UNKNOWN}):
+            part = scores.where((group == level).to_numpy())
+            number = counted_patients(part, patients)
+            if number >= FEWEST_PATIENTS:
+                columns[name, level], counted[name, level] = part, number
+    pairs = [(one, other) for one, other in combinations(columns, 2) if one[0] == other[0]]
+    if not pairs:
+        return {}
+    table = pd.DataFrame(dict(enumerate(columns.values())))
+    draws = dict(zip(columns, resampled_scores(table, patients, resamples=resamples, seed=seed).T, strict=True))
+    found: list[tuple[str, GroupDifference]] = []
+    for one, other in pairs:
+        difference = float(columns[one].mean() - columns[other].mean())
+        higher, lower = (one, other) if difference >= 0 else (other, one)
+        error = float(np.std(draws[higher] - draws[lower], ddof=1))
+        p = _tail(abs(difference), error, min(counted[one], counted[other]) - 1)
+        found.append((one[0], GroupDifference(higher[1], lower[1], abs(difference), p)))
+    corrected = holm([one.p for _, one in found])
+    least: dict[str, GroupDifference] = {}
+    for (name, pair), p in zip(found, corrected, strict=True):
+        if name not in least or (p, -pair.difference) < (least[name].p, -least[name].difference):
+            least[name] = replace(pair, p=p)
+    return least
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p values for their number; the order is kept."""
+    order = np.argsort(p_values, kind="stable")
+    corrected = np.empty(len(order))
+    highest = 0.0
+    for rank, place in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - rank) * p_values[place]))
+        corrected[place] = highest
+    return corrected.tolist()
+
+
 def age_groups(ages: pd.Series) -> pd.Series:
     """Sort ages into 0-17, 18-39, 40-59, 60-79 and 80+; a missing, negative or impossible age (above 120) is unknown.
 
@@ -163,49 +266,6 @@ def subgroups(manifest: pd.DataFrame, column: str) -> pd.Series:
     if column == "age":
         return age_groups(values)
     return values.astype(object).where(values.notna() & (values.astype(str) != ""), UNKNOWN).astype(str)
-
-
-def subgroup_scores(
-    scores: pd.Series,
-    groups: pd.Series,
-    patients: pd.Series | None = None,
-    *,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Give the score of each group with its interval.
-
-    Args:
-        scores: Scores of the images by image_id, NaN where an image does not count.
-        groups: Group of each image by image_id, as `subgroups` gives them; may hold other images as well.
-        patients: As in `score_interval`.
-        resamples: As in `score_interval`.
-        level: As in `score_interval`.
-        seed: As in `score_interval`.
-
-    Returns:
-        By group, in alphabetical order with `unknown` last: score, low, high (float64, 0 where no image counts), images
-        and counted_images (int64).
-
-    Raises:
-        UserError: An image has no group or no patient.
-    """
-    group = _of_images(groups, scores.index, "group")
-    rows = {}
-    for name in sorted(group.unique(), key=lambda name: (name == UNKNOWN, name)):
-        part = scores[(group == name).to_numpy()]
-        low, high = score_interval(part, patients, resamples=resamples, level=level, seed=seed)
-        counted = int(part.notna().sum())
-        rows[name] = {
-            "score": float(part.mean()) if counted else 0.0,
-            "low": low,
-            "high": high,
-            "images": len(part),
-            "counted_images": counted,
-        }
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=["score", "low", "high", "images", "counted_images"])
-    return table.rename_axis("group").astype({"images": np.int64, "counted_images": np.int64})
 
 
 def _totals_by_patient(scores: list[pd.Series], patients: pd.Series | None) -> Floats:
@@ -256,6 +316,15 @@ def _resample(totals: Floats, resamples: int, seed: int) -> Floats:
 def _means(totals: Floats) -> Floats:
     """Turn (..., 2) sums and counts into scores; 0 where nothing counts."""
     return np.divide(totals[..., 0], totals[..., 1], out=np.zeros(totals.shape[:-1]), where=totals[..., 1] > 0)
+
+
+def _tail(distance: float, error: float, degrees: int) -> float:
+    """Probability that Student's t is further from 0 than a distance with its standard error, on either side."""
+    from scipy.special import stdtr  # takes as long to import as all of the above
+
+    if not error:
+        return float(distance == 0)
+    return float(2 * stdtr(degrees, -distance / error))
 
 
 def _percentiles(values: Floats, level: float) -> tuple[float, float]:

@@ -13,12 +13,15 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from common.pages.figures import BLUE, GREY, INK, MUTED, ORANGE, TEAL, Chart, legend, new_figure
 from common.pages.wording import count, interval_text, join, percent, score_text
-from evaluate.scoring.result import Subgroup
+from evaluate.metrics.uncertainty import FEW_PATIENTS, FEWEST_PATIENTS
+from evaluate.report.wording import is_few
+from evaluate.scoring.result import Difference, Subgroup
 
 SPLIT_COLOURS = (BLUE, ORANGE)
 """Colour of the split the score is reported on, then of the split it was tuned on."""
 
 _MOST_POINTS = 600
+_SIGNIFICANT = 0.05
 
 
 def score_scale(score: float, interval_95: Sequence[float] | None, marks: Mapping[str, float]) -> Chart:
@@ -172,12 +175,15 @@ def _metric_curves(table: pd.DataFrame, metrics: dict[str, str]) -> Chart:
     return drawn.chart("Validation while training", f"{_epochs(table)}; {join(bests)}.")
 
 
-def subgroup_dots(subgroups: Mapping[str, Mapping[str, Subgroup]], overall: float) -> Chart | None:
+def subgroup_dots(
+    subgroups: Mapping[str, Mapping[str, Subgroup]], overall: float, differences: Mapping[str, Difference] | None
+) -> Chart | None:
     """Draw the score of each subgroup with its interval, and the overall score as a line.
 
     Args:
         subgroups: Property (such as `view`) -> value (such as `AP`) -> score.
         overall: The score of all images.
+        differences: By property, which of its values differ most surely; None where that was not looked at.
 
     Returns:
         None when no subgroup has a score.
@@ -196,9 +202,11 @@ def subgroup_dots(subgroups: Mapping[str, Mapping[str, Subgroup]], overall: floa
                 continue
             if subgroup.interval_95 is not None:
                 axes.plot(subgroup.interval_95, [place, place], color=BLUE, linewidth=3, alpha=0.45)
-            axes.plot([subgroup.score], [place], "o", color=BLUE, markersize=7)
+            # Hollow: too few for an interval.
+            fill = BLUE if subgroup.interval_95 is not None else "none"
+            axes.plot([subgroup.score], [place], "o", color=BLUE, markersize=7, markerfacecolor=fill)
         axes.axvline(overall, color=ORANGE, linewidth=1.2, linestyle="--", zorder=0.5)
-        names = [text if subgroup is None else f"{text}  ({count(subgroup.images)})" for text, subgroup in rows]
+        names = [text if subgroup is None else f"{text}  ({_size(subgroup)})" for text, subgroup in rows]
         axes.set_yticks(range(len(rows)), names)
         for label, (_, subgroup) in zip(axes.get_yticklabels(), rows, strict=True):
             label.set_fontweight("bold" if subgroup is None else "normal")
@@ -207,14 +215,33 @@ def subgroup_dots(subgroups: Mapping[str, Mapping[str, Subgroup]], overall: floa
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="y", visible=False)
         axes.spines["left"].set_visible(False)
-    found = [contrast for group, levels in subgroups.items() if (contrast := _contrast(group, levels))]
-    apart = [group for _, group, overlap in found if overlap is False]
-    if apart:
-        chance = f"By {join(apart)} the intervals are apart, which is hardly chance."
-    else:
-        chance = "Their intervals overlap, so these differences may be chance." if found else ""
-    sentence = " ".join([*(text for text, _, _ in found), chance, "Numbers in brackets are images."])
-    return drawn.chart("Score by subgroup", sentence.replace("  ", " "))
+    sentence = [*_contrasts(differences), "Numbers in brackets are images."]
+    drawn_ones = [subgroup for _, subgroup in rows if subgroup is not None]
+    if any(is_few(subgroup.counted_patients) and subgroup.interval_95 for subgroup in drawn_ones):
+        sentence.append(f"Few: of fewer than {FEW_PATIENTS} patients that count, an interval that is too narrow.")
+    if any(subgroup.interval_95 is None for subgroup in drawn_ones):
+        sentence.append(f"Hollow: of fewer than {FEWEST_PATIENTS}, too few for an interval or a comparison.")
+    return drawn.chart("Score by subgroup", " ".join(sentence))
+
+
+def _size(subgroup: Subgroup) -> str:
+    few = is_few(subgroup.counted_patients) and subgroup.interval_95 is not None
+    return f"{count(subgroup.images)}{', few' if few else ''}"
+
+
+def _contrasts(differences: Mapping[str, Difference] | None) -> list[str]:
+    """Say which groups differ beyond chance, and that the others may not."""
+    if not differences:
+        return []
+    sure = {name: one for name, one in differences.items() if one.p < _SIGNIFICANT}
+    texts = [
+        f"By {name}, {one.higher} scores {score_text(one.difference)} higher than {one.lower}, which is beyond chance "
+        f"(p {'= ' + format(one.p, '.3f') if one.p >= 0.001 else '< 0.001'}, corrected for all pairs of groups)."
+        for name, one in sure.items()
+    ]
+    if others := [name for name in differences if name not in sure]:
+        texts.append(f"Between groups of {join(others)} no difference is beyond chance.")
+    return texts
 
 
 def _colours() -> Iterator[str]:
@@ -244,16 +271,3 @@ def _thin(ascending: pd.DataFrame) -> pd.DataFrame:
 
 def _epochs(table: pd.DataFrame) -> str:
     return f"{len(table)} epoch{'s' if len(table) != 1 else ''} of training"
-
-
-def _contrast(group: str, levels: Mapping[str, Subgroup]) -> tuple[str, str, bool | None] | None:
-    """Say how far the extremes of a group are apart: the sentence, the group, and whether their intervals overlap."""
-    scores = {level: subgroup.score for level, subgroup in levels.items() if subgroup.score is not None}
-    if len(scores) < 2:
-        return None
-    low, high = min(scores, key=lambda level: scores[level]), max(scores, key=lambda level: scores[level])
-    below, above = levels[low].interval_95, levels[high].interval_95
-    text = (
-        f"By {group}, {high} scores highest ({score_text(scores[high])}) and {low} lowest ({score_text(scores[low])})."
-    )
-    return text, group, None if below is None or above is None else below.high >= above.low

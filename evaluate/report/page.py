@@ -33,7 +33,8 @@ from evaluate.report.gallery import (
     find_results,
     make_example,
 )
-from evaluate.report.rows import ON_PAGE
+from evaluate.report.rows import ROWS
+from evaluate.report.wording import interval_note, shown_interval
 from evaluate.scoring.result import Score
 from evaluate.scoring.run import Scored
 
@@ -101,13 +102,16 @@ def write_report(output: Path, given: ReportInput) -> Path:
     sweeps = {split: given.sweeps[split] for split in splits if len(given.sweeps.get(split, ()))}
     has_true_box = results is None or bool((results.images["area"] > 0).any())
 
+    interval = shown_interval(score.reported, score.was_tuned_on(reported_on))
+
     page = template(Path(__file__).parent / "templates", "report.html.j2", score=score_text).render(
         score=score,
         name=_name(score),
         data=str(Path(score.data)),
         tuned_on=tuned_on,
         reported_on=reported_on,
-        interval=interval_text(score.interval_95),
+        interval=interval_text(interval) if interval else None,
+        interval_note=interval_note(score.reported, score.was_tuned_on(reported_on)),
         created=score.origin.created[:16].replace("T", " "),
         context=sentences.context(score, given.manifest),
         scale=_scale(score, given.manifest),
@@ -116,7 +120,7 @@ def write_report(output: Path, given: ReportInput) -> Path:
         table=_table(score),
         reading=sentences.reading(score),
         sweep=charts.sweep_curves(sweeps, score.confidence, tuned_on) if sweeps else None,
-        subgroups=charts.subgroup_dots(score.subgroups, score.score),
+        subgroups=charts.subgroup_dots(score.subgroups, score.score, score.subgroup_differences),
         outcomes=_outcomes(results),
         gallery=_gallery(results, manifest, given.pictures),
         training=_training(given.run),
@@ -145,18 +149,20 @@ def _with_index(manifest: pd.DataFrame | None) -> pd.DataFrame | None:
 
 def _scale(score: Score, manifest: pd.DataFrame | None) -> Chart:
     marks = sentences.PUBLISHED if sentences.is_challenge_data(score, manifest) else {}
-    return charts.score_scale(score.score, score.interval_95, marks)
+    interval = shown_interval(score.reported, score.was_tuned_on(score.reported_on))
+    return charts.score_scale(score.score, interval, marks)
 
 
 def _table(score: Score) -> dict[str, Any]:
+    splits = [(split, score.was_tuned_on(name)) for name, split in score.splits.items()]
     rows = [
         {
             "name": row.page,
             "explanation": row.explanation,
-            "cells": [(row.value(split), row.text(split)) for split in score.splits.values()],
+            "cells": [(row.value(*split), row.text(*split)) for split in splits],
         }
-        for row in ON_PAGE
-        if any(row.value(split) is not None for split in score.splits.values())
+        for row in ROWS
+        if any(row.value(*split) is not None for split in splits)
     ]
     return {"columns": list(score.splits), "rows": rows}
 

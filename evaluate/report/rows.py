@@ -20,6 +20,7 @@ class Row:
         page: Its name on the page.
         explanation: A line below that, or nothing.
         write: Makes text of it.
+        tuned: Whether it is told of the split, too, that the threshold was chosen on.
     """
 
     field: str
@@ -27,37 +28,33 @@ class Row:
     page: str
     explanation: str
     write: Callable[[Any], str]
+    tuned: bool = True
 
-    def value(self, split: SplitScore) -> Any:
-        """The number."""
-        return getattr(split, self.field)
+    def value(self, split: SplitScore, is_tuned: bool = False) -> Any:
+        """The number; None where it would mislead, as the threshold was chosen on the split."""
+        return getattr(split, self.field) if self.tuned or not is_tuned else None
 
-    def text(self, split: SplitScore) -> str:
+    def text(self, split: SplitScore, is_tuned: bool = False) -> str:
         """The number as text."""
-        return self.write(self.value(split))
+        return self.write(self.value(split, is_tuned))
 
 
-_BASELINE = Row(
-    "score_without_predictions",
-    "score if nothing were predicted",
-    "Baseline",
-    "the RSNA score when nothing is ever predicted",
-    score_text,
-)
 _SCORES = (
     Row("score", "RSNA score", "RSNA score", "0 to 1, higher is better", score_text),
     Row(
         "interval_95",
         "95 % interval",
         "95\N{NO-BREAK SPACE}% interval",
-        "what other images of this kind might give",
+        "of this model at this threshold, with other patients",
         interval_text,
+        tuned=False,
     ),
 )
 _COUNTS = (
     Row("images", "images", "Images", "", count),
     Row("positive_images", "  with truth boxes", "… with opacity", "have at least one true box", count),
     Row("counted_images", "  that count in the score", "… that count", "with a true box, a prediction, or both", count),
+    Row("counted_patients", "  of so many patients", "… of patients", "whom the interval rests on", count),
     Row("truth_boxes", "truth boxes", "True boxes", "drawn by radiologists", count),
     Row(
         "predictions",
@@ -72,5 +69,4 @@ _COUNTS = (
     Row("map50", "mAP50", "mAP50", "COCO's measure at IoU 0.5, over all confidences", score_text),
     Row("map50_95", "mAP50-95", "mAP50-95", "the same, mean over IoU 0.50 to 0.95", score_text),
 )
-ON_TERMINAL = (*_SCORES, _BASELINE, *_COUNTS)
-ON_PAGE = (*_SCORES, *_COUNTS, _BASELINE)
+ROWS = (*_SCORES, *_COUNTS)

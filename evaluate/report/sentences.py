@@ -6,7 +6,7 @@ import pandas as pd
 
 from common.pages.data_charts import filled_column
 from common.pages.wording import count, percent, score_text
-from evaluate.report.wording import gain_text, gate_text
+from evaluate.report.wording import gain_text, gate_text, shown_interval
 from evaluate.scoring.leakage import remarks
 from evaluate.scoring.result import Score
 
@@ -62,6 +62,12 @@ def method(score: Score) -> list[str]:
         f"The score is that of split {reported_on}"
         + (", whose images had no part in that choice." if tuned_on and tuned_on != reported_on else ".")
     )
+    if shown_interval(score.reported, score.was_tuned_on(reported_on)):
+        steps.append(
+            "The interval is of this model at this threshold: it says how much the score depends on which patients "
+            "are in the split. What another choice of the threshold or a training with another seed would change is "
+            "not in it."
+        )
     return steps
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from common.cli import console
 from common.pages.wording import interval_text, score_text
 from common.paths import shown
-from evaluate.report.rows import ON_TERMINAL
-from evaluate.report.wording import gain_text, gate_text
+from evaluate.report.rows import ROWS
+from evaluate.report.wording import gain_text, gate_text, interval_note, shown_interval
 from evaluate.scoring.result import Score
 
 
@@ -29,8 +29,10 @@ def print_score(score: Score, written: Sequence[Path], link: str) -> None:
     for split in score.splits:
         role = "reported" if split == score.reported_on else "tuned on"
         table.add_column(f"{split} ({role})", justify="right")
-    for row in ON_TERMINAL:
-        table.add_row(row.terminal, *map(row.text, score.splits.values()))
+    for row in ROWS:
+        table.add_row(
+            row.terminal, *(row.text(split, score.was_tuned_on(name)) for name, split in score.splits.items())
+        )
     out = console()
     out.print(table)
     tuned = f"chosen on {score.tuned_on}" if score.tuned_on else "given, not tuned"
@@ -38,7 +40,7 @@ def print_score(score: Score, written: Sequence[Path], link: str) -> None:
     scale = "" if across == down == 1 else f", boxes scaled by {across:g} x {down:g}"
     out.print(
         f"RSNA score on {score.reported_on}: {score_text(score.score)} "
-        f"(95 % interval {interval_text(score.interval_95)}), confidence {score.confidence:.6g} {tuned}{scale}"
+        f"({_interval(score)}), confidence {score.confidence:.6g} {tuned}{scale}"
     )
     out.print(f"{f'weights {score.weights}' if score.weights else 'predictions handed in'}, data {score.data}")
     if gate := score.gate:
@@ -51,3 +53,11 @@ def print_score(score: Score, written: Sequence[Path], link: str) -> None:
     if link:
         out.print(f"  Weights & Biases: {link}")
     out.print("For research only: this is no medical device.")
+
+
+def _interval(score: Score) -> str:
+    is_tuned = score.was_tuned_on(score.reported_on)
+    note = interval_note(score.reported, is_tuned)
+    if (interval := shown_interval(score.reported, is_tuned)) is None:
+        return f"no interval: {note}"
+    return f"95 % interval {interval_text(interval)}{', ' + note if note else ''}"

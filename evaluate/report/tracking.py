@@ -7,6 +7,7 @@ from pathlib import Path
 
 from common.tracking import tracker as tracking
 from evaluate.metrics.sweep import thin_sweep
+from evaluate.scoring.result import Interval
 from evaluate.scoring.run import Scored
 
 _CONFIG = ("data", "tuned_on", "reported_on", "confidence", "postprocess")
@@ -27,7 +28,7 @@ def log_score(scored: Scored, files: Sequence[Path]) -> str:
     tracker = tracking.start(config={key: content[key] for key in _CONFIG}, run_dir=scored.run, folder=folder)
     numbers: dict[str, float] = {}
     for name, split in score.splits.items():
-        entries = split.to_json() | {"low_95": split.interval_95.low, "high_95": split.interval_95.high}
+        entries = split.to_json() | _ends(split.interval_95)
         numbers |= {f"{name}/{key}": value for key, value in entries.items() if isinstance(value, int | float)}
     numbers |= {
         f"{score.reported_on}/{group}/{level}": subgroup.score
@@ -36,11 +37,15 @@ def log_score(scored: Scored, files: Sequence[Path]) -> str:
         if subgroup.score is not None
     }
     tracker.log(numbers)
-    low, high = score.interval_95
-    tracker.summary({"rsna_score": score.score, "low_95": low, "high_95": high, "confidence": score.confidence})
+    ends = _ends(score.interval_95)
+    tracker.summary({"rsna_score": score.score, **ends, "confidence": score.confidence})
     for name, judged in scored.judged.items():
         tracker.log({f"sweep/{name}": thin_sweep(judged.sweep.table())})
     for path in files:
         tracker.artifact(path, f"{folder.name}-{path.stem}", "predictions" if path.suffix == ".csv" else "score")
     tracker.finish()
     return tracker.where
+
+
+def _ends(interval: Interval | None) -> dict[str, float]:
+    return {} if interval is None else {"low_95": interval.low, "high_95": interval.high}

@@ -9,15 +9,22 @@ import pandas as pd
 
 from common.cli import progress
 from common.data.data_set import Split
-from common.data.tables import empty_predictions
 from evaluate.metrics.coco import average_precision
 from evaluate.metrics.matching import HIT_IOU
-from evaluate.metrics.rsna import best_confidence, match, rsna_score
+from evaluate.metrics.rsna import best_confidence, match
 from evaluate.metrics.sweep import Sweep
-from evaluate.metrics.uncertainty import paired_difference, score_interval, subgroup_scores, subgroups
+from evaluate.metrics.uncertainty import (
+    FEWEST_PATIENTS,
+    UNKNOWN,
+    counted_patients,
+    group_differences,
+    paired_difference,
+    score_interval,
+    subgroups,
+)
 from evaluate.postprocess.boxes import drop_below, scale_boxes
 from evaluate.postprocess.operating_point import OperatingPoint
-from evaluate.scoring.result import Gain, Interval, SplitScore, Subgroup
+from evaluate.scoring.result import Difference, Gain, Interval, SplitScore, Subgroup
 
 SUBGROUPS = ("view", "sex", "age")
 BOX_SCALES = tuple(round(0.70 + 0.05 * step, 2) for step in range(8))
@@ -118,7 +125,7 @@ def score_split(judged: Judged) -> SplitScore:
     precision = average_precision(truth, judged.scaled)
     return SplitScore(
         score=judged.score,
-        interval_95=Interval(*score_interval(judged.scores, judged.patients)),
+        interval_95=_interval(judged.scores, judged.patients),
         images=len(judged.split.pictures),
         positive_images=int(truth.loc[truth["x"].notna(), "image_id"].nunique()),
         counted_images=int(judged.scores.notna().sum()),
@@ -127,33 +134,57 @@ def score_split(judged: Judged) -> SplitScore:
         true_positives=hits,
         false_positives=len(final) - hits,
         false_negatives=boxes - hits,
-        score_without_predictions=rsna_score(truth, empty_predictions()),
         map50=precision["map50"],
         map50_95=precision["map50_95"],
+        counted_patients=counted_patients(judged.scores, judged.patients),
     )
 
 
 def score_subgroups(judged: Judged) -> dict[str, dict[str, Subgroup]]:
     """Scores by view, sex and age group; a property that is unknown for all images is left out."""
     found: dict[str, dict[str, Subgroup]] = {}
-    for column in SUBGROUPS:
-        groups = subgroups(judged.split.manifest, column)
-        if groups.nunique() == 1 and groups.iloc[0] == "unknown":
-            continue
-        table = subgroup_scores(judged.scores, groups, judged.patients)
-        found[column] = {
-            str(name): Subgroup(
-                score=float(row["score"]) if row["counted_images"] else None,
-                interval_95=Interval(float(row["low"]), float(row["high"])) if row["counted_images"] else None,
-                images=int(row["images"]),
-                counted_images=int(row["counted_images"]),
-            )
-            for name, row in table.to_dict("index").items()
-        }
+    for column, groups in _groupings(judged).items():
+        names = sorted(groups.unique(), key=lambda name: (name == UNKNOWN, name))
+        of_images = groups.reindex(judged.scores.index)
+        found[column] = {str(name): _subgroup(judged, of_images == name) for name in names}
     return found
+
+
+def compare_subgroups(judged: Judged) -> dict[str, Difference]:
+    """By view, sex and age, the two groups that differ most surely; see `group_differences`."""
+    compared = group_differences(judged.scores, _groupings(judged), judged.patients)
+    return {name: Difference(one.higher, one.lower, one.difference, one.p) for name, one in compared.items()}
+
+
+def _groupings(judged: Judged) -> dict[str, pd.Series]:
+    """The group of each image by property; without those that are unknown for all images."""
+    found = {column: subgroups(judged.split.manifest, column) for column in SUBGROUPS}
+    return {column: groups for column, groups in found.items() if (groups != UNKNOWN).any()}
+
+
+def _subgroup(judged: Judged, belongs: pd.Series) -> Subgroup:
+    scores = judged.scores[belongs.to_numpy()]
+    counted = int(scores.notna().sum())
+    return Subgroup(
+        score=float(scores.mean()) if counted else None,
+        interval_95=_interval(scores, judged.patients),
+        images=len(scores),
+        counted_images=counted,
+        counted_patients=counted_patients(scores, judged.patients),
+    )
+
+
+def _interval(scores: pd.Series, patients: pd.Series) -> Interval | None:
+    """The interval of a score; None where too few patients count for one."""
+    if counted_patients(scores, patients) < FEWEST_PATIENTS:
+        return None
+    return Interval(*score_interval(scores, patients))
 
 
 def compare(plain: Judged, changed: Judged) -> Gain:
     """What a change to predictions gained over the plain ones on the very same images, the same patients resampled."""
     difference = paired_difference(changed.scores, plain.scores, plain.patients)
-    return Gain(plain.score, difference.difference, Interval(difference.low, difference.high))
+    # An image that counts in either of them is part of the comparison.
+    patients = counted_patients(changed.scores.fillna(plain.scores), plain.patients)
+    interval = Interval(difference.low, difference.high) if patients >= FEWEST_PATIENTS else None
+    return Gain(plain.score, difference.difference, interval)

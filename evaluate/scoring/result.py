@@ -35,7 +35,7 @@ class SplitScore:
 
     Attributes:
         score: The RSNA score, 0 to 1.
-        interval_95: Its interval, patients resampled.
+        interval_95: Its interval, patients resampled; None where too few patients count.
         images: Images of the split.
         positive_images: Those with a truth box.
         counted_images: Those that count in the score.
@@ -44,13 +44,13 @@ class SplitScore:
         true_positives: Predictions that hit a truth box (IoU greater than 0.5).
         false_positives: Predictions that hit none.
         false_negatives: Truth boxes that none hits.
-        score_without_predictions: The RSNA score if nothing were predicted.
         map50: COCO's mAP at IoU 0.5 of the rescaled boxes at all confidences; None without truth boxes.
         map50_95: The same, mean over IoU 0.50 to 0.95.
+        counted_patients: Patients of the images that count; None in files of older versions.
     """
 
     score: float
-    interval_95: Interval
+    interval_95: Interval | None
     images: int
     positive_images: int
     counted_images: int
@@ -59,9 +59,9 @@ class SplitScore:
     true_positives: int
     false_positives: int
     false_negatives: int
-    score_without_predictions: float
     map50: float | None
     map50_95: float | None
+    counted_patients: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The split's entry in the file."""
@@ -70,21 +70,50 @@ class SplitScore:
 
 @dataclass(frozen=True)
 class Subgroup:
-    """The score of the images of one view, sex or age group; None where none of them counts."""
+    """The score of the images of one view, sex or age group.
+
+    Attributes:
+        score: The RSNA score; None where no image counts.
+        interval_95: Its interval; None where too few patients count.
+        images: Images of the group.
+        counted_images: Those that count.
+        counted_patients: Their patients; None in files of older versions.
+    """
 
     score: float | None
     interval_95: Interval | None
     images: int
     counted_images: int
+    counted_patients: int | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two groups of a property, such as the views AP and PA: the pair that is least likely to differ by chance.
+
+    Attributes:
+        higher: The one with the higher score.
+        lower: The other one.
+        difference: Score of the first less score of the second.
+        p: Probability of such a difference by chance, corrected for all pairs of large enough groups (Holm).
+    """
+
+    higher: str
+    lower: str
+    difference: float
+    p: float
 
 
 @dataclass(frozen=True)
 class Gain:
-    """What a gate changed on a split: the score without it, how much it adds, and the interval of that."""
+    """What a gate changed on a split: the score without it, how much it adds, and the interval of that.
+
+    The interval is None where too few patients count.
+    """
 
     score: float
     gain: float
-    gain_interval_95: Interval
+    gain_interval_95: Interval | None
 
 
 @dataclass(frozen=True)
@@ -199,6 +228,8 @@ class Score:
         gate: What a gate did before all this; None without one.
         splits: Numbers by split, the reported one first.
         subgroups: Of the reported split: property (such as `view`), value (such as `AP`), score.
+        subgroup_differences: By property, the two of these groups that differ most surely; None in files of older
+            versions, and a property without two groups of enough patients is left out.
         inference: How the predictions were made, as `inference.Settings`; None where they were handed in.
         leakage: Whether the weights know the images.
         origin: What it was made with.
@@ -217,6 +248,7 @@ class Score:
     gate: GateComparison | None
     splits: Mapping[str, SplitScore]
     subgroups: Mapping[str, Mapping[str, Subgroup]]
+    subgroup_differences: Mapping[str, Difference] | None
     inference: Mapping[str, Any] | None
     leakage: Leakage
     origin: Origin
@@ -232,9 +264,13 @@ class Score:
         return self.reported.score
 
     @property
-    def interval_95(self) -> Interval:
+    def interval_95(self) -> Interval | None:
         """Its interval."""
         return self.reported.interval_95
+
+    def was_tuned_on(self, split: str) -> bool:
+        """Whether anything was chosen on this split, so that its score flatters."""
+        return split == self.tuned_on
 
     def to_json(self) -> dict[str, Any]:
         """The content of the file."""
@@ -259,6 +295,7 @@ class Score:
                 **({"gate": gate.to_json()} if gate else {}),
                 "splits": {name: split.to_json() for name, split in self.splits.items()},
                 "subgroups": self.subgroups,
+                "subgroup_differences": self.subgroup_differences,
                 **({"inference": self.inference} if self.inference is not None else {}),
                 "leakage": self.leakage.to_json(),
                 **_plain(self.origin),
@@ -304,6 +341,7 @@ def read_score(path: Path) -> Score:
                 group: {level: Subgroup(**_with_interval(one)) for level, one in levels.items()}
                 for group, levels in content["subgroups"].items()
             },
+            subgroup_differences=_differences(content.get("subgroup_differences")),
             inference=content.get("inference"),
             leakage=_leakage(content["leakage"]),
             origin=Origin(**{part.name: content[part.name] for part in fields(Origin)}),
@@ -333,7 +371,13 @@ def read_rule(content: Any) -> tuple[float, tuple[float, float], GateRule]:
 
 
 def _split_score(entry: Mapping[str, Any]) -> SplitScore:
-    return SplitScore(**_with_interval({part.name: entry[_split_key(part.name)] for part in fields(SplitScore)}))
+    known = {part.name: _split_key(part.name) for part in fields(SplitScore)}
+    values = {name: entry[key] for name, key in known.items() if key in entry or name != "counted_patients"}
+    return SplitScore(**_with_interval(values))
+
+
+def _differences(content: Mapping[str, Any] | None) -> dict[str, Difference] | None:
+    return None if content is None else {name: Difference(**found) for name, found in content.items()}
 
 
 def _gate(content: Mapping[str, Any], files: Sequence[str], rule: GateRule) -> GateComparison:

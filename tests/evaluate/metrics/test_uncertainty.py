@@ -7,9 +7,19 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from common.errors import UserError
-from evaluate.metrics.uncertainty import age_groups, paired_difference, score_interval, subgroup_scores, subgroups
+from evaluate.metrics.uncertainty import (
+    FEW_PATIENTS,
+    FEWEST_PATIENTS,
+    age_groups,
+    counted_patients,
+    group_differences,
+    paired_difference,
+    score_interval,
+    subgroups,
+)
 from evaluate.metrics.uncertainty import resampled_scores as together
 
 
@@ -139,19 +149,89 @@ def test_subgroups_of_a_manifest():
         subgroups(manifest, "device")
 
 
-def test_subgroup_scores():
-    scores = series([1.0, 0.5, math.nan, 0.25, math.nan, math.nan])
-    groups = pd.Series(["PA", "AP", "AP", "AP", "unknown", "zoom"], index=scores.index)
-    table = subgroup_scores(scores, groups)
-    assert table.index.tolist() == ["AP", "PA", "zoom", "unknown"]
-    assert table["score"].tolist() == [0.375, 1.0, 0.0, 0.0]
-    assert table["images"].tolist() == [3, 1, 1, 1]
-    assert table["counted_images"].tolist() == [2, 1, 0, 0]
-    assert (table.loc["PA", "low"], table.loc["PA", "high"]) == (1.0, 1.0)
-    assert (table.loc["AP", "low"], table.loc["AP", "high"]) == score_interval(scores.iloc[[1, 2, 3]])
+def test_patients_that_count():
+    scores = series([1.0, 0.5, math.nan, math.nan])
+    patients = pd.Series(["a", "a", "b", "c"], index=scores.index)
+    assert (counted_patients(scores, patients), counted_patients(scores)) == (1, 2)
+    assert counted_patients(scores.iloc[2:], patients) == 0
 
-    everyone = pd.Series("p", index=scores.index)
-    assert subgroup_scores(scores, groups, everyone).loc["AP", "low"] == 0.375
+
+def cohort(sizes, seed, shift=0.0):
+    """Groups of so many patients with images that resemble each other; scores are often 0, as real ones are.
+
+    Returns scores, the group of each image and its patient; the second group's scores are higher by `shift`.
+    """
+    random = np.random.default_rng(seed)
+    scores, groups, patients = [], [], []
+    for group, size in enumerate(sizes):
+        for patient in range(size):
+            ease = random.random()
+            for _ in range(random.geometric(0.6)):
+                score = 0.0 if random.random() < 0.7 - 0.5 * ease else random.beta(2, 3)
+                scores.append(math.nan if random.random() < 0.3 else min(1.0, score + shift * (group == 1)))
+                groups.append(f"g{group}")
+                patients.append(f"{group}-{patient}")
+    values = series(scores)
+    return values, pd.Series(groups, index=values.index), pd.Series(patients, index=values.index)
+
+
+@pytest.mark.parametrize("sizes", [(3, 60, 80, 60, 8), (30, 30), (25, 25, 25, 150)])
+def test_without_a_true_difference_hardly_any_is_found(sizes):
+    """The sentence of the report stands on p < 0.05; of 300 such reports at most 5 % may have it, and chance on top."""
+    found = 0
+    for seed in range(300):
+        scores, groups, patients = cohort(sizes, seed)
+        differences = group_differences(scores, {"age": groups}, patients, resamples=150, seed=seed)
+        found += any(one.p < 0.05 for one in differences.values())
+    assert found <= 0.05 * 300 + 2 * math.sqrt(300 * 0.05 * 0.95)
+
+
+def test_a_true_difference_is_found_between_the_groups_that_have_it():
+    scores, groups, patients = cohort((80, 80, 80), seed=1, shift=0.35)
+    found = group_differences(scores, {"view": groups}, patients)["view"]
+    means = {name: scores[groups == name].mean() for name in ("g0", "g1", "g2")}
+    assert found.higher == "g1"
+    assert found.difference == pytest.approx(means["g1"] - means[found.lower])
+    assert found.p < 0.001
+
+
+def test_p_values_of_two_groups_are_those_of_the_textbook():
+    """One image of each patient and equal groups: Welch's test, but for the degrees of freedom."""
+    random = np.random.default_rng(3)
+    scores = series(random.random(1_000) + 0.03 * (np.arange(1_000) < 500))
+    groups = pd.Series(np.where(np.arange(1_000) < 500, "a", "b"), index=scores.index)
+    found = group_differences(scores, {"view": groups}, resamples=20_000)["view"]
+    textbook = stats.ttest_ind(scores[:500], scores[500:], equal_var=False).pvalue
+    assert 0.01 < textbook < 0.6
+    assert found.p == pytest.approx(textbook, rel=0.1)
+    twice = group_differences(scores, {"view": groups, "sex": groups}, resamples=20_000)
+    assert twice["view"].p == twice["sex"].p == pytest.approx(2 * found.p)  # corrected for two comparisons
+
+
+def test_groups_that_are_not_compared():
+    scores, groups, patients = cohort((80, 10, 60), seed=2)
+    few = groups.replace({"g1": "unknown", "g2": "unknown"})
+    assert group_differences(scores, {"view": few}, patients) == {}
+    assert group_differences(scores, {}, patients) == {}
+    found = group_differences(scores, {"view": groups}, patients)["view"]
+    assert {found.higher, found.lower} == {"g0", "g2"}
+    same = group_differences(scores * 0 + 0.5, {"view": groups}, patients)["view"]
+    assert (same.difference, same.p) == (0, 1)
+
+
+@pytest.mark.parametrize(("size", "least"), [(FEWEST_PATIENTS, 0.87), (FEW_PATIENTS, 0.90), (100, 0.91)])
+def test_the_interval_holds_the_true_score_about_as_often_as_it_says(size, least):
+    """300 splits of so many patients that count; with fewer than 20 the interval would hold it in 85 % or less."""
+    truth = 0.5
+    held = 0
+    for seed in range(300):
+        random = np.random.default_rng(seed)
+        patients = np.repeat(np.arange(size), 2)
+        ease = np.repeat(random.uniform(0, 1, size), 2)
+        scores = series((random.random(2 * size) < ease).astype(float))  # half of the images are found on average
+        low, high = score_interval(scores, pd.Series(patients, index=scores.index), resamples=300, seed=seed)
+        held += low <= truth <= high
+    assert least <= held / 300 <= 0.99
 
 
 @pytest.mark.parametrize(

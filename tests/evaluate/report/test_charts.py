@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from evaluate.report.charts import score_scale, subgroup_dots, sweep_curves, training_curves
-from evaluate.scoring.result import Interval, Subgroup
+from evaluate.scoring.result import Difference, Interval, Subgroup
 
 
 def texts(chart):
@@ -132,29 +132,42 @@ def test_training_curves_of_what_there_is():
     assert "validation loss" not in losses.sentence
 
 
-def entry(score, low, high, images=10):
-    return Subgroup(score, Interval(low, high), images, counted_images=images)
+def entry(score, low, high, images=1000, patients=300):
+    return Subgroup(score, Interval(low, high), images, counted_images=images, counted_patients=patients)
+
+
+GROUPS = {
+    "view": {"AP": entry(0.1, 0.05, 0.15, 1234), "PA": entry(0.3, 0.2, 0.4)},
+    "sex": {"F": entry(0.2, 0.1, 0.3, 50, 39), "M": entry(0.22, 0.1, 0.3), "?": Subgroup(None, None, 3, 0, 0)},
+    "age": {"$40$ <60": Subgroup(0.2, None, 10, 10, 10)},
+    "site": {},
+}
 
 
 def test_subgroups():
-    groups = {
-        "view": {"AP": entry(0.1, 0.05, 0.15, 1234), "PA": entry(0.3, 0.2, 0.4)},
-        "sex": {"F": entry(0.2, 0.1, 0.3), "M": entry(0.22, 0.1, 0.3), "?": Subgroup(None, None, 3, 0)},
-        "age": {"$40$ <60": Subgroup(0.2, None, 10, 10)},
-        "site": {},
-    }
-    chart = subgroup_dots(groups, 0.2)
-    assert {"view", "AP  (1,234)", "PA  (10)", "sex", "F  (10)", "M  (10)", "age", "$40$ <60  (10)"} <= set(
+    differences = {"view": Difference("PA", "AP", 0.2, 0.0004), "sex": Difference("M", "F", 0.02, 0.6)}
+    chart = subgroup_dots(GROUPS, 0.2, differences)
+    assert {"view", "AP  (1,234)", "PA  (1,000)", "sex", "F  (50, few)", "M  (1,000)", "age", "$40$ <60  (10)"} <= set(
         texts(chart)
     )
     assert not {"site", "?  (3)"} & set(texts(chart))
-    assert "By view, PA scores highest (0.300) and AP lowest (0.100)." in chart.sentence
-    assert "By sex, M scores highest (0.220) and F lowest (0.200)." in chart.sentence
-    assert "By view the intervals are apart" in chart.sentence
-    overlapping = subgroup_dots({"sex": groups["sex"]}, 0.2)
-    assert "intervals overlap" in overlapping.sentence
+    assert "By view, PA scores 0.200 higher than AP, which is beyond chance (p < 0.001, corrected" in chart.sentence
+    assert "Between groups of sex no difference is beyond chance." in chart.sentence
+    assert "Few: of fewer than 40 patients that count, an interval that is too narrow." in chart.sentence
+    assert "Hollow: of fewer than 20, too few for an interval or a comparison." in chart.sentence
+
+
+def test_nothing_is_said_of_differences_that_were_not_looked_at():
+    for differences in (None, {}):
+        sentence = subgroup_dots({"view": GROUPS["view"]}, 0.2, differences).sentence
+        assert sentence == "Numbers in brackets are images."
+
+
+def test_a_difference_at_the_threshold_is_chance():
+    assert "beyond chance (p" not in subgroup_dots(GROUPS, 0.2, {"view": Difference("PA", "AP", 0.2, 0.05)}).sentence
+    assert "(p = 0.049," in subgroup_dots(GROUPS, 0.2, {"view": Difference("PA", "AP", 0.2, 0.049)}).sentence
 
 
 def test_no_subgroup_no_figure():
-    assert subgroup_dots({}, 0.1) is None
-    assert subgroup_dots({"view": {"AP": Subgroup(None, None, 3, 0)}}, 0.1) is None
+    assert subgroup_dots({}, 0.1, None) is None
+    assert subgroup_dots({"view": {"AP": Subgroup(None, None, 3, 0)}}, 0.1, {}) is None

@@ -20,17 +20,8 @@ from common.pages.pictures import TRUTH_COLOUR
 from evaluate.metrics.rsna import confidence_sweep
 from evaluate.postprocess.gate import GateRule
 from evaluate.report.page import ReportInput, write_report
-from evaluate.scoring.result import (
-    Gain,
-    GateComparison,
-    Interval,
-    Leakage,
-    Origin,
-    Score,
-    SplitLeakage,
-    SplitScore,
-    Subgroup,
-)
+from evaluate.scoring.result import Leakage, Origin, SplitLeakage
+from tests.evaluate.sample_score import GATE, SCORE, split_score, subgroup
 
 NAN = float("nan")
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -69,31 +60,6 @@ class Page(HTMLParser):
         return [attributes["value"] for attributes in self.all("data")]
 
 
-def split_score(score, **counts):
-    numbers = SplitScore(
-        score=score, interval_95=Interval(score - 0.0123, score + 0.0234), images=1205, positive_images=301,
-        counted_images=417, truth_boxes=480, predictions=500, true_positives=240, false_positives=260,
-        false_negatives=240, score_without_predictions=0.0, map50=0.3217, map50_95=0.1618,
-    )  # fmt: skip
-    return dataclasses.replace(numbers, **counts)
-
-
-def subgroup(score, images):
-    return Subgroup(score, Interval(score - 0.0123, score + 0.0234), images, counted_images=417)
-
-
-SCORE = Score(
-    weights="runs/first/weights/best.pt", weights_sha256="ab" * 32, data_fingerprint="cd" * 32,
-    predictions={"val": "val.csv", "test": "test.csv"}, data="datasets/rsna.yaml", synthetic=False, tuned_on="val",
-    reported_on="test", confidence=0.5, box_scale=(0.87, 0.8), gate=None,
-    splits={"test": split_score(0.2345678), "val": split_score(0.2445678)},
-    subgroups={"view": {"AP": subgroup(0.2, images=700), "PA": subgroup(0.26, images=505)}}, inference=None,
-    leakage=Leakage(trained_on="rsna.yaml", patients_known=True, splits={"test": SplitLeakage(0, 0, 0)}),
-    origin=Origin(
-        {"python": "3.11.4", "torch": "2.7.1"}, "python evaluate/score.py best.pt --data 'a b.yaml'", "0123abc",
-        "2025-03-04T05:06:07+00:00",
-    ),
-)  # fmt: skip
 TRUTH = pd.DataFrame(
     [
         ("exact", 10, 10, 40, 40, "Lung Opacity"),
@@ -165,13 +131,6 @@ def changed(**values):
     return dataclasses.replace(SCORE, **values)
 
 
-GATE = GateComparison(
-    files=("runs/gate/gate.csv",), rule=GateRule("none"), asked="tune", tuned_on="val",
-    seen_images={"val": 3, "test": 0}, confidence_without=0.4,
-    gains={"test": Gain(0.2145678, 0.02, Interval(-0.001, 0.041))},
-)  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("rule", "words"),
     [
@@ -192,7 +151,7 @@ def test_a_gate_and_what_it_is_worth(tmp_path, rule, words):
 
 
 def test_a_gate_that_did_not_help(tmp_path):
-    gate = dataclasses.replace(GATE, seen_images={"val": 0, "test": 0})
+    gate = dataclasses.replace(GATE, rule=GateRule("none"), seen_images={"val": 0, "test": 0})
     text = Page(write(tmp_path, changed(box_scale=(1.0, 1.0), gate=gate)).read_text()).text
     assert "The gate: none, because boxes as they came score as high as with any." in text
     assert "the gate changes it" not in text
@@ -249,6 +208,8 @@ def test_numbers_are_those_of_the_score(page):
     for split in SCORE.splits.values():
         for name, value in vars(split).items():
             assert str(value) in page.values() or name == "interval_95"
+    assert "0.232 to 0.268" not in page.text  # of val, where the threshold was chosen
+    assert "The interval is of this model at this threshold" in page.text
     for shown in ("0.235", "0.222 to 0.258", "1,205", "0.322", "0.162", "confidence threshold was chosen"):
         assert shown in page.text
     assert "50 % of the true boxes are met, and 48 % of the predicted boxes meet one" in page.text
@@ -290,7 +251,7 @@ def test_every_figure_has_its_sentence(page):
     for words in (
         "The dot is the score, 0.235; the band is its",
         "Boxes are kept from confidence 0.50, chosen on val",
-        "By view, PA scores highest (0.260) and AP lowest (0.200)",
+        "By view, PA scores 0.060 higher than AP, which is beyond chance (p = 0.012, corrected for all pairs",
         "5 epochs of training; the training loss went from 1.90 to 1.50",
         "mAP50 is highest at epoch 5 (0.500)",
         "Lung Opacity: 60 % of test",
@@ -333,6 +294,23 @@ def test_doubts_are_named(tmp_path, page):
     for unknown in (None, shared.assign(patient_id=shared["image_id"])):
         text = Page(write(tmp_path, manifest=unknown).read_text()).text
         assert "Patients are not known: every image counts as a patient of its own, so the interval is too" in text
+
+
+def test_an_interval_is_shown_only_where_it_means_something(tmp_path):
+    def text(**values):
+        reported = dataclasses.replace(SCORE.reported, **values)
+        score = changed(splits={**SCORE.splits, "test": reported})
+        return Page(write(tmp_path, score).read_text()).text
+
+    assert "95 % interval 0.222 to 0.258 What" not in text()
+    assert "of few patients (39): somewhat too narrow" in text(counted_patients=39)
+    assert "of few patients" not in text(counted_patients=40)
+    none = text(interval_95=None, counted_patients=19)
+    assert "fewer than 20 patients have images that count, too few for an interval" in none
+    assert "The interval is of this model" not in none
+    tuned = Page(write(tmp_path, changed(tuned_on="test")).read_text()).text
+    assert "0.222 to 0.258" not in tuned
+    assert "the threshold was chosen on this split, so that an interval would mislead" in tuned
 
 
 def test_a_given_threshold_is_not_called_tuned(tmp_path):
@@ -386,7 +364,8 @@ def test_a_bare_score_makes_a_page(tmp_path):
     """Everything that may be unknown is."""
     bare = changed(
         weights=None, weights_sha256=None, data_fingerprint=None, predictions={}, synthetic=None, tuned_on=None,
-        splits={"test": split_score(0.5, map50=None, map50_95=None)}, subgroups={}, leakage=Leakage(reason=""),
+        splits={"test": dataclasses.replace(split_score(0.5), map50=None, map50_95=None)}, subgroups={},
+        subgroup_differences=None, leakage=Leakage(reason=""),
         origin=Origin({}, "", None, ""),
     )  # fmt: skip
     text = write(tmp_path, score=bare, manifest=None).read_text()

@@ -60,3 +60,8 @@ def test_gate():
 )
 def test_gain(gain, bounds, text):
     assert gain_text(Gain(0.5, gain, Interval(*bounds))) == text
+
+
+def test_a_gain_of_few_patients_is_not_told_from_chance():
+    text = gain_text(Gain(0.5, -0.02, None))
+    assert text == "\N{MINUS SIGN}0.020 (too few patients to tell it from chance)"

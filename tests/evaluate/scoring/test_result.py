@@ -11,51 +11,29 @@ from common.errors import UserError
 from evaluate.postprocess.gate import GateRule
 from evaluate.scoring.result import (
     Gain,
-    GateComparison,
-    Interval,
     Leakage,
-    Origin,
-    Score,
     SplitLeakage,
-    SplitScore,
     Subgroup,
     read_score,
     write_score,
 )
+from tests.evaluate import sample_score
+from tests.evaluate.sample_score import GATE, subgroup
 
-TEST = SplitScore(0.25, Interval(0.2, 0.3), 1205, 301, 417, 480, 500, 240, 260, 239, 0.0, 0.3217, 0.1618)
-SCORE = Score(
-    weights="runs/first/weights/best.pt",
-    weights_sha256="ab" * 32,
-    data_fingerprint="cd" * 32,
-    predictions={"val": "val.csv", "test": "test.csv"},
-    data="rsna.yaml",
-    synthetic=False,
-    tuned_on="val",
-    reported_on="test",
-    confidence=0.5,
-    box_scale=(0.87, 0.8),
-    gate=None,
-    splits={"test": TEST, "val": replace(TEST, score=0.26, map50=None, map50_95=None)},
-    subgroups={"view": {"AP": Subgroup(0.2, Interval(0.1, 0.4), 700, 300), "PA": Subgroup(None, None, 5, 0)}},
-    inference={"imgsz": 640, "augment": False},
-    leakage=Leakage(
-        trained_on="rsna.yaml",
-        earlier=("coco.yaml",),
-        patients_known=True,
-        not_seen=("all",),
-        splits={"test": SplitLeakage(1, 2, 3, ("a", "b"), 4)},
-    ),
-    origin=Origin({"python": "3.11.4"}, "python evaluate/score.py", None, "2025-03-04T05:06:07+00:00"),
+TEST = sample_score.split_score(0.25)
+LEAKAGE = Leakage(
+    trained_on="rsna.yaml",
+    earlier=("coco.yaml",),
+    patients_known=True,
+    not_seen=("all",),
+    splits={"test": SplitLeakage(1, 2, 3, ("a", "b"), 4)},
 )
-GATE = GateComparison(
-    files=("gate.csv",),
-    rule=GateRule("keep", 0.31),
-    asked="tune",
-    tuned_on="val",
-    seen_images={"val": 3, "test": 0},
-    confidence_without=0.4,
-    gains={"test": Gain(0.21, 0.02, Interval(-0.001, 0.041))},
+SCORE = replace(
+    sample_score.SCORE,
+    splits={"test": TEST, "val": replace(TEST, score=0.26, interval_95=None, map50=None, map50_95=None)},
+    subgroups={"view": {"AP": subgroup(0.2), "PA": Subgroup(None, None, 5, 0, 0)}},
+    inference={"imgsz": 640, "augment": False},
+    leakage=LEAKAGE,
 )
 
 
@@ -63,20 +41,25 @@ def test_the_keys_of_the_file_in_their_order(tmp_path):
     content = json.loads(write_score(tmp_path, SCORE).read_text())
     assert list(content) == [
         "score", "interval_95", "weights", "weights_sha256", "data_fingerprint", "predictions", "data", "synthetic",
-        "tuned_on", "reported_on", "confidence", "postprocess", "splits", "subgroups", "inference", "leakage",
-        "versions", "command", "commit", "created",
+        "tuned_on", "reported_on", "confidence", "postprocess", "splits", "subgroups",
+        "subgroup_differences", "inference", "leakage", "versions", "command", "commit", "created",
     ]  # fmt: skip
-    assert (content["score"], content["interval_95"]) == (0.25, [0.2, 0.3])
+    assert (content["score"], content["interval_95"]) == (0.25, [0.25 - 0.0123, 0.25 + 0.0234])
     assert content["postprocess"] == {"box_scale": [0.87, 0.8]}
     assert content["splits"]["test"] == {
-        "score": 0.25, "interval_95": [0.2, 0.3], "images": 1205, "positive_images": 301, "counted_images": 417,
-        "truth_boxes": 480, "predictions": 500, "true_positives_at_0.5": 240, "false_positives_at_0.5": 260,
-        "false_negatives_at_0.5": 239, "score_without_predictions": 0.0, "map50": 0.3217, "map50_95": 0.1618,
+        "score": 0.25, "interval_95": [0.25 - 0.0123, 0.25 + 0.0234], "images": 1205,
+        "positive_images": 301, "counted_images": 417, "truth_boxes": 480, "predictions": 500,
+        "true_positives_at_0.5": 240, "false_positives_at_0.5": 260,
+        "false_negatives_at_0.5": 239, "map50": 0.3217, "map50_95": 0.1618, "counted_patients": 399,
     }  # fmt: skip
     assert content["subgroups"]["view"] == {
-        "AP": {"score": 0.2, "interval_95": [0.1, 0.4], "images": 700, "counted_images": 300},
-        "PA": {"score": None, "interval_95": None, "images": 5, "counted_images": 0},
-    }
+        "AP": {
+            "score": 0.2, "interval_95": [0.2 - 0.0123, 0.2 + 0.0234], "images": 700, "counted_images": 417,
+            "counted_patients": 200,
+        },
+        "PA": {"score": None, "interval_95": None, "images": 5, "counted_images": 0, "counted_patients": 0},
+    }  # fmt: skip
+    assert content["subgroup_differences"] == {"view": {"higher": "PA", "lower": "AP", "difference": 0.06, "p": 0.012}}
     assert content["leakage"] == {
         "checked": True, "trained_on": "rsna.yaml", "earlier": ["coco.yaml"], "patients_known": True,
         "not_seen": ["all"],
@@ -88,8 +71,8 @@ def test_a_gate_in_the_file(tmp_path):
     content = json.loads(write_score(tmp_path, replace(SCORE, gate=GATE)).read_text())
     keys = list(content)
     assert keys[keys.index("postprocess") : keys.index("splits")] == ["postprocess", "gate"]
-    assert content["postprocess"]["gate"] == {"files": ["gate.csv"], "mode": "keep", "threshold": 0.31}
-    gain = {"score": 0.21, "gain": 0.02, "gain_interval_95": [-0.001, 0.041]}
+    assert content["postprocess"]["gate"] == {"files": ["runs/gate/gate.csv"], "mode": "keep", "threshold": 0.31}
+    gain = {"score": 0.2145678, "gain": 0.02, "gain_interval_95": [-0.001, 0.041]}
     assert content["gate"] == {
         "asked": "tune", "tuned_on": "val", "seen_images": {"val": 3, "test": 0},
         "without": {"confidence": 0.4, "splits": {"test": gain}},
@@ -101,9 +84,9 @@ def test_a_gate_in_the_file(tmp_path):
     [
         {},
         {"gate": GATE},
-        {"gate": replace(GATE, rule=GateRule("none"))},
+        {"gate": replace(GATE, rule=GateRule("none"), gains={"test": Gain(0.2, 0.0, None)})},
         {"weights": None, "weights_sha256": None, "inference": None, "leakage": Leakage(reason="not said")},
-        {"tuned_on": None, "synthetic": None, "data_fingerprint": None, "subgroups": {}},
+        {"tuned_on": None, "synthetic": None, "data_fingerprint": None, "subgroups": {}, "subgroup_differences": {}},
     ],
 )
 def test_what_is_written_is_read(tmp_path, changes):
@@ -113,14 +96,26 @@ def test_what_is_written_is_read(tmp_path, changes):
 
 def test_files_of_older_versions(tmp_path):
     content = SCORE.to_json()
-    del content["weights_sha256"], content["data_fingerprint"]
+    del content["weights_sha256"], content["data_fingerprint"], content["subgroup_differences"]
+    for entry in (*content["splits"].values(), *content["subgroups"]["view"].values()):
+        del entry["counted_patients"]
+        entry["score_without_predictions"] = 0.0
+    for entry in content["subgroups"]["view"].values():
+        del entry["score_without_predictions"]
     for name in ("earlier", "not_seen"):
         del content["leakage"][name]
     del content["leakage"]["test"]["chosen_on"]
     (tmp_path / "score.json").write_text(json.dumps(content))
-    known = Leakage(trained_on="rsna.yaml", patients_known=True, splits={"test": SplitLeakage(1, 2, 3, ("a", "b"))})
     assert read_score(tmp_path / "score.json") == replace(
-        SCORE, weights_sha256=None, data_fingerprint=None, leakage=known
+        SCORE,
+        weights_sha256=None,
+        data_fingerprint=None,
+        splits={name: replace(split, counted_patients=None) for name, split in SCORE.splits.items()},
+        subgroups={
+            "view": {name: replace(one, counted_patients=None) for name, one in SCORE.subgroups["view"].items()}
+        },
+        subgroup_differences=None,
+        leakage=replace(LEAKAGE, earlier=(), not_seen=(), splits={"test": SplitLeakage(1, 2, 3, ("a", "b"))}),
     )
 
 

@@ -93,8 +93,7 @@ def test_gate_is_tuned_with_the_confidence_by_brute_force(gated, data_set, tmp_p
         assert without["splits"][split]["score"] == plain["splits"][split]["score"]
         gain = found["splits"][split]["score"] - plain["splits"][split]["score"]
         assert without["splits"][split]["gain"] == pytest.approx(gain)
-        low, high = without["splits"][split]["gain_interval_95"]
-        assert low <= gain <= high
+        assert without["splits"][split]["gain_interval_95"] is None  # of six patients
     assert found["gate"]["seen_images"] == {"val": 0, "test": 0}
     assert f"without it {plain['score']:.3f}; the gate changed the score by" in said.out
     assert "gate" not in plain["postprocess"]

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from common.pages.wording import is_number
-from train.study.analysis.noise import Estimate, Measured, estimate, holm
+from evaluate.metrics.uncertainty import holm
+from train.study.analysis.noise import Estimate, Measured, estimate
 from train.study.analysis.study_results import Study, hashable
 from train.study.study_record import BlockRecord
 

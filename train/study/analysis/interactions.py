@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from evaluate.metrics.uncertainty import holm
 from train.study.analysis.block_view import SIGNIFICANT, BlockView, is_ordered
-from train.study.analysis.noise import Estimate, estimate, holm
+from train.study.analysis.noise import Estimate, estimate
 
 
 @dataclass(frozen=True)

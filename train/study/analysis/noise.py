@@ -218,14 +218,3 @@ def _p_value(distance: float, parts: Sequence[tuple[float, int]]) -> float:
     if _half_width(parts, 1 - _LEAST_P) <= distance:
         return _LEAST_P
     return float(brentq(lambda p: _half_width(parts, 1 - p) - distance, _LEAST_P, 1.0))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p values for their number; the order is kept."""
-    order = np.argsort(p_values, kind="stable")
-    corrected = np.empty(len(order))
-    highest = 0.0
-    for rank, place in enumerate(order):
-        highest = max(highest, min(1.0, (len(order) - rank) * p_values[place]))
-        corrected[place] = highest
-    return corrected.tolist()

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from evaluate.metrics.uncertainty import RESAMPLES
+from evaluate.metrics.uncertainty import RESAMPLES, holm
 from train.study.analysis.block_view import SIGNIFICANT, BlockView, Comparison
 from train.study.analysis.effects import Effect, conditional_comparisons, find_effects
 from train.study.analysis.importance import Dependence, Importance, find_dependence, find_importance
 from train.study.analysis.interactions import Interaction, find_interactions
-from train.study.analysis.noise import Estimate, Measured, estimate, holm, measure, setting_keys
+from train.study.analysis.noise import Estimate, Measured, estimate, measure, setting_keys
 from train.study.analysis.study_results import Study
 from train.study.analysis.tradeoffs import Patience, complete_curves, model_costs, patience_costs
 from train.study.study_record import BlockRecord

@@ -6,6 +6,7 @@ import time
 from types import TracebackType
 
 from common.cli import console
+from common.pages.wording import is_number
 from train.study.trial_record import STOPPED, TrialRecord
 
 
@@ -66,10 +67,11 @@ def describe(record: TrialRecord) -> str:
     if record.has_failed or record.val is None:
         return f"{heading}: FAILED: {record.error}"
     low, high = record.val.interval_95
+    interval = f" ({low:.4f}-{high:.4f})" if is_number(low) and is_number(high) else ""  # none of few patients
     on_test = f", test {record.test.score:.4f}" if record.test else ""
     stopped = ", stopped" if record.status == STOPPED else ""
     return (
-        f"{heading}: RSNA val {record.val_score:.4f} ({low:.4f}-{high:.4f}){on_test}, epoch {record.best_epoch} of "
+        f"{heading}: RSNA val {record.val_score:.4f}{interval}{on_test}, epoch {record.best_epoch} of "
         f"{record.epochs}{stopped}, {record.seconds:.0f} s"
     )
 

@@ -61,7 +61,7 @@ def score_weights(weights: Weights, folder: Path, device: str | None) -> TrialSc
     ]
     val = results["val"]
     return TrialScore(
-        val={"score": val.score, "confidence": point.confidence, "interval_95": list(val.interval_95)},
+        val=_score_and_interval(val) | {"confidence": point.confidence},
         test=_score_and_interval(results["test"]) if test is not None else None,
         map50_95=val.map50_95,
         table=pd.concat(tables).rename_axis("image_id").to_csv(lineterminator="\n"),
@@ -77,7 +77,7 @@ def measure(weights: Weights, device: str | None) -> dict[str, Any]:
 
 
 def _score_and_interval(split: SplitScore) -> dict[str, Any]:
-    return {"score": split.score, "interval_95": list(split.interval_95)}
+    return {"score": split.score, "interval_95": list(split.interval_95 or (None, None))}
 
 
 def _test_split(data: DataSet) -> Split | None:

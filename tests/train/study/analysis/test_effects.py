@@ -11,12 +11,12 @@ import pytest
 from scipy import stats
 
 from common.errors import UserError
-from evaluate.metrics.uncertainty import paired_difference
+from evaluate.metrics.uncertainty import holm, paired_difference
 from train.study.analysis.block_view import BlockView
 from train.study.analysis.effects import conditional_comparisons, find_effects
 from train.study.analysis.importance import find_dependence, find_importance
 from train.study.analysis.interactions import find_interactions
-from train.study.analysis.noise import Measured, estimate, holm, measure, training_noise
+from train.study.analysis.noise import Measured, estimate, measure, training_noise
 from train.study.analysis.study_results import Study, read_study
 from train.study.analysis.summary import analyse
 from train.study.analysis.tradeoffs import complete_curves, pareto_front, patience_costs, stopping_epoch
