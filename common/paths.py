@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from common.walking import escape
 
@@ -29,3 +31,19 @@ def shown(path: Path) -> str:
         return escape(str(path.absolute().relative_to(Path.cwd()))) or "."
     except (ValueError, OSError):
         return escape(os.fspath(path))
+
+
+def without_places(value: Any) -> Any:
+    """The value for others to read: of an absolute path in it what lies below the project, else the last name alone.
+
+    Args:
+        value: A text, a path, or a mapping or list of such; anything else stays as it is.
+    """
+    if isinstance(value, Mapping):
+        return {key: without_places(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_places(one) for one in value]
+    if not isinstance(value, str | Path) or not Path(value).is_absolute():
+        return value
+    path = Path(value)
+    return path.relative_to(PROJECT).as_posix() if path.is_relative_to(PROJECT) else path.name

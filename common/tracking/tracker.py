@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from common.cli import print_warning
-from common.paths import shown
+from common.paths import shown, without_places
 from common.tracking.runs import RunReference, find_run
 from common.tracking.switches import ONLINE, asked_mode, restriction, servers
 
@@ -208,6 +208,7 @@ def start(
     mode = _mode() if enabled else None
     if mode is None:
         return Tracker()
+    config = without_places(dict(config or {}))
     try:
         folder = folder.absolute()  # W&B's background process may have been started in another folder
         _keep_files_in(folder / "wandb")
@@ -217,11 +218,11 @@ def start(
             if (switch := restriction()) and not wandb.run.offline:
                 print_warning(f"Weights & Biases: {switch.source}, but the open run is online; nothing is logged to it")
                 return Tracker()
-            wandb.run.config.update({job_type: dict(config or {})}, allow_val_change=True)
+            wandb.run.config.update({job_type: config}, allow_val_change=True)
             return Tracker(wandb.run, ours=False, leave_out=leave_out)
 
         training = find_run(run_dir) if run_dir else None
-        whose: dict[str, Any] = {"project": os.environ.get("WANDB_PROJECT", project), "config": dict(config or {})}
+        whose: dict[str, Any] = {"project": os.environ.get("WANDB_PROJECT", project), "config": config}
         if training is None or job_type == "train":
             whose |= {"name": name, "group": group, "job_type": job_type}
         else:
@@ -260,6 +261,10 @@ def _settings(mode: Any, stats: bool) -> Any:
         console="off",
         disable_git=True,
         save_code=False,
+        # No name of the machine or its user, and no path of theirs: runs are shared.
+        host="",
+        x_disable_meta=True,
+        x_disable_machine_info=not stats,
         x_disable_stats=not stats,
         init_timeout=_SECONDS_TO_CONNECT,
         finish_timeout=_SECONDS_TO_UPLOAD,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import re
+import socket
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.paths import PROJECT
 from common.tracking.runs import RunReference, find_run, logged_at, write_run
 from common.tracking.tracker import Line, LoggedPicture, Tracker, is_configured, start
 
@@ -93,6 +97,22 @@ def test_the_run_of_the_training_is_continued(tmp_path, capfd, wandb_files, trai
     assert "data" not in found["config"]  # the training's own setting stays
     assert found["job_type"] == ""
     assert found["history"][0]["score"] == 0.2
+
+
+def test_no_file_names_the_machine_its_user_or_a_folder(tmp_path, wandb_files):
+    config = {"data": str(tmp_path / "data.yaml"), "members": [tmp_path / "a.pt"], "save_dir": str(PROJECT / "runs/x")}
+    tracker = start(config={**config, "lr0": 0.1, "ratio": "/"}, folder=tmp_path / "work", stats=True)
+    tracker.log({"score": 0.5})
+    tracker.finish()
+    (folder,) = (tmp_path / "work" / "wandb").glob("offline-run-*")
+    found = wandb_files.read(folder)["config"]
+    assert found.items() >= {"data": "data.yaml", "members": ["a.pt"], "save_dir": "runs/x", "lr0": 0.1}.items()
+    private = {str(tmp_path), str(PROJECT), sys.executable, getpass.getuser(), socket.gethostname()}
+    uploaded = [*folder.glob("*.wandb"), *(folder / "files").rglob("*")]
+    texts = [file.read_bytes() for file in uploaded if file.is_file() and file.name != "requirements.txt"]
+    for word in private:
+        whole = re.compile(rb"(?<![A-Za-z])" + re.escape(word.encode()) + rb"(?![A-Za-z])")
+        assert not any(whole.search(text) for text in texts), word
 
 
 def test_lines_boxes_steps_axes_and_aliases(tmp_path, wandb_files):
