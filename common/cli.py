@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+DISTRIBUTION = "rsna-pneumonia-workshop"
+"""What the project is called where it is installed."""
+
 Stopped = str | Callable[[Sequence[str]], str]
 """What to do after Ctrl-C: a command's words, or what makes them of its arguments. Empty where nothing can be said."""
 
@@ -53,6 +56,19 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
         return super()._get_help_string(action)
 
 
+class _Version(argparse.Action):
+    """Prints the version, which takes a tenth of a second to find, only where it is asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"{parser.prog} {version(DISTRIBUTION)}")
+        parser.exit()
+
+
 def _terminal_width() -> int:
     try:
         return os.get_terminal_size().columns
@@ -79,13 +95,15 @@ def parser(command: str, description: str, examples: str = "") -> argparse.Argum
         examples: Lines shown as they are.
     """
     epilog = f"examples:\n{examples.rstrip()}" if examples else None
-    return _Parser(
+    made = _Parser(
         prog=as_typed(command),
         description=description,
         epilog=epilog,
         formatter_class=_HelpFormatter,
         allow_abbrev=False,
     )
+    made.add_argument("--version", action=_Version, help="show the project's version and exit")
+    return made
 
 
 def run(main: Callable[[Sequence[str] | None], int | None], stopped: Stopped = "") -> NoReturn:
@@ -159,7 +177,7 @@ def _remedy_for_missing(module: str) -> str | None:
         return None
     if not IS_CHECKOUT:
         extra = next((extra for extra, names in _EXTRAS.items() if name in names), "all")
-        return f"this part needs more than was installed. Run: pip install 'rsna-pneumonia-workshop[{extra}]'"
+        return f"this part needs more than was installed. Run: pip install '{DISTRIBUTION}[{extra}]'"
     environment = CODE / ".venv"
     if not environment.is_dir():
         return "the environment is not set up. Run: make setup, and then: source .venv/bin/activate"

@@ -16,14 +16,12 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from common.cli import execute, parser
+from common.cli import DISTRIBUTION, execute, parser
 from common.commands import COMMANDS, use_console
 from common.errors import UserError
 
 if TYPE_CHECKING:
     import argparse
-
-DISTRIBUTION = "rsna-pneumonia-workshop"
 
 _GROUPS = {
     "data": ("download", "sample", "convert", "explore"),

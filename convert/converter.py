@@ -253,7 +253,7 @@ def _add_work_options(command: argparse.ArgumentParser) -> None:
         "--resume",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="go on with an unfinished conversion of the same settings (the default)",
+        help="go on with an unfinished conversion of the same settings",
     )
     again.add_argument("--overwrite", action="store_true", help="replace the data set that is there")
     group.add_argument("--report", action="store_true", help="also write data.html: what is in the data set")

@@ -72,9 +72,17 @@ def test_wrong_words_end_in_one_line(capsys):
         assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("words", COMMANDS)
+def test_every_command_tells_the_version(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run(*words, "--version")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"{' '.join(('rsna', *words))} {version(cli.DISTRIBUTION)}\n"
+
+
 def test_version_help_and_groups(capsys):
     assert run("--version") == 0
-    assert capsys.readouterr().out == f"rsna {version(console.DISTRIBUTION)}\n"
+    assert capsys.readouterr().out == f"rsna {version(cli.DISTRIBUTION)}\n"
     assert run() == run("--help") == 0
     said = capsys.readouterr().out
     for words in COMMANDS:

@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--resume",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="go on with a study of the same space (the default)",
+        help="go on with a study of the same space",
     )
     again.add_argument("--overwrite", action="store_true", help="replace the study that is there")
     work = arguments.add_argument_group("work")

@@ -114,9 +114,9 @@ def test_weights_that_lie_where_nothing_can_be_written(run_folder, tmp_path, rea
         with pytest.raises(UserError, match=r"the weights' folder .* Name another one with --output\.$"):
             run(run_folder, "--no-wandb")
     run(run_folder, "--no-wandb", "--output", tmp_path / "out")
-    assert {"predictions_test.csv", "predictions_val.csv", "report.html", "score.json"} <= set(
+    assert {"predictions_test.csv", "predictions_val.csv", "report.html", "score.json"} <= {
         path.name for path in (tmp_path / "out").iterdir()
-    )
+    }
     assert sorted(run_folder.rglob("*")) == before
 
 

@@ -75,6 +75,8 @@ def read_words(
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or {"-h", "--help"} & set(words):
         build_parser().parse_args(["--help"])
+    if "--version" in words:
+        build_parser().parse_args(["--version"])
     given = parse(words, own, task)
     warn_of_idle_rate(given)
     return words, given
