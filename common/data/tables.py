@@ -8,8 +8,6 @@ then write every number in full, so a table read back is the table that was writ
 from __future__ import annotations
 
 import csv
-import io
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +16,10 @@ from typing import NoReturn
 import numpy as np
 import pandas as pd
 
+from common.data.csv_files import LINE, read_csv
 from common.data.names import COORDINATES
-from common.errors import UserError
-from common.files import write_atomic
+from common.errors import UnreadableError, UserError
+from common.files import MOST_OF_A_TABLE, read_regular, write_atomic
 
 PREDICTION_COLUMNS = ["image_id", "confidence", *COORDINATES]
 SUBMISSION_COLUMNS = ["patientId", "PredictionString"]
@@ -116,7 +115,7 @@ def read_predictions(path: Path) -> PredictionsFile:
         UserError: The file is missing, empty, neither of the two, or has a bad line; the message names it.
     """
     expected = f"{','.join(PREDICTION_COLUMNS)} (predictions) or {','.join(SUBMISSION_COLUMNS)} (a Kaggle submission)"
-    table = _read_csv(path, expected)
+    table = _read_csv(path, expected, [*PREDICTION_COLUMNS, *SUBMISSION_COLUMNS])
     if set(SUBMISSION_COLUMNS) <= set(table.columns):
         return _parse_submission(path, table)
     if not set(PREDICTION_COLUMNS) <= set(table.columns):
@@ -131,7 +130,7 @@ def read_truth(path: Path) -> pd.DataFrame:
         UserError: The file is missing, empty, lacks a column or has a bad line; the message names it.
     """
     expected = ",".join(TRUTH_COLUMNS)
-    table = _read_csv(path, expected)
+    table = _read_csv(path, expected, TRUTH_COLUMNS)
     if not set(TRUTH_COLUMNS) <= set(table.columns):
         _no_columns(path, table, expected)
     _check_ids(path, table)
@@ -166,7 +165,7 @@ def read_manifest(path: Path) -> pd.DataFrame:
         UserError: The file is missing, empty, lacks a column, or repeats an image.
     """
     expected = ",".join(MANIFEST_COLUMNS)
-    table = _read_csv(path, expected)
+    table = _read_csv(path, expected, MANIFEST_COLUMNS)
     if not set(MANIFEST_COLUMNS) <= set(table.columns):
         _no_columns(path, table, expected)
     _check_ids(path, table)
@@ -176,7 +175,24 @@ def read_manifest(path: Path) -> pd.DataFrame:
         values = np.full(len(table), np.nan)
         values[filled] = _numbers(path, table[filled], [column])[:, 0]
         table[column] = values
-    return table.drop(columns="line").reset_index(drop=True)
+    return table.drop(columns=LINE).reset_index(drop=True)
+
+
+def read_as_text(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read any of our tables with all its columns as they are: stripped text, empty where there is nothing.
+
+    Args:
+        path: The file.
+        columns: Columns that must be there.
+
+    Raises:
+        UserError: The file is missing, empty, no CSV, or lacks a column.
+    """
+    expected = ",".join(columns)
+    table = _read_csv(path, expected, ())
+    if not set(columns) <= set(table.columns):
+        _no_columns(path, table, expected)
+    return table.drop(columns=LINE)
 
 
 def read_gate(path: Path) -> pd.DataFrame:
@@ -189,7 +205,7 @@ def read_gate(path: Path) -> pd.DataFrame:
         UserError: The file is missing, empty, lacks a column, repeats an image, or a probability is none.
     """
     expected = ",".join(GATE_COLUMNS)
-    table = _read_csv(path, expected)
+    table = _read_csv(path, expected, GATE_COLUMNS)
     if not {"image_id", "p_opacity"} <= set(table.columns):
         _no_columns(path, table, expected)
     _check_ids(path, table)
@@ -213,7 +229,7 @@ def _predictions(image_ids: Sequence[str], values: np.ndarray) -> pd.DataFrame:
 def _parse_predictions(path: Path, table: pd.DataFrame) -> PredictionsFile:
     _check_ids(path, table)
     values = _numbers(path, table, PREDICTION_COLUMNS[1:])
-    _check_values(path, table["line"].to_numpy(), table["image_id"].to_list(), values)
+    _check_values(path, table[LINE].to_numpy(), table["image_id"].to_list(), values)
     predictions = sort_predictions(_predictions(table["image_id"].to_list(), values))
     return PredictionsFile(path, predictions, sorted(set(table["image_id"])), is_submission=False)
 
@@ -225,7 +241,7 @@ def _parse_submission(path: Path, table: pd.DataFrame) -> PredictionsFile:
     ids: list[str] = []
     lines: list[int] = []
     numbers: list[float] = []
-    for image_id, text, line in zip(table["image_id"], table["PredictionString"], table["line"], strict=True):
+    for image_id, text, line in zip(table["image_id"], table["PredictionString"], table[LINE], strict=True):
         tokens = text.split()
         if len(tokens) % 5:
             raise UserError(
@@ -260,38 +276,27 @@ def _check_values(path: Path, lines: np.ndarray, ids: list[str], values: np.ndar
             raise UserError(f"{path}, line {lines[row]}: {shown} for image {ids[row]}; expected {expected}.")
 
 
-def _read_csv(path: Path, expected: str) -> pd.DataFrame:
-    """All columns as stripped text, plus `line`, the line number in the file; blank lines are left out."""
+def _read_csv(path: Path, expected: str, names: Sequence[str]) -> pd.DataFrame:
+    """All columns as stripped text, plus `LINE`, the line number in the file; blank lines are left out."""
     try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; expected a CSV with the columns {expected}.") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); expected a CSV file.") from error
+        data = read_regular(path, MOST_OF_A_TABLE)
+    except UnreadableError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise UserError(f"{path}: no such file; expected a CSV with the columns {expected}.") from None
+        raise UserError(f"{path}: cannot be read ({error}); expected a CSV file.") from error
     if not data.strip():
         raise UserError(f"{path}: the file is empty; expected a CSV with the columns {expected}.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # it warns of fields that it is about to lose
-            table = pd.read_csv(
-                io.StringIO(data.decode("utf-8-sig")),
-                dtype=str,
-                keep_default_na=False,
-                skip_blank_lines=False,
-                skipinitialspace=True,
-                index_col=False,
-            ).fillna("")
-    except (ValueError, pd.errors.ParserWarning) as error:
+        table = read_csv(data, names)
+    except ValueError as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{path}: not a readable CSV ({reason}); expected the columns {expected}.") from error
-    table.columns = table.columns.astype(str).str.strip()
-    table = table.apply(lambda column: column.str.strip())
-    table["line"] = np.arange(2, len(table) + 2)
-    return table[(table.drop(columns="line") != "").any(axis=1)].reset_index(drop=True)
+    table[LINE] = table.index
+    return table.reset_index(drop=True)
 
 
 def _no_columns(path: Path, table: pd.DataFrame, expected: str) -> NoReturn:
-    found = ",".join(map(str, table.columns.drop("line")[:8]))
+    found = ",".join(map(str, table.columns.drop(LINE)[:8]))
     raise UserError(f"{path}, line 1: found the columns {found[:120]}; expected {expected}.")
 
 
@@ -303,14 +308,14 @@ def _refuse(path: Path, table: pd.DataFrame, bad: pd.Series, found: str, expecte
     if bad.any():
         row = table[bad].iloc[0]
         image = f" (image {row['image_id']})" if row["image_id"] else ""
-        raise UserError(f"{path}, line {row['line']}: {found}{image}; expected {expected}.")
+        raise UserError(f"{path}, line {row[LINE]}: {found}{image}; expected {expected}.")
 
 
 def _refuse_repeated(path: Path, table: pd.DataFrame, column: str) -> None:
     repeated = table[table.duplicated(column, keep=False)]
     if len(repeated):
         image_id = repeated[column].iloc[0]
-        lines = repeated.loc[repeated[column] == image_id, "line"].tolist()
+        lines = repeated.loc[repeated[column] == image_id, LINE].tolist()
         raise UserError(f"{path}, line {lines[1]}: image {image_id} again, after line {lines[0]}; expected it once.")
 
 
@@ -323,7 +328,7 @@ def _numbers(path: Path, table: pd.DataFrame, columns: list[str]) -> np.ndarray:
     except ValueError:
         pass
     numbers = np.empty(texts.shape)
-    for row, line in enumerate(table["line"]):
+    for row, line in enumerate(table[LINE]):
         for place, column in enumerate(columns):
             try:
                 numbers[row, place] = _number(texts[row, place])

@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from common.data.csv_files import read_csv
+from common.data.names import COORDINATES
+from common.data.tables import read_as_text
 from common.errors import UserError
 from common.paths import shown
 from convert.parsers import nih, rsna, rsna_release, siim_covid, vindr
@@ -17,11 +20,13 @@ from convert.pictures import Header, age_years
 from convert.sources.boxes import COLUMNS, REJECTED_COLUMNS
 from convert.sources.files import FolderSource, Source
 from convert.sources.parsed import Parsed, is_synthetic, read_file
-from convert.sources.tables import read_table
 
 FACTS = ("view", "sex", "age", "pixel_spacing_mm", "width", "height")
 """Columns that come from headers, or from a table of them."""
 COLUMNS_OF_IMAGES = ("label", "boxes", "split", "patient_id", *FACTS, "file")
+_NUMBERS = (*COORDINATES, "boxes", "age", "pixel_spacing_mm", "width", "height", "row")
+_HEADER_KEYS = ("image_id", "SOPInstanceUID", "PatientID")
+"""What names the image in a table of header fields, the first that is there."""
 _RSNA_SIDE = 1024
 """Rows and columns of every image of the challenge; a file that is read has the last word."""
 RSNA, OURS = "the RSNA 2018 challenge, raw", "a data set made here"
@@ -126,11 +131,6 @@ def read_header_table(path: Path) -> pd.DataFrame:
         UserError: It is no such table.
     """
     expected = "expected a CSV with PatientID or image_id, and ViewPosition, PatientSex, PatientAge or PixelSpacing"
-    try:
-        table = read_table(read_file(path))
-    except ValueError as error:
-        raise UserError(f"{path}: not a readable CSV ({error}); {expected}.") from error
-    key = next((name for name in ("image_id", "SOPInstanceUID", "PatientID") if name in table), None)
     kinds: dict[str, tuple[str, Callable[[str], object]]] = {
         "view": ("ViewPosition", lambda text: text.strip().upper() or None),
         "sex": ("PatientSex", lambda text: text.strip().upper() or None),
@@ -139,6 +139,11 @@ def read_header_table(path: Path) -> pd.DataFrame:
         "width": ("Columns", _first_number),
         "height": ("Rows", _first_number),
     }
+    try:
+        table = read_csv(read_file(path), [*_HEADER_KEYS, *(column for column, _ in kinds.values())])
+    except ValueError as error:
+        raise UserError(f"{path}: not a readable CSV ({error}); {expected}.") from error
+    key = next((name for name in _HEADER_KEYS if name in table), None)
     columns = {name: table[column].map(convert) for name, (column, convert) in kinds.items() if column in table}
     if key is None or not columns:
         raise UserError(f"{path}: found the columns {', '.join(map(str, table.columns[:8]))}; {expected}.")
@@ -183,15 +188,13 @@ def _of_data_set(root: Path) -> Collection:
 
 
 def _read(root: Path, name: str, columns: Sequence[str]) -> pd.DataFrame:
-    path = root / name
-    texts = dict.fromkeys(("image_id", "patient_id", "label", "view", "sex", "picture", "reason", "source"), str)
     try:
-        # Only an empty cell is missing: an image may be called NA.
-        table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
-    except (OSError, ValueError) as error:
-        raise UserError(f"{shown(path)}: cannot be read ({error}). Convert the data anew with --overwrite.") from error
-    if missing := [column for column in columns if column not in table]:
-        raise UserError(f"{shown(path)}: no column {', '.join(missing)}; expected {', '.join(columns)}.")
+        table = read_as_text(root / name, columns)
+    except UserError as error:
+        raise UserError(f"{error} Convert the data anew with --overwrite.") from error
+    table = table.where(table != "")
+    for column in table.columns.intersection([*_NUMBERS]):
+        table[column] = pd.to_numeric(table[column], errors="coerce").astype(float)
     return table
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from common.data.csv_files import LINE
 from common.data.names import COORDINATES
 from common.errors import UserError
 from convert.parsers.csv_columns import CENTRE, COLUMN_KEYS, CORNERS, FORMATS, SIZE
 from convert.sources.annotations import Annotations, clean, spread
 from convert.sources.classes import choose_classes, from_corners, take
-from convert.sources.files import FolderSource, Source, open_source
+from convert.sources.files import Source, open_source, read_named, read_table
 from convert.sources.locating import Located, locate
 from convert.sources.parsed import (
     Parsed,
@@ -24,7 +25,6 @@ from convert.sources.parsed import (
     with_file,
 )
 from convert.sources.patients import find_patients
-from convert.sources.tables import LINE
 
 _USUAL = {"image": ("image", "image_id", "file_name", "filename"), "patient": ("patient", "patient_id")}
 """Names that a column may have without being named; of all others, the key itself."""
@@ -121,11 +121,9 @@ def parse(
 
 
 def _read(source: Source, table: Path | None, columns: Mapping[str, str]) -> tuple[pd.DataFrame, str]:
+    optional = [name for key in COLUMN_KEYS for name in _USUAL.get(key, (key,))]
     if table is not None:
-        table = table.expanduser().absolute()
-        if not table.is_file():
-            raise UserError(f"{table}: no such file. Expected the CSV of boxes.")
-        return FolderSource(table.parent, deep=False).table(table.name, list(columns.values()), ""), table.name
+        return read_table(read_named(table), table.name, str(table), list(columns.values()), optional), table.name
     found = [name for name in source.names if name.lower().endswith(".csv")]
     if len(found) != 1:
         raise UserError(
@@ -133,7 +131,7 @@ def _read(source: Source, table: Path | None, columns: Mapping[str, str]) -> tup
             "CSV of boxes with --boxes."
         )
     name = found[0].rsplit("/", 1)[-1]
-    return source.table(name, list(columns.values()), ""), name
+    return source.table(name, list(columns.values()), "", optional), name
 
 
 def _columns(frame: pd.DataFrame, given: Mapping[str, str], where: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from common.cli import print_warning
+from common.data.csv_files import LINE
 from common.data.names import COORDINATES
 from convert.sources.annotations import Annotations, clean
 from convert.sources.classes import NO_FINDING, OTHER_FINDING, Classes, choose_classes, take
@@ -23,7 +24,6 @@ from convert.sources.parsed import (
     table_digest,
     with_file,
 )
-from convert.sources.tables import LINE
 
 BOXES = "BBox_List_2017.csv"
 ENTRIES = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv")

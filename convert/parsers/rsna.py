@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from common.cli import print_warning
+from common.data.csv_files import LINE
 from common.data.names import COORDINATES, POSITIVE_CLASS
 from common.errors import UserError
 from convert.sources.annotations import Annotations, CleanedBoxes, clean, spread
@@ -24,7 +25,6 @@ from convert.sources.parsed import (
 )
 from convert.sources.patients import parse_mapping
 from convert.sources.places import CHALLENGE_IMAGES, CLASSES, LABELS, MAPPING_NAME, RSNA_ZIP, TRAIN_IMAGES
-from convert.sources.tables import LINE
 
 OPACITY = POSITIVE_CLASS
 CLASS_NAMES = (OPACITY, "No Lung Opacity / Not Normal", "Normal")

@@ -9,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 
+from common.data.csv_files import LINE
 from common.data.names import COORDINATES
 from convert.parsers.rsna import OPACITY
 from convert.sources.annotations import Annotations, clean
 from convert.sources.files import open_source
 from convert.sources.locating import locate
 from convert.sources.parsed import Parsed, all_rejected, is_synthetic, rejected_images, table_digest, with_file
-from convert.sources.tables import LINE
 
 LABELS = "train_image_level.csv"
 TEST_FOLDER = "test"

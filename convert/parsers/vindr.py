@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from common.data.csv_files import LINE
 from common.data.names import COORDINATES
 from convert.parsers.readers import FUSED_IOU, fuse
 from convert.sources.annotations import Annotations, clean
@@ -15,7 +16,6 @@ from convert.sources.classes import Classes, choose_classes, from_corners, take
 from convert.sources.files import open_source
 from convert.sources.locating import Located, locate
 from convert.sources.parsed import Parsed, all_rejected, is_synthetic, rejected_images, table_digest, with_file
-from convert.sources.tables import LINE
 
 LABELS = "train.csv"
 TEST_FOLDER = "test"

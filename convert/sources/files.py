@@ -6,15 +6,16 @@ import functools
 import io
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
 
+from common.data.csv_files import LINE, read_csv
 from common.errors import UnreadableError, UserError
 from common.files import MOST_OF_A_PICTURE, MOST_OF_A_TABLE, read_regular
 from common.walking import files_below, path_of
 from common.zips import Archive, unpack_gzip
-from convert.sources.tables import LINE, read_table
 
 
 class Source(ABC):
@@ -121,16 +122,14 @@ class Source(ABC):
         self._inner += (name,)
         self.names = sorted([*self.names, *(f"{name}/{member}" for member in names)])
 
-    def table(self, basename: str, columns: list[str], remedy: str) -> pd.DataFrame:
-        """Read a CSV as `tables.read_table` does, plus the column `tables.LINE`: the line in the file.
-
-        The file may also be there as `.csv.zip` or `.csv.gz`, as download tools leave it. Lines with nothing in the
-        columns that must be there are left out.
+    def table(self, basename: str, columns: list[str], remedy: str, optional: Collection[str] = ()) -> pd.DataFrame:
+        """Read a CSV; see `read_table`. The file may also be there as `.csv.zip` or `.csv.gz`, as downloads leave it.
 
         Args:
             basename: The file's name, such as `stage_2_train_labels.csv`.
             columns: Columns that must be there.
             remedy: What to do when the file is missing; ends the error.
+            optional: Columns that may be there.
 
         Raises:
             UserError: The file is missing, there more than once, empty, no CSV, or lacks a column.
@@ -141,20 +140,7 @@ class Source(ABC):
         if len(found) > 1:
             raise UserError(f"{self.path}: {basename} is there {len(found)} times: {', '.join(found)}. Keep one.")
         where = f"{self.path}/{found[0]}"
-        try:
-            frame = read_table(unpack(self.read_whole(found[0]), found[0]))
-        except (ValueError, UnreadableError) as error:  # pandas's errors are ValueErrors
-            raise UserError(f"{where}: not a readable CSV ({error}). Expected columns {', '.join(columns)}.") from error
-        missing = [column for column in columns if column not in frame.columns]
-        if missing:
-            raise UserError(
-                f"{where}: no column {', '.join(missing)}; found {', '.join(map(str, frame.columns[:8]))}; "
-                f"expected {', '.join(columns)}. Is it the right file, comma-separated, with its header line?"
-            )
-        # An empty line says nothing, rightly or wrongly.
-        blank = (frame[columns or frame.columns] == "").all(axis=1)
-        frame[LINE] = frame.index
-        return frame[~blank].reset_index(drop=True)
+        return read_table(self.read_whole(found[0]), found[0], where, columns, optional)
 
     def _has(self) -> str:
         if not self.names:
@@ -230,6 +216,52 @@ def open_source(path: Path) -> Source:
     if path.is_file():
         return ZipSource(path)
     raise UserError(f"{path}: no such folder or zip.")
+
+
+def read_table(
+    data: bytes, name: str, where: str, columns: Collection[str], optional: Collection[str] = ()
+) -> pd.DataFrame:
+    """Read a CSV as `csv_files.read_csv` does, plus the column `csv_files.LINE`: the line in the file.
+
+    Lines with nothing in the columns that must be there are left out.
+
+    Args:
+        data: The file's content, packed or not; see `unpack`.
+        name: The file's.
+        where: What to call it in errors.
+        columns: Columns that must be there, in whatever capitals; they are called so in the result.
+        optional: Columns that get their name likewise where they are there.
+
+    Raises:
+        UserError: It is empty, no CSV, or lacks a column.
+    """
+    try:
+        frame = read_csv(unpack(data, name), [*columns, *optional])
+    except (ValueError, UnreadableError) as error:
+        expected = f"Expected columns {', '.join(columns)}." if columns else "Expected a table with a header line."
+        raise UserError(f"{where}: not a readable CSV ({error}). {expected}") from error
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise UserError(
+            f"{where}: no column {', '.join(missing)}; found {', '.join(map(str, frame.columns[:8]))}; "
+            f"expected {', '.join(columns)}. Is it the right file, with its header line?"
+        )
+    # An empty line says nothing, rightly or wrongly.
+    blank = (frame[[*columns] or frame.columns] == "").all(axis=1)
+    frame[LINE] = frame.index
+    return frame[~blank].reset_index(drop=True)
+
+
+def read_named(path: Path) -> bytes:
+    """The content of a file that the user named, as it is; `unpack` unpacks it.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    try:
+        return read_regular(path.expanduser(), MOST_OF_A_TABLE)
+    except UnreadableError as error:
+        raise UserError(f"{path}: cannot be read ({error}). Check the path.") from error
 
 
 def unpack(data: bytes, name: str) -> bytes:

@@ -10,13 +10,15 @@ from typing import Any
 
 import pandas as pd
 
+from common.data.csv_files import LINE, first_fields
 from common.errors import UnreadableError, UserError
-from common.files import MOST_OF_A_TABLE, read_regular
 from convert.pictures import age_years
 from convert.sources.boxes import REJECTED_COLUMNS
-from convert.sources.files import Source, unpack
+from convert.sources.files import Source, read_named, unpack
 from convert.sources.places import SAMPLE_MARKER
-from convert.sources.tables import LINE, first_fields
+
+_ID_COLUMNS = ("patientid", "image_id")
+"""How a list of ids may be headed, in whatever capitals."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,8 @@ def read_file(path: Path) -> bytes:
     Raises:
         UserError: It cannot be read.
     """
+    data = read_named(path)
     try:
-        data = read_regular(path.expanduser(), MOST_OF_A_TABLE)
         return unpack(data, path.name) if path.suffix == ".gz" else data
     except UnreadableError as error:
         raise UserError(f"{path}: cannot be read ({error}). Check the path.") from error
@@ -130,6 +132,6 @@ def read_ids(path: Path) -> list[str]:
     """
     try:
         ids = first_fields(read_file(path))
-    except UnicodeDecodeError as error:
+    except ValueError as error:
         raise UserError(f"{path}: not readable as text ({error}). Expected image ids, one a line, or a CSV.") from error
-    return list(dict.fromkeys(image_id for image_id in ids if image_id and image_id not in ("patientId", "image_id")))
+    return list(dict.fromkeys(image_id for image_id in ids if image_id and image_id.lower() not in _ID_COLUMNS))

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 import pandas as pd
 
 from common.cli import print_warning, progress
+from common.data.csv_files import read_csv
 from common.errors import UnreadableError, UserError
 from convert.pictures import UnusablePicture, read_header
 from convert.sources.files import Source
 from convert.sources.locating import DICOM_SUFFIXES
 from convert.sources.places import MAPPING_NAME
-from convert.sources.tables import is_given, read_table
+from convert.sources.tables import is_given
 
 
 def parse_mapping(data: bytes, where: str) -> pd.Series:
@@ -37,7 +38,7 @@ def parse_mapping(data: bytes, where: str) -> pd.Series:
             records = json.loads(data)
             pairs = [(record["subset_img_id"], record["img_id"]) for record in records]
         else:
-            columns = read_table(data).iloc[:, [0, 1]]
+            columns = read_csv(data).iloc[:, [0, 1]]
             pairs = [pair for pair in columns.itertuples(index=False, name=None) if all(map(is_given, pair))]
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise UserError(f"{where}: not an image-to-patient mapping ({error!r}). {expected}") from error

@@ -15,6 +15,7 @@ import pandas as pd
 import yaml
 
 from common.data.names import POSITIVE_CLASS, SPLITS
+from common.data.tables import MANIFEST_COLUMNS, read_as_text, read_predictions, read_truth
 from common.errors import UserError
 from common.files import write_json
 from common.paths import shown
@@ -42,9 +43,8 @@ def export(data: Path, output: Path, predictions: Path | None = None) -> list[Pa
     """
     if not is_finished(data):
         raise UserError(f"{shown(data)}: no manifest.csv in it. Expected a finished data set made by a converter here.")
-    manifest = pd.read_csv(data / "manifest.csv", dtype=str, keep_default_na=False)
-    truth = pd.read_csv(data / "truth.csv", dtype={"image_id": str, "label": str}, keep_default_na=False)
-    truth[COORDINATES] = truth[COORDINATES].apply(pd.to_numeric)
+    manifest = read_as_text(data / "manifest.csv", MANIFEST_COLUMNS)
+    truth = read_truth(data / "truth.csv")
     names = [str(name) for _, name in sorted(yaml.safe_load((data / DATA_YAML).read_text())["names"].items())]
     manifest = manifest.sort_values("image_id", ignore_index=True)
     number = {image_id: index for index, image_id in enumerate(manifest["image_id"], start=1)}
@@ -108,8 +108,6 @@ def _image(record: dict[Any, Any], number: dict[str, int]) -> dict[str, Any]:
 
 
 def _predictions(path: Path, number: dict[str, int], names: list[str]) -> pd.DataFrame:
-    from common.data.tables import read_predictions  # the one reader of that format
-
     _scored(names)
     table = read_predictions(path.expanduser()).predictions
     unknown = sorted(set(table["image_id"]) - number.keys())

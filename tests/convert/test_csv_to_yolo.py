@@ -163,7 +163,7 @@ def test_truth_of_a_converted_set_is_such_a_csv(raw, tmp_path):
         (None, [], "no column names the image; found left, file, top"),
         (None, ["--columns", "image=file"], "no columns for boxes; found left, file, top"),
         (None, ["--columns", "image=picture"], "no column picture; found left, file, top"),
-        (None, ["--boxes", "nowhere.csv"], "nowhere.csv: no such file"),
+        (None, ["--boxes", "nowhere.csv"], "nowhere.csv: cannot be read (No such file"),
         (lambda folder: (folder / "more.csv").write_text("a\n1\n"), COLUMNS, "2 CSV files in it"),
         (lambda folder: (folder / "boxes.csv").write_text("image,x,y,width,height\np7,,,,\n"), [], "no class to take"),
     ],
@@ -216,3 +216,17 @@ def test_pictures_whose_names_are_no_utf8_are_converted(tmp_path):
     assert len(boxes(output)) == 20
     assert rejected(output) == {}
     assert explore.main([str(output), "--output", str(tmp_path / "page.html"), "--no-wandb"]) in (0, None)
+
+
+def test_a_table_that_a_german_spreadsheet_has_saved(raw, tmp_path):
+    table = tmp_path / "Tabelle.csv"
+    text = 'Image;X;Y;Width;Height;Label;Row;Text\r\np5.png;1,5;2;3,25;4;Knötchen;7;"rechts; oben"\r\np6.png;;;;;;;\r\n'
+    found = []
+    for encoding in ("latin-1", "utf-8-sig"):
+        table.write_bytes(text.encode(encoding))
+        output = convert(raw, "--boxes", table, "--overwrite")
+        found.append((boxes(output), set(manifest(output).index)))
+    assert found == [({"p5": [(1.5, 2, 3.25, 4, "Knötchen")]}, {"p5", "p6"})] * 2
+    table.write_text(text.replace(";4;", ";4;;;"), encoding="latin-1")
+    with pytest.raises(UserError, match=r"Tabelle\.csv: not a readable CSV \(line 2 has 10 fields, the header 8"):
+        convert(raw, "--boxes", table, "--overwrite")

@@ -227,6 +227,23 @@ def test_a_damaged_member_of_a_zip_in_the_folder_is_rejected(good_release):
     assert found["image-30"].startswith("cannot be read: damaged in the zip")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "latin-1", "utf-16"])
+def test_tables_that_a_german_spreadsheet_has_saved_give_the_same_data_set(good_release, tree, encoding):
+    expected = tree(convert(good_release))
+    for table in good_release.folder.glob("*.csv"):
+        text = table.read_text().replace(",", ";").replace(".", ",").replace("patientId", "PatientID")
+        assert (";30,5;" in text) == ("labels" in table.name)
+        table.write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    found = tree(convert(good_release.folder, "--overwrite"))
+    assert {name for name in expected | found if expected.get(name) != found.get(name)} <= {"conversion.json"}
+
+
+def test_decimal_commas_that_are_delimiters_too_are_an_error(good_release):
+    good_release.labels[3] = "image-01,30,5,5,20,3,30,5,1"
+    with pytest.raises(UserError, match=r"labels\.csv: not a readable CSV \(line 4 has 9 fields, the header 6"):
+        convert(good_release)
+
+
 def test_an_image_that_is_there_twice_is_an_error_with_both_places(good_release):
     good_release.files["backup/stage_2_train_images/image-00.dcm"] = b"another"
     with pytest.raises(UserError, match=r"image-00: backup/stage_2_train_\S*-00.dcm and stage_2_train_\S*-00.dcm"):

@@ -114,7 +114,9 @@ def test_reads_what_spreadsheets_leave(tmp_path):
         (SUBMISSION + "a,\nb,0.5 1 2 3 4,7\n", ["not a readable CSV", "line 3"]),
         (SUBMISSION + ",0.5 1 2 3 4\n", ["line 2", "no image id"]),
         (PREDICTIONS + "a,0.5,1,2,3,4\nb,high,1,2,3,4\n", ["line 3", "confidence", "'high'"]),
-        (PREDICTIONS + "a,0.5,1,2,3\n", ["line 2", "height", "''"]),
+        (PREDICTIONS + "a,0.5,1,2,3\n", ["line 2 has 5 fields, the header 6"]),
+        (PREDICTIONS + "a,0.5,1,2,3,\n", ["line 2", "height", "''"]),
+        ("x,Image_Id,IMAGE_ID\n", ["the column image_id is there 2 times: Image_Id and IMAGE_ID; keep one"]),
         (PREDICTIONS + "a,0.5,1,2,0,4\n", ["line 2", "0 4", "above 0"]),
         (PREDICTIONS + "a,inf,1,2,3,4\n", ["line 2", "not finite"]),
         (b"\x89PNG\r\n\x1a\n\x00\x00", ["not a readable CSV", "image_id"]),
@@ -177,3 +179,22 @@ def test_interrupted_writing_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="disk is full"):
         tables.write_predictions(tmp_path / "p.csv", random_predictions(4))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_predictions_that_a_german_spreadsheet_has_saved(tmp_path):
+    table = random_predictions(4)
+    tables.write_predictions(tmp_path / "p.csv", table)
+    text = (tmp_path / "p.csv").read_text().replace(",", ";").replace(".", ",").replace("image_id", "Image_ID")
+    read = tables.read_predictions(file(tmp_path, text.replace("\n", "\r\n").encode("utf-8-sig")))
+    pd.testing.assert_frame_equal(read.predictions, table, check_exact=True)
+    tables.write_submission(tmp_path / "s.csv", table, ["nothing-here", *table["image_id"]])
+    text = (tmp_path / "s.csv").read_text().replace(",", ";").replace(".", ",").replace("patientId", "PatientID")
+    read = tables.read_predictions(file(tmp_path, text.encode("utf-16")))
+    pd.testing.assert_frame_equal(read.predictions, table, check_exact=True)
+
+
+def test_a_column_called_line_stays_what_it_is(tmp_path):
+    read = tables.read_gate(file(tmp_path, "line,image_id,p_opacity\nx,a,0.5\n"))
+    assert read["p_opacity"].tolist() == [0.5]
+    with pytest.raises(UserError, match="line 3: no image id"):
+        tables.read_gate(file(tmp_path, "line,image_id,p_opacity\nx,a,0.5\ny,,0.5\n"))

@@ -79,5 +79,5 @@ def test_what_is_not_known_is_refused(tmp_path):
     with pytest.raises(UserError, match="found the columns a, b; expected a CSV with PatientID"):
         read_header_table(tmp_path / "some.csv")
     (tmp_path / "manifest.csv").write_text("image_id,split\n1,train\n")
-    with pytest.raises(UserError, match="no column label, picture"):
+    with pytest.raises(UserError, match=r"found the columns image_id,split; expected .*Convert the data anew"):
         open_collection(tmp_path)

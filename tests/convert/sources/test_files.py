@@ -8,11 +8,11 @@ import zipfile
 
 import pytest
 
+from common.data.csv_files import LINE
 from common.errors import UnreadableError, UserError
 from convert.sources import files
 from convert.sources.files import open_source
 from convert.sources.parsed import read_file
-from convert.sources.tables import LINE
 from tests.damaged_zip import REASONS, write_zip
 
 
