@@ -13,7 +13,7 @@ import argparse
 from collections.abc import Sequence
 
 from common.argument_types import positive_int
-from common.cli import START_OVER, console, parser, run
+from common.cli import START_OVER, console, parser, print_error, run
 from evaluate.arguments import count_or_all, share_or_auto
 
 RESEARCH_ONLY = "For research only: this is no medical device, and nothing here may decide about a patient."
@@ -28,7 +28,8 @@ def build_parser() -> argparse.ArgumentParser:
         "python evaluate/predict.py",
         "Predict opacities on chest X-rays: DICOM files are rendered exactly as for training. Writes predictions.csv "
         "(everything down to confidence 0.001), submission.csv (one row per image, at the confidence that "
-        "evaluate/score.py chose), rejected.csv if something could not be read, and pictures with the boxes drawn.",
+        "evaluate/score.py chose), images.csv (what became of each file), rejected.csv if something could not be read, "
+        "which also makes the exit status 1, and pictures with the boxes drawn.",
         "  python evaluate/predict.py datasets/raw/rsna-pneumonia-detection-challenge.zip --only stage_2_test_images\n"
         "  python evaluate/predict.py datasets/rsna/images/test --truth datasets/rsna/truth.csv --overlays 50\n"
         "  python evaluate/predict.py scan.dcm --weights runs/detect/train/weights/best.pt --confidence 0.3",
@@ -55,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--imgsz", type=positive_int, help="side of the model's input in pixels; otherwise that of the training")
     add("--device", help="cpu, 0, cuda:1, mps; otherwise a GPU if there is one")
     add("--augment", action="store_true", help="average over flipped and scaled copies: slower, often better")
+    add("--allow-unreadable", action="store_true", help="exit status 0 even if some of the files could not be read")
     add("--half", action="store_true", help="compute in 16 bits, on a GPU")
     return arguments
 
@@ -66,8 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     from common.paths import shown
     from evaluate.detector.options import InferenceOptions
     from evaluate.scoring.prediction import (
+        IMAGES_FILE,
         OVERLAYS,
         PREDICTIONS_FILE,
+        REJECTED_FILE,
         SUBMISSION_FILE,
         PredictionRequest,
         predict_files,
@@ -90,9 +94,19 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     say(f"{done.usable:,} images, {found:,} with an opacity at confidence {done.point.confidence:.6g} ({done.origin})")
     say(f"  {shown(args.output / PREDICTIONS_FILE)}  {len(done.predictions):,} predictions from confidence 0.001")
     say(f"  {shown(args.output / SUBMISSION_FILE)}  {done.pictures:,} images, {len(done.submitted):,} predictions")
+    apart = f", {done.no_images:,} no images (reports and the like)" if done.no_images else ""
+    say(f"  {shown(args.output / IMAGES_FILE)}  {done.usable:,} predicted, {done.unreadable:,} unreadable{apart}")
+    if done.unreadable:
+        say(f"  {shown(args.output / REJECTED_FILE)}  {done.unreadable:,} that could not be read, and why")
     if done.drawn:
         say(f"  {shown(args.output / OVERLAYS)}  {done.drawn:,} pictures")
     say(RESEARCH_ONLY)
+    if done.unreadable and not args.allow_unreadable:
+        print_error(
+            f"{done.unreadable:,} of {done.pictures:,} images could not be read and look like negatives in the "
+            "submission; the exit status is 1 for it, or 0 with --allow-unreadable"
+        )
+        return 1
     return None
 
 

@@ -11,10 +11,12 @@ from convert.pictures.reading import (
     has_dicom_mark,
     is_kept_png,
     is_picture_file,
+    object_without_image,
     read_header,
     read_notes,
     read_picture,
     read_pixels,
+    read_shown,
 )
 
 __all__ = [
@@ -29,8 +31,10 @@ __all__ = [
     "has_dicom_mark",
     "is_kept_png",
     "is_picture_file",
+    "object_without_image",
     "read_header",
     "read_notes",
     "read_picture",
     "read_pixels",
+    "read_shown",
 ]

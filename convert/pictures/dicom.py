@@ -23,11 +23,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import uid
+from pydicom import dcmread, uid
 
 from convert.pictures.codestream import BASELINE, HUFFMAN, Codestream, read_codestream
 from convert.pictures.colour import PALETTE, luma, palette_luma
@@ -123,6 +124,17 @@ def read_notes(data: bytes) -> tuple[str, ...]:
         UnusablePicture: See `to_picture`.
     """
     return _open(data).notes
+
+
+@_quietly()
+def object_without_image(data: bytes) -> str:
+    """See `convert.pictures.object_without_image`."""
+    try:
+        dataset = dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=["SOPClassUID"])
+        name = uid.UID(str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID", ""))).name
+    except Exception:  # what is wrong with it, reading it as an image has said
+        return ""
+    return name if name.endswith("Storage") and "Image" not in name else ""
 
 
 @dataclass(frozen=True)

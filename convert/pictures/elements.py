@@ -23,7 +23,7 @@ _KEYWORDS = (
     "ImagerPixelSpacing SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows Columns PixelSpacing "
     "BitsAllocated BitsStored HighBit PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit WindowCenter "
     "WindowWidth RescaleIntercept RescaleSlope VOILUTFunction ModalityLUTSequence VOILUTSequence PixelData "
-    "FloatPixelData DoubleFloatPixelData PlanarConfiguration "
+    "FloatPixelData DoubleFloatPixelData PlanarConfiguration Modality BodyPartExamined "
     + " ".join(
         f"{kind}{colour}PaletteColorLookupTable{part}"
         for colour in ("Red", "Green", "Blue")

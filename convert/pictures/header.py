@@ -40,6 +40,8 @@ def header_of(elements: Elements) -> Header:
         patient_id=elements.first_text("PatientID"),
         sop_instance_uid=elements.first_text("SOPInstanceUID"),
         for_processing=elements.first_text("PresentationIntentType").upper() == "FOR PROCESSING",
+        modality=elements.first_text("Modality").upper(),
+        body_part=elements.first_text("BodyPartExamined").upper(),
     )
 
 

@@ -44,6 +44,8 @@ class Header:
         sop_instance_uid: SOP Instance UID.
         for_processing: Presentation Intent Type is FOR PROCESSING: raw values of a detector, which a maker's own
             software would turn into the image that is looked at.
+        modality: Modality in capitals, such as `CR`.
+        body_part: Body Part Examined in capitals, such as `CHEST`.
     """
 
     width: int
@@ -55,6 +57,8 @@ class Header:
     patient_id: str = ""
     sop_instance_uid: str = ""
     for_processing: bool = False
+    modality: str = ""
+    body_part: str = ""
 
 
 @dataclass(frozen=True)

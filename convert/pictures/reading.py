@@ -52,7 +52,12 @@ def read_notes(data: bytes) -> tuple[str, ...]:
 
 
 def read_pixels(data: bytes, channels: int = 1) -> NDArray[np.uint8]:
-    """The pixels that a model is shown of a file: those that training sees of it.
+    """The pixels that a model is shown of a file: those that training sees of it; see `read_shown`."""
+    return read_shown(data, channels)[0]
+
+
+def read_shown(data: bytes, channels: int = 1) -> tuple[NDArray[np.uint8], Header]:
+    """The pixels that a model is shown of a file, those that training sees of it, and the header.
 
     DICOM and anything deeper than 8 bits is rendered as `read_picture` does it. A picture file of 8 bits is decoded as
     it is, as Ultralytics decodes the pictures of a data set: in colour where the model takes colour.
@@ -62,21 +67,35 @@ def read_pixels(data: bytes, channels: int = 1) -> NDArray[np.uint8]:
         channels: 1 for grey, 3 for colour.
 
     Returns:
-        Shape (height, width) for grey, (height, width, 3) in the order blue, green, red for colour.
+        Pixels of shape (height, width) for grey, (height, width, 3) in the order blue, green, red for colour; of a
+        picture file the header holds their size and nothing else.
 
     Raises:
         UnusablePicture: It cannot be decoded, or rendered.
     """
     pixels = None if has_dicom_mark(data) else raster.decode(data, channels)
-    if pixels is not None and pixels.dtype == np.uint8:
-        return pixels.astype(np.uint8, copy=False)
     if pixels is not None:
+        header = Header(width=pixels.shape[1], height=pixels.shape[0])
+        if pixels.dtype == np.uint8:
+            return pixels.astype(np.uint8, copy=False), header
         grey = raster.to_pixels(data)
     elif is_picture_file(data):
         raise UnusablePicture("cannot be decoded as a picture")
     else:
-        grey = decode_picture(dicom.to_picture(data).encoded)
-    return grey if channels == 1 else cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR).astype(np.uint8, copy=False)
+        picture = dicom.to_picture(data)
+        grey, header = decode_picture(picture.encoded), picture.header
+    return grey if channels == 1 else cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR).astype(np.uint8, copy=False), header
+
+
+def object_without_image(data: bytes) -> str:
+    """The name of a DICOM object that holds no image, such as `Basic Text SR Storage`.
+
+    Empty for images and for picture files, for objects that are not known, and for what is no DICOM file.
+
+    Args:
+        data: The whole file, or at least its header.
+    """
+    return dicom.object_without_image(data) if has_dicom_mark(data) else ""
 
 
 def is_picture_file(data: bytes) -> bool:

@@ -16,7 +16,8 @@ from common.data.tables import read_predictions, write_predictions
 from common.errors import UserError, WorkError
 from common.files import sha256, write_json
 from common.paths import shown
-from evaluate.detector.inference import Picture, Settings, predict, warn_if_augment_is_idle
+from evaluate.detector.inference import Settings, predict, warn_if_augment_is_idle
+from evaluate.detector.loading import Picture
 from evaluate.detector.options import InferenceOptions
 from evaluate.detector.weights import Weights
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,31 +22,10 @@ from common.cores import available_cores
 from common.data.names import MOST_BOXES
 from common.data.tables import make_predictions
 from common.errors import UserError
+from evaluate.detector.loading import PREDICTED, UNREADABLE, Loaded, Loader, Outcome, Picture
 from evaluate.detector.weights import Weights
 
 T = TypeVar("T")
-
-DICOM_SUFFIXES = (".dcm", ".dicom")
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture to look at.
-
-    Attributes:
-        image_id: Its id.
-        name: Where it comes from, for messages; its suffix tells a DICOM file that lacks the `DICM` mark.
-        read: Gives the file's bytes.
-        size: Width and height of the original image in pixels, where the picture is stored at another size; predictions
-            are scaled to it. None: the picture's own.
-        path: The file, where it is one by itself.
-    """
-
-    image_id: str
-    name: str
-    read: Callable[[], bytes]
-    size: tuple[float, float] | None = None
-    path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -86,13 +64,21 @@ class Predicted:
 
     Attributes:
         predictions: The predictions table, in pixels of the original pictures, clipped to them.
-        image_ids: Every picture that was looked at, in the order given.
-        rejected: Image id, source and reason of every picture that could not be read.
+        outcomes: What became of every picture, in the order given.
     """
 
     predictions: pd.DataFrame
-    image_ids: list[str]
-    rejected: list[tuple[str, str, str]]
+    outcomes: list[Outcome]
+
+    @property
+    def image_ids(self) -> list[str]:
+        """Every picture that was predicted on, in the order given."""
+        return [one.image_id for one in self.outcomes if one.status == PREDICTED]
+
+    @property
+    def rejected(self) -> list[tuple[str, str, str]]:
+        """Image id, source and reason of every picture that could not be read."""
+        return [(one.image_id, one.source, one.reason) for one in self.outcomes if one.status == UNREADABLE]
 
 
 def predict(
@@ -131,63 +117,23 @@ def predict(
         raise UserError(f"--device {device}: not available ({reason}). Try --device cpu.") from error
     if settings.half and chosen.type == "cpu":
         raise UserError("--half: 16-bit arithmetic needs a GPU; found a CPU. Leave it out.")
+    outcomes: list[Outcome] = []
     ids: list[str] = []
-    counts: list[int] = []
     values: list[np.ndarray] = []
-    rejected: list[tuple[str, str, str]] = []
-    loader = _Loader(weights, settings.picture_size)
+    loader = Loader(weights, settings.picture_size)
     for group in _batches(progress(_ahead(loader.load, pictures, 2 * batch), description, total=len(pictures)), batch):
-        rejected += [(one.picture.image_id, one.picture.name, str(one.error)) for one in group if one.error]
-        usable = [one for one in group if not one.error]
+        outcomes += [one.outcome for one in group]
+        usable = [one for one in group if one.is_usable]
         if not usable:
             continue
         found = _infer(weights, usable, settings, chosen, threads)
         loader.predictor = weights.model.predictor
         for one, boxes in zip(usable, found, strict=True):
             height, width = one.pixels.shape[:2]
-            ids.append(one.picture.image_id)
-            counts.append(len(boxes))
-            values.append(_to_xywh(boxes, width, height) * _to_original(one.picture.size or one.size, (width, height)))
-    table = make_predictions(np.repeat(ids, counts).tolist(), np.concatenate([*values, np.empty((0, 5))]))
-    return Predicted(table, ids, rejected)
-
-
-def load_picture(picture: Picture, channels: int = 1) -> np.ndarray:
-    """Read and decode a picture as the training does; see `convert.pictures.read_pixels`.
-
-    Args:
-        picture: A picture file's, or a DICOM file's.
-        channels: 1 for grey, 3 for colour.
-
-    Returns:
-        uint8, (height, width) for grey, (height, width, 3) in the order blue, green, red for colour.
-
-    Raises:
-        ValueError: It cannot be read or decoded; the message says why in one line.
-    """
-    from convert.pictures import UnusablePicture, is_picture_file, read_pixels
-
-    try:
-        data = picture.read()
-    except OSError as error:  # of a zip's member, too: UnreadableError
-        raise ValueError(f"cannot be read: {error.strerror or error}") from error
-    except MemoryError as error:
-        raise ValueError("cannot be read: too large for this machine's memory") from error
-    if not data:
-        raise ValueError("the file is empty")
-    try:
-        return read_pixels(data, channels)
-    except UnusablePicture as error:
-        if is_picture_file(data) or is_dicom(picture.name, data):
-            raise
-        raise ValueError("cannot be decoded as a picture") from error  # by its name it was to be one
-
-
-def is_dicom(name: str, head: bytes) -> bool:
-    """Whether a file is DICOM: by the mark after its preamble, or by its suffix."""
-    from convert.pictures import has_dicom_mark
-
-    return has_dicom_mark(head) or name.lower().endswith(DICOM_SUFFIXES)
+            rows = _to_xywh(boxes, width, height) * _to_original(one.picture.size or one.size, (width, height))
+            ids += [one.picture.image_id] * len(rows)
+            values.append(rows)
+    return Predicted(make_predictions(ids, np.concatenate([*values, np.empty((0, 5))])), outcomes)
 
 
 def warn_if_augment_is_idle(weights: Weights, settings: Settings) -> None:
@@ -203,56 +149,7 @@ def warn_if_augment_is_idle(weights: Weights, settings: Settings) -> None:
         print_warning(f"--augment does nothing for this model: Ultralytics has none for its {type(head).__name__} head")
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    """A picture as the model takes it: its pixels, and the same laid in the model's square where that is known.
-
-    `size` is its width and height before it was scaled down.
-    """
-
-    picture: Picture
-    pixels: np.ndarray
-    size: tuple[int, int] = (0, 0)
-    square: np.ndarray | None = None
-    error: ValueError | None = None
-
-
-class _Loader:
-    """Loads pictures; into the model's square, too, once there is a predictor that has seen the settings.
-
-    Attributes:
-        predictor: Ultralytics' predictor, from the first batch on.
-    """
-
-    predictor: Any = None
-
-    def __init__(self, weights: Weights, size: int | None = None) -> None:
-        self._channels, self._size = weights.channels, size
-
-    def load(self, picture: Picture) -> _Loaded:
-        """A picture, or why it cannot be used."""
-        import cv2
-
-        from convert.pictures import downscale
-
-        try:
-            # What is scaled down before a training is grey before that.
-            pixels = load_picture(picture, self._channels if self._size is None else 1)
-        except ValueError as error:
-            return _Loaded(picture, np.empty((0, 0), np.uint8), error=error)
-        size = (pixels.shape[1], pixels.shape[0])
-        if self._size is not None:
-            pixels = downscale(pixels, self._size)
-            pixels = pixels if self._channels == 1 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
-        if self.predictor is None:
-            return _Loaded(picture, pixels, size)
-        # The class's own way to do it: the object's is replaced in `_infer`.
-        stacked = pixels if pixels.ndim == 3 else pixels[..., None]
-        (square,) = type(self.predictor).pre_transform(self.predictor, [stacked])
-        return _Loaded(picture, pixels, size, square)
-
-
-def _infer(weights: Weights, loaded: list[_Loaded], settings: Settings, device: Any, threads: int) -> list[np.ndarray]:
+def _infer(weights: Weights, loaded: list[Loaded], settings: Settings, device: Any, threads: int) -> list[np.ndarray]:
     """Boxes of one batch: for each picture confidence, x1, y1, x2, y2 in its own pixels, (N, 5) float64."""
     import torch
 

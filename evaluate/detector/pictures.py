@@ -25,7 +25,7 @@ from common.files import read_regular
 from common.paths import shown
 from common.walking import escape, files_below, path_of
 from common.zips import Archive
-from evaluate.detector.inference import DICOM_SUFFIXES, Picture, is_dicom
+from evaluate.detector.loading import DICOM_SUFFIXES, Picture, is_dicom
 
 _ACCEPTED = f"DICOM (any name) or pictures ({', '.join(PICTURE_SUFFIXES)})"
 _HEAD = 132

@@ -13,7 +13,7 @@ from common.cli import progress
 from common.data.names import COORDINATES
 from common.files import make_folder, write_atomic
 from common.pages.pictures import overlay
-from evaluate.detector.inference import Picture, load_picture
+from evaluate.detector.loading import Picture, load_picture
 
 _JPEG_QUALITY = 92
 

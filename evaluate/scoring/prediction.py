@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,10 +13,11 @@ import pandas as pd
 from common.cli import print_warning
 from common.data.tables import read_truth, write_predictions, write_rejected, write_submission
 from common.errors import WorkError
-from common.files import make_folder
+from common.files import make_folder, write_atomic
 from common.paths import shown
 from evaluate.detector.finding import DEFAULT_WEIGHTS, find_weights
 from evaluate.detector.inference import Predicted, predict, warn_if_augment_is_idle
+from evaluate.detector.loading import NO_IMAGE, PREDICTED, Outcome
 from evaluate.detector.options import InferenceOptions
 from evaluate.detector.pictures import find_pictures, with_original_sizes
 from evaluate.detector.weights import load_weights
@@ -23,12 +26,15 @@ from evaluate.postprocess.operating_point import OperatingPoint
 from evaluate.scoring.choice import at_size_of_scoring, choose_point
 from evaluate.scoring.overlays import draw_overlays
 
-PREDICTIONS_FILE, SUBMISSION_FILE, REJECTED_FILE, OVERLAYS = (
+PREDICTIONS_FILE, SUBMISSION_FILE, IMAGES_FILE, REJECTED_FILE, OVERLAYS = (
     "predictions.csv",
     "submission.csv",
+    "images.csv",
     "rejected.csv",
     "overlays",
 )
+IMAGE_COLUMNS = ["image_id", "source", "status", "reason", "doubt", "boxes", "sop_instance_uid"]
+_MOST_DOUBTS = 6
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,9 @@ class PredictedFiles:
     """What came out.
 
     Attributes:
-        pictures: How many pictures there are.
-        usable: How many of them could be read.
+        pictures: How many pictures there are, of which the submission has a row each.
+        unreadable: How many of them could not be read.
+        no_images: How many other files are DICOM objects that hold no image; the submission does not have them.
         predictions: The predictions table at all confidences, as in `predictions.csv`.
         submitted: What is left of it, as in `submission.csv`.
         point: With which confidence and box scale.
@@ -73,20 +80,27 @@ class PredictedFiles:
     """
 
     pictures: int
-    usable: int
+    unreadable: int
+    no_images: int
     predictions: pd.DataFrame
     submitted: pd.DataFrame
     point: OperatingPoint
     origin: str
     drawn: int
 
+    @property
+    def usable(self) -> int:
+        """How many pictures were predicted on."""
+        return self.pictures - self.unreadable
+
 
 def predict_files(request: PredictionRequest) -> PredictedFiles:
-    """Predict; write predictions, a submission, what could not be read, and pictures with their boxes.
+    """Predict; write predictions, a submission, what became of each file, and pictures with their boxes.
 
     Raises:
         UserError: Pictures, weights or truth are missing or wrong.
-        WorkError: No picture could be read, or a file could not be written.
+        WorkError: No picture could be read, or a file could not be written. One that could not be read among others
+            is no error: see `unreadable`.
     """
     pictures = with_original_sizes(find_pictures(request.sources, request.only))
     truth = read_truth(request.truth) if request.truth else None
@@ -102,15 +116,19 @@ def predict_files(request: PredictionRequest) -> PredictedFiles:
 
     predicted = predict(weights, pictures, settings, request.inference.batch, request.inference.device)
     warn_if_augment_is_idle(weights, settings)
-    _write_rejected(output / REJECTED_FILE, predicted, len(pictures))
-    write_predictions(output / PREDICTIONS_FILE, predicted.predictions)
     submitted = drop_below(scale_boxes(predicted.predictions, *point.box_scale), point.confidence)
-    write_submission(output / SUBMISSION_FILE, submitted, [picture.image_id for picture in pictures])
+    _write_images(output / IMAGES_FILE, predicted.outcomes, submitted)
+    _write_rejected(output / REJECTED_FILE, predicted, len(pictures))
+    _warn_of_doubts(predicted.outcomes, output / IMAGES_FILE)
+    write_predictions(output / PREDICTIONS_FILE, predicted.predictions)
+    images = [one.image_id for one in predicted.outcomes if one.status != NO_IMAGE]
+    write_submission(output / SUBMISSION_FILE, submitted, images)
     ids = set(predicted.image_ids)
     usable = [picture for picture in pictures if picture.image_id in ids]
     return PredictedFiles(
-        pictures=len(pictures),
-        usable=len(usable),
+        pictures=len(images),
+        unreadable=len(images) - len(usable),
+        no_images=len(pictures) - len(images),
         predictions=predicted.predictions,
         submitted=submitted,
         point=point,
@@ -119,14 +137,51 @@ def predict_files(request: PredictionRequest) -> PredictedFiles:
     )
 
 
-def _write_rejected(file: Path, predicted: Predicted, pictures: int) -> None:
+def _write_images(file: Path, outcomes: Sequence[Outcome], submitted: pd.DataFrame) -> None:
+    """Write down what became of each file: columns `IMAGE_COLUMNS`, `boxes` empty where nothing was predicted."""
+    counts = submitted["image_id"].value_counts()
+    rows = [
+        (
+            one.image_id,
+            one.source,
+            one.status,
+            one.reason,
+            one.doubt,
+            int(counts.get(one.image_id, 0)) if one.status == PREDICTED else "",
+            one.sop_instance_uid,
+        )
+        for one in outcomes
+    ]
+    write_atomic(file, pd.DataFrame(rows, columns=IMAGE_COLUMNS).to_csv(index=False, lineterminator="\n"))
+
+
+def _write_rejected(file: Path, predicted: Predicted, files: int) -> None:
     """Write down what could not be read; nothing is left of an earlier run."""
     file.unlink(missing_ok=True)
-    if not predicted.rejected:
+    rejected = predicted.rejected
+    if rejected:
+        write_rejected(file, rejected)
+        _, name, reason = rejected[0]
+        message = f"{len(rejected):,} of {files:,} files could not be used, first {name}: {reason}"
+        if not predicted.image_ids:
+            raise WorkError(f"{message}. Nothing was predicted; all reasons are in {shown(file)}.")
+        print_warning(f"{message}; see {shown(file)}. They are in the submission without a prediction.")
+    elif not predicted.image_ids:
+        one = predicted.outcomes[0]
+        raise WorkError(f"none of the {files:,} files is an image, first {one.source}: {one.reason}.")
+
+
+def _warn_of_doubts(outcomes: Sequence[Outcome], file: Path) -> None:
+    """Say once how many images may be none of those that the models know."""
+    doubtful = [one for one in outcomes if one.doubt]
+    if not doubtful:
         return
-    write_rejected(file, predicted.rejected)
-    _, name, reason = predicted.rejected[0]
-    message = f"{len(predicted.rejected)} of {pictures} files could not be used, first {name}: {reason}"
-    if not predicted.image_ids:
-        raise WorkError(f"{message}. Nothing was predicted; all reasons are in {shown(file)}.")
-    print_warning(f"{message}; see {shown(file)}. They are in the submission without a prediction.")
+    kinds = Counter(doubt for one in doubtful for doubt in one.doubt.split("; ")).most_common()
+    first = {doubt: one.source for one in reversed(doubtful) for doubt in one.doubt.split("; ")}
+    named = [f"{doubt} ({count:,}, first {first[doubt]})" for doubt, count in kinds[:_MOST_DOUBTS]]
+    if len(kinds) > len(named):
+        named.append(f"{len(kinds) - len(named)} other reasons")
+    print_warning(
+        f"{len(doubtful):,} of {len(outcomes):,} files may be no frontal chest X-rays, and were predicted as if they "
+        f"were: {', '.join(named)}; see {shown(file)}"
+    )

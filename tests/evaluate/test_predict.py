@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
+from pydicom.fileset import FileSet
 
 from common.data.tables import read_predictions
 from common.errors import UserError, WorkError
@@ -118,14 +121,113 @@ def test_unreadable_files_are_listed_and_submitted_empty(trained, data_set, tmp_
     (folder / "good.jpg").write_bytes((data_set / "images/test/test-00.jpg").read_bytes())
     (folder / "bad.dcm").write_bytes(b"not DICOM at all")
     (folder / "notes.txt").write_text("passed over")
-    run(folder, "--weights", trained, "--output", tmp_path / "out", "--overlays", "none")
+    arguments = (folder, "--weights", trained, "--output", tmp_path / "out", "--overlays", "none")
+    assert run(*arguments) == 1
     rejected = pd.read_csv(tmp_path / "out/rejected.csv")
     assert rejected["image_id"].tolist() == ["bad"]
-    assert "1 of 2 files could not be used" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "1 of 2 files could not be used" in said.err
+    assert "1 of 2 images could not be read and look like negatives" in said.err
+    assert "rejected.csv  1 that could not be read, and why" in said.out
     assert read_predictions(tmp_path / "out/submission.csv").image_ids == ["bad", "good"]
+    images = pd.read_csv(tmp_path / "out/images.csv", keep_default_na=False, dtype=str).set_index("image_id")
+    assert images["status"].to_dict() == {"bad": "unreadable", "good": "predicted"}
+    assert images.loc["bad", "reason"] == rejected["reason"].item()
+    assert images.loc["bad", "boxes"] == ""
+    assert not run(*arguments, "--allow-unreadable")
+    assert "1 of 2 files could not be used" in capsys.readouterr().err
     (folder / "bad.dcm").unlink()
-    run(folder, "--weights", trained, "--output", tmp_path / "out", "--overlays", "none")
+    assert not run(*arguments)
     assert not (tmp_path / "out/rejected.csv").exists()
+
+
+def changed(data: bytes, **elements: object) -> bytes:
+    """A DICOM file with other elements; None deletes one."""
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    for keyword, value in elements.items():
+        if value is None:
+            delattr(dataset, keyword)
+        else:
+            setattr(dataset, keyword, value)
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    file = io.BytesIO()
+    dataset.save_as(file)
+    return file.getvalue()
+
+
+def test_a_cd_with_two_images_of_one_name_and_what_is_no_image(trained, tmp_path, capsys):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 32), np.uint8)
+    image = write_dicom(pixels, "explicit-vr", image_id="1")
+    bare = dict.fromkeys(("Rows", "Columns", "PixelData"))
+    report = changed(image, SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11", **bare)  # Basic Text SR
+    state = changed(image, SOPClassUID="1.2.840.10008.5.1.4.1.1.11.1", **bare)  # a presentation state
+    directory = FileSet()
+    for name in ("PA0/ST0/SE0/IM000001", "PA1/ST0/SE0/IM000001"):
+        directory.add(pydicom.dcmread(io.BytesIO(changed(image, SOPInstanceUID=pydicom.uid.generate_uid(), **LEVELS))))
+        (tmp_path / "cd" / name).parent.mkdir(parents=True)
+        (tmp_path / "cd" / name).write_bytes(image)
+    directory.write(tmp_path / "set")
+    for name, content in (
+        ("PA0/ST0/SE0/SR000001", report),
+        ("PA1/ST0/SE0/PR000001", state),
+        ("DICOMDIR", (tmp_path / "set/DICOMDIR").read_bytes()),
+        ("PA1/DICOMDIR", (tmp_path / "set/DICOMDIR").read_bytes()),
+    ):
+        (tmp_path / "cd" / name).write_bytes(content)
+    assert not run(tmp_path / "cd", "--weights", trained, "--output", tmp_path / "out", "--confidence", "0")
+    said = capsys.readouterr()
+    assert "2 predicted, 0 unreadable, 4 no images (reports and the like)" in said.out
+    ids = ["PA0_ST0_SE0_IM000001", "PA1_ST0_SE0_IM000001"]
+    assert read_predictions(tmp_path / "out/submission.csv").image_ids == ids
+    assert sorted(path.stem for path in (tmp_path / "out/overlays").iterdir()) == ids
+    assert not (tmp_path / "out/rejected.csv").exists()
+    images = pd.read_csv(tmp_path / "out/images.csv", keep_default_na=False).set_index("image_id")
+    assert images.loc["SR000001", ["status", "reason"]].tolist() == ["no image", "Basic Text SR Storage"]
+    assert images.loc["PR000001", "reason"] == "Grayscale Softcopy Presentation State Storage"
+    assert images.loc["PA1_DICOMDIR", "reason"] == "Media Storage Directory Storage"
+    assert images.loc[ids[1], "source"] == str(tmp_path / "cd/PA1/ST0/SE0/IM000001")
+    only = (tmp_path / "cd/DICOMDIR", "--weights", trained, "--output", tmp_path / "only")
+    with pytest.raises(WorkError, match=r"none of the 1 files is an image, first .*DICOMDIR: Media Storage"):
+        run(*only)
+
+
+LEVELS = {
+    "PatientID": "p", "PatientName": "n", "StudyDate": "20200101", "StudyTime": "120000", "StudyID": "1",
+    "StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.4", "Modality": "CR", "SeriesNumber": 1,
+    "InstanceNumber": 1,
+}  # fmt: skip
+"""What a DICOMDIR needs to know of an image."""
+
+
+def test_what_may_be_no_chest_xray_is_told_once_and_predicted(trained, tmp_path, capsys):
+    image = write_dicom(np.random.default_rng(0).integers(0, 256, (40, 32), np.uint8), "explicit-vr", image_id="1")
+    headers = {
+        "plain": {"Modality": "CR", "BodyPartExamined": "CHEST", "ViewPosition": "AP"},
+        "empty": {"Modality": "", "BodyPartExamined": "", "ViewPosition": ""},
+        "local": {"Modality": "DX", "BodyPartExamined": "THORAX PA", "ViewPosition": "PA"},
+        "ct": {"Modality": "CT", "BodyPartExamined": "CHEST"},
+        "ct2": {"Modality": "CT", "BodyPartExamined": "ABDOMEN"},
+        "knee": {"Modality": "DX", "BodyPartExamined": "KNEE", "ViewPosition": "AP"},
+        "lateral": {"Modality": "DX", "BodyPartExamined": "CHEST", "ViewPosition": "LL"},
+        "raw": {"Modality": "DX", "PresentationIntentType": "FOR PROCESSING"},
+    }
+    for name, elements in headers.items():
+        (tmp_path / f"{name}.dcm").write_bytes(changed(image, **elements))
+    assert not run(tmp_path, "--weights", trained, "--output", tmp_path / "out", "--overlays", "none")
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if "frontal" in line]
+    assert warning.startswith(
+        "warning: 5 of 8 files may be no frontal chest X-rays, and were predicted as if they were:"
+    )
+    assert f"Modality CT (2, first {tmp_path}/ct.dcm), Body Part Examined ABDOMEN (1, first" in warning
+    assert "View Position LL (1, " in warning
+    images = pd.read_csv(tmp_path / "out/images.csv", keep_default_na=False).set_index("image_id")
+    assert images["status"].eq("predicted").all()
+    assert images["doubt"].to_dict() == {
+        "plain": "", "empty": "", "local": "", "ct": "Modality CT",
+        "ct2": "Modality CT; Body Part Examined ABDOMEN", "knee": "Body Part Examined KNEE",
+        "lateral": "View Position LL", "raw": "Presentation Intent Type FOR PROCESSING",
+    }  # fmt: skip
+    assert images["sop_instance_uid"].ne("").all()
 
 
 @pytest.mark.parametrize("kind", REASONS)
@@ -164,7 +266,7 @@ def test_nothing_readable_is_failed_work(trained, tmp_path):
         run(tmp_path / "bad.dcm", "--weights", trained, "--output", tmp_path / "out")
     assert caught.value.status == 1
     assert "\n" not in str(caught.value)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["rejected.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["images.csv", "rejected.csv"]
 
 
 def wrong_use(kind: str, folder: Path, trained: Path) -> list[object]:

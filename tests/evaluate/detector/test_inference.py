@@ -12,7 +12,8 @@ from common.data.tables import make_predictions
 from common.errors import UserError
 from convert.pictures import read_picture
 from convert.synthetic.dicom_writer import write_dicom
-from evaluate.detector.inference import Picture, Settings, _Loader, load_picture, predict, warn_if_augment_is_idle
+from evaluate.detector.inference import Settings, predict, warn_if_augment_is_idle
+from evaluate.detector.loading import Loader, Picture, load_picture
 from evaluate.detector.weights import load_weights
 from evaluate.metrics.coco import average_precision
 
@@ -52,14 +53,14 @@ def test_same_boxes_as_ultralytics_reading_the_files(kind, data_set, untrained, 
     else:  # RT-DETR's pictures are stretched, not padded
         name = str(MODELS / "rtdetr-tiny.yaml") if kind == "rtdetr" else "yolov8n.yaml"
         weights = load_weights(untrained(name, channels=3 if kind == "colour" else 1))
-    squares, load = [], _Loader.load
+    squares, load = [], Loader.load
 
     def watched(self, picture):
         loaded = load(self, picture)
         squares.append(loaded.square)
         return loaded
 
-    monkeypatch.setattr(_Loader, "load", watched)
+    monkeypatch.setattr(Loader, "load", watched)
     settings = Settings(imgsz=128)
     random = np.random.default_rng(1)
     paths = list(DataSet(data_set).pictures("val").values())[:3]
@@ -186,7 +187,7 @@ def test_pictures_are_scaled_down_as_they_were_for_training(encoding, shape, cha
     data = as_dicom(pixels, "large", encoding)
     (tmp_path / "large.png").write_bytes(read_picture(data, 80).encoded)
     trained_on = cv2.imread(str(tmp_path / "large.png"), cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR)
-    loader = _Loader(load_weights(untrained(channels=channels)), size=80)
+    loader = Loader(load_weights(untrained(channels=channels)), size=80)
     loaded = loader.load(Picture("large", "large.dcm", lambda: data))
     np.testing.assert_array_equal(loaded.pixels, trained_on)
     assert max(trained_on.shape) == 80

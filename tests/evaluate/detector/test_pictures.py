@@ -119,7 +119,7 @@ def test_dicom_of_any_suffix_and_zips_in_folders(tmp_path, capsys):
 @pytest.mark.skipif(os.name == "nt", reason="names are not bytes there")
 def test_names_that_are_no_utf8_can_be_written(tmp_path):
     from common.data.tables import write_submission
-    from evaluate.detector.inference import load_picture
+    from evaluate.detector.loading import load_picture
 
     data = write_dicom(np.full((8, 8), 60, np.uint8), "explicit-vr", image_id="1")
     for name in (b"caf\xe9.dcm", b"caf\xe8.dcm"):
