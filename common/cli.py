@@ -30,6 +30,7 @@ Stopped = str | Callable[[Sequence[str]], str]
 """What to do after Ctrl-C: a command's words, or what makes them of its arguments. Empty where nothing can be said."""
 
 GO_ON = "run the same command again to go on"
+_SECONDS_BETWEEN_LINES = 60
 START_OVER = "nothing of it is kept, and the same command starts over"
 
 
@@ -234,7 +235,7 @@ def console() -> Console:
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None, unit: str = "images") -> Iterator[T]:
-    """Yield `items` behind a progress bar on stderr; where stderr is no terminal, one closing line.
+    """Yield `items` behind a progress bar on stderr; where stderr is no terminal, a line a minute and a closing one.
 
     Args:
         items: What is worked through; consumed as the caller asks for it.
@@ -265,7 +266,7 @@ def progress(items: Iterable[T], description: str, total: int | None = None, uni
     )
     with Progress(*columns, console=Console(stderr=True), speed_estimate_period=30) as bar:
         task = bar.add_task(description, total=total, rate="")
-        started = shown = time.monotonic()
+        started = shown = told = time.monotonic()
         count = 0
 
         def show(now: float) -> None:
@@ -279,4 +280,13 @@ def progress(items: Iterable[T], description: str, total: int | None = None, uni
             if now - shown > 0.1:  # as often as the bar is drawn; thousands of updates a second would cost time
                 shown = now
                 show(now)
+                if now - told >= _SECONDS_BETWEEN_LINES and not bar.console.is_terminal:  # a log
+                    told = now
+                    print(_so_far(description, count, total, unit, now - started), file=sys.stderr, flush=True)
         show(time.monotonic())
+
+
+def _so_far(description: str, count: int, total: int | None, unit: str, seconds: float) -> str:
+    of = f" of {total:,}" if total is not None else ""
+    left = f", about {(total - count) * seconds / count / 60:,.0f} min left" if total is not None else ""
+    return f"{description}: {count:,}{of} {unit} after {seconds / 60:,.0f} min{left}"

@@ -13,13 +13,13 @@ import argparse
 from collections.abc import Sequence
 
 from common.argument_types import positive_int
-from common.cli import START_OVER, console, parser, print_error, run
+from common.cli import GO_ON, console, parser, print_error, run
 from evaluate.arguments import count_or_all, share_or_auto
 
 RESEARCH_ONLY = "For research only: this is no medical device, and nothing here may decide about a patient."
 
 
-STOPPED = START_OVER
+STOPPED = f"{GO_ON}: what was predicted so far is kept"
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -7,11 +7,13 @@ would else wait for it on a GPU.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import groupby, islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,7 +24,9 @@ from common.cores import available_cores
 from common.data.names import MOST_BOXES
 from common.data.tables import make_predictions
 from common.errors import UserError
+from common.quiet_ultralytics import import_ultralytics
 from evaluate.detector.loading import PREDICTED, UNREADABLE, Loaded, Loader, Outcome, Picture
+from evaluate.detector.unfinished import Found, Unfinished, key_of, unfinished
 from evaluate.detector.weights import Weights
 
 T = TypeVar("T")
@@ -88,6 +92,7 @@ def predict(
     batch: int = 16,
     device: str | None = None,
     description: str = "predicting",
+    keep: Path | None = None,
 ) -> Predicted:
     """Predict boxes on pictures, with a progress bar.
 
@@ -98,12 +103,15 @@ def predict(
         batch: Pictures at a time.
         device: As Ultralytics takes it: `cpu`, `0`, `cuda:1`, `mps`; None takes a GPU if there is one.
         description: For the progress bar.
+        keep: A file for what was found so far, with which another call goes on after this one was stopped; the caller
+            removes it when the outcome is safe. The outcome is the same.
 
     Returns:
         The predictions and what could not be read. A picture that cannot be decoded is rejected, never fatal.
 
     Raises:
         UserError: The device does not exist, or 16 bits were asked for on a CPU.
+        WorkError: `keep` cannot be written, or another prediction writes it.
     """
     import torch
     from ultralytics.utils.torch_utils import select_device
@@ -117,23 +125,65 @@ def predict(
         raise UserError(f"--device {device}: not available ({reason}). Try --device cpu.") from error
     if settings.half and chosen.type == "cpu":
         raise UserError("--half: 16-bit arithmetic needs a GPU; found a CPU. Leave it out.")
-    outcomes: list[Outcome] = []
-    ids: list[str] = []
-    values: list[np.ndarray] = []
+    if keep is None:
+        return _together(_find(weights, pictures, settings, batch, chosen, threads, description, None))
+    made_from = {
+        "weights_sha256": weights.sha256,
+        "settings": settings.as_dict(),
+        "batch": batch,  # of no influence but on the last bits
+        "device": chosen.type,
+        "ultralytics": import_ultralytics().__version__,
+    }
+    with unfinished(keep, made_from) as kept:
+        return _together(_find(weights, pictures, settings, batch, chosen, threads, description, kept))
+
+
+def _find(
+    weights: Weights,
+    pictures: Sequence[Picture],
+    settings: Settings,
+    batch: int,
+    device: Any,
+    threads: int,
+    description: str,
+    kept: Unfinished | None,
+) -> list[Found]:
+    """What is found on each picture, in their order; of what is known already nothing is read."""
+    known = {
+        place: kept.known[key]
+        for place, picture in enumerate(pictures)
+        if kept and (key := key_of(picture)) in kept.known
+    }
+    missing = [place for place in range(len(pictures)) if place not in known]
+    if known:
+        print(f"going on: {len(known):,} of {len(pictures):,} images were predicted before", file=sys.stderr)
+    found = dict(known)
     loader = Loader(weights, settings.picture_size)
-    for group in _batches(progress(_ahead(loader.load, pictures, 2 * batch), description, total=len(pictures)), batch):
-        outcomes += [one.outcome for one in group]
-        usable = [one for one in group if one.is_usable]
+    loaded = progress(
+        _ahead(loader.load, [pictures[place] for place in missing], 2 * batch), description, total=len(missing)
+    )
+    # In the same batches as without a stop, so that not even the last bit differs.
+    for _, places_and_loaded in groupby(zip(missing, loaded, strict=True), key=lambda pair: pair[0] // batch):
+        group = list(places_and_loaded)
+        found |= {place: Found(one.outcome, np.empty((0, 5))) for place, one in group}
+        usable = [(place, one) for place, one in group if one.is_usable]
         if not usable:
             continue
-        found = _infer(weights, usable, settings, chosen, threads)
+        boxes = _infer(weights, [one for _, one in usable], settings, device, threads)
         loader.predictor = weights.model.predictor
-        for one, boxes in zip(usable, found, strict=True):
+        for (place, one), corners in zip(usable, boxes, strict=True):
             height, width = one.pixels.shape[:2]
-            rows = _to_xywh(boxes, width, height) * _to_original(one.picture.size or one.size, (width, height))
-            ids += [one.picture.image_id] * len(rows)
-            values.append(rows)
-    return Predicted(make_predictions(ids, np.concatenate([*values, np.empty((0, 5))])), outcomes)
+            rows = _to_xywh(corners, width, height) * _to_original(one.picture.size or one.size, (width, height))
+            found[place] = Found(one.outcome, rows)
+        if kept is not None:
+            kept.add([one.picture for _, one in usable], [found[place] for place, _ in usable])
+    return [found[place] for place in range(len(pictures))]
+
+
+def _together(found: Sequence[Found]) -> Predicted:
+    ids = [one.outcome.image_id for one in found for _ in range(len(one.rows))]
+    rows = np.concatenate([np.empty((0, 5)), *(one.rows for one in found)])
+    return Predicted(make_predictions(ids, rows), [one.outcome for one in found])
 
 
 def warn_if_augment_is_idle(weights: Weights, settings: Settings) -> None:
@@ -213,9 +263,3 @@ def _ahead(work: Callable[[Picture], T], items: Sequence[Picture], depth: int) -
         finally:
             for future in waiting:
                 future.cancel()
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    source = iter(items)
-    while group := list(islice(source, size)):
-        yield group

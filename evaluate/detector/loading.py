@@ -29,6 +29,7 @@ class Picture:
         size: Width and height of the original image in pixels, where the picture is stored at another size; predictions
             are scaled to it. None: the picture's own.
         path: The file, where it is one by itself.
+        stamp: What changes when the file does, such as its size and time; empty: predictions on it are not kept.
     """
 
     image_id: str
@@ -36,6 +37,7 @@ class Picture:
     read: Callable[[], bytes]
     size: tuple[float, float] | None = None
     path: Path | None = None
+    stamp: str = ""
 
 
 PREDICTED, UNREADABLE, NO_IMAGE = "predicted", "unreadable", "no image"

@@ -175,7 +175,8 @@ def _in_folder(folder: Path) -> Iterator[_Found]:
 
 
 def _file(path: Path, source: str, below: str) -> _Found:
-    picture = Picture(image_id_of(below), shown(path), functools.partial(read_regular, path), path=path)
+    read = functools.partial(read_regular, path)
+    picture = Picture(image_id_of(below), shown(path), read, path=path, stamp=_stamp(path))
     return _Found(source, below, (os.path.realpath(path), ""), picture)
 
 
@@ -196,6 +197,7 @@ def _in_archive(
 ) -> Iterator[_Found]:
     """The members of a zip; `zip_file` is what tells whether two zips are the same."""
     unknown: list[tuple[str, UnreadableError]] = []
+    stamp = _stamp(zip_file[0])
     for name in archive.names:
         if PurePosixPath(name).suffix.lower() == _ZIP:
             inner = (zip_file[0], f"{zip_file[1]}{name}/")
@@ -206,9 +208,19 @@ def _in_archive(
             except UnreadableError as error:
                 print_warning(f"{shown_as}/{name}: passed over: {error}")
         elif _accepts(name, functools.partial(archive.read, name, most=_HEAD), unknown):
-            picture = Picture(image_id_of(name), f"{shown_as}/{name}", functools.partial(archive.read, name))
+            picture = Picture(
+                image_id_of(name), f"{shown_as}/{name}", functools.partial(archive.read, name), stamp=stamp
+            )
             yield _Found(source, prefix + name, (zip_file[0], zip_file[1] + name), picture)
     _warn_of_unknown(shown_as, unknown)
+
+
+def _stamp(path: Path | str) -> str:
+    try:
+        status = Path(path).stat()
+    except OSError:  # reading it will say why
+        return ""
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _accepts(name: str, head: Callable[[], bytes], unknown: list[tuple[str, UnreadableError]]) -> bool:

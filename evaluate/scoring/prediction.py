@@ -33,6 +33,8 @@ PREDICTIONS_FILE, SUBMISSION_FILE, IMAGES_FILE, REJECTED_FILE, OVERLAYS = (
     "rejected.csv",
     "overlays",
 )
+UNFINISHED_FILE = "predictions.unfinished"
+"""What was predicted so far; it is there only while a prediction is not finished."""
 IMAGE_COLUMNS = ["image_id", "source", "status", "reason", "doubt", "boxes", "sop_instance_uid"]
 _MOST_DOUBTS = 6
 
@@ -97,6 +99,8 @@ class PredictedFiles:
 def predict_files(request: PredictionRequest) -> PredictedFiles:
     """Predict; write predictions, a submission, what became of each file, and pictures with their boxes.
 
+    After a stop, the same call goes on.
+
     Raises:
         UserError: Pictures, weights or truth are missing or wrong.
         WorkError: No picture could be read, or a file could not be written. One that could not be read among others
@@ -114,8 +118,11 @@ def predict_files(request: PredictionRequest) -> PredictedFiles:
     output = request.output
     make_folder(output)
 
-    predicted = predict(weights, pictures, settings, request.inference.batch, request.inference.device)
+    unfinished = output / UNFINISHED_FILE
+    predicted = predict(weights, pictures, settings, request.inference.batch, request.inference.device, keep=unfinished)
     warn_if_augment_is_idle(weights, settings)
+    if not predicted.image_ids:
+        unfinished.unlink(missing_ok=True)  # nothing was kept
     submitted = drop_below(scale_boxes(predicted.predictions, *point.box_scale), point.confidence)
     _write_images(output / IMAGES_FILE, predicted.outcomes, submitted)
     _write_rejected(output / REJECTED_FILE, predicted, len(pictures))
@@ -125,6 +132,8 @@ def predict_files(request: PredictionRequest) -> PredictedFiles:
     write_submission(output / SUBMISSION_FILE, submitted, images)
     ids = set(predicted.image_ids)
     usable = [picture for picture in pictures if picture.image_id in ids]
+    drawn = draw_overlays(output / OVERLAYS, usable, submitted, truth, request.overlays)
+    unfinished.unlink(missing_ok=True)
     return PredictedFiles(
         pictures=len(images),
         unreadable=len(images) - len(usable),
@@ -133,7 +142,7 @@ def predict_files(request: PredictionRequest) -> PredictedFiles:
         submitted=submitted,
         point=point,
         origin=origin,
-        drawn=draw_overlays(output / OVERLAYS, usable, submitted, truth, request.overlays),
+        drawn=drawn,
     )
 
 

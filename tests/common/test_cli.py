@@ -76,6 +76,18 @@ def test_progress_hands_everything_through_and_ends_in_a_line(capsys):
     assert shown.err.count("\n") == 1  # no terminal: no redrawing
 
 
+def test_progress_of_a_long_work_writes_lines_into_a_log(monkeypatch, capsys):
+    clock = iter(float(number) for number in range(0, 10_000, 25))
+    monkeypatch.setattr("common.cli.time.monotonic", lambda: next(clock))
+    assert list(progress(range(8), "predicting")) == list(range(8))  # 25 seconds each
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == [
+        "predicting: 3 of 8 images after 1 min, about 2 min left",
+        "predicting: 6 of 8 images after 2 min, about 1 min left",
+    ]
+    assert len(lines) == 3
+
+
 def test_help_shows_defaults_only_where_they_say_something(capsys):
     arguments = parser("python x.py", "What it does.", "  python x.py --share 0.2")
     arguments.add_argument("--share", type=float, default=0.1, help="a share")

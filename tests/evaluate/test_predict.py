@@ -141,6 +141,29 @@ def test_unreadable_files_are_listed_and_submitted_empty(trained, data_set, tmp_
     assert not (tmp_path / "out/rejected.csv").exists()
 
 
+def test_ctrl_c_and_the_same_command_again(trained, data_set, tmp_path, monkeypatch, capsys):
+    arguments = (data_set / "images/test", "--weights", trained, "--batch", "3")
+    run(*arguments, "--output", tmp_path / "whole")
+    from evaluate.scoring import prediction
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prediction, "draw_overlays", stopped)  # at the very end
+        with pytest.raises(KeyboardInterrupt):
+            run(*arguments, "--output", tmp_path / "out")
+    capsys.readouterr()
+    run(*arguments, "--output", tmp_path / "out")
+    assert "going on: 12 of 12 images were predicted before" in capsys.readouterr().err
+    names = sorted(path.name for path in (tmp_path / "whole").iterdir())
+    assert names == ["images.csv", "overlays", "predictions.csv", "submission.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    for name in ("images.csv", "predictions.csv", "submission.csv"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert "run the same command again to go on: what was predicted so far is kept" in predict.STOPPED
+
+
 def changed(data: bytes, **elements: object) -> bytes:
     """A DICOM file with other elements; None deletes one."""
     dataset = pydicom.dcmread(io.BytesIO(data))
