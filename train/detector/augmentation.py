@@ -39,6 +39,9 @@ class RandomIntensity(BaseTransform):
     The gamma's exponent is drawn log-uniformly between 1 / (1 + gamma) and 1 + gamma, so that brighter is as likely as
     darker: 255 * (pixel / 255) ** exponent. The contrast's factor is drawn uniformly between 1 - contrast and
     1 + contrast and scales the distance from the picture's mean after the gamma.
+
+    The grey around shifted pictures and mosaics is mapped like the rest. So in training, "outside" is a grey that
+    varies about the one that validation pads with.
     """
 
     def __init__(self, gamma: float = 0.0, contrast: float = 0.0) -> None:
