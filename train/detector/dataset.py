@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from common.errors import UserError
+from common.paths import shown
 from common.quiet_ultralytics import import_ultralytics
 
 import_ultralytics(verbose=True)
@@ -54,7 +56,18 @@ class RSNADataset(YOLODataset):
     def cache_labels(self, path: Path = Path("./labels.cache")) -> dict[str, Any]:
         """Scan the labels and write their cache, whole or not at all: another training may do so at the same time."""
         part = path.with_name(f"{path.stem}.{os.getpid()}{path.suffix}")
-        labels = super().cache_labels(part)
+        try:
+            labels = super().cache_labels(part)
+        except ValueError as error:
+            if "No labels found" not in str(error):
+                raise
+            picture, expected = Path(self.im_files[0]), Path(self.label_files[0])
+            beside = ", and there are labels beside the pictures" if picture.with_suffix(".txt").is_file() else ""
+            raise UserError(
+                f"data: none of the {len(self.im_files)} pictures has a label file{beside}; expected for "
+                f"{shown(picture)} the file {shown(expected)} (`images` in its path is `labels` there, and an empty "
+                "file means no box). Put them there, or convert the data anew."
+            ) from error
         with contextlib.suppress(OSError):  # a read-only folder: then there is no cache
             os.replace(part, path)
         return labels

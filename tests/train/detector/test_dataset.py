@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -9,12 +11,14 @@ import pytest
 import torch
 import yaml
 
+from common.cli import execute
 from evaluate.detector.inference import Settings, predict
 from evaluate.detector.pictures import find_pictures
 from evaluate.detector.weights import load_weights
 from evaluate.metrics.rsna import confidence_sweep
 from tests.train.conftest import QUICK
 from train.detector.results import SCORE
+from train.train import main
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +82,18 @@ def test_the_score_in_training_is_that_of_evaluation(train, data_set, tmp_path):
     assert trainer.metrics[SCORE] > 0.1
     # best.pt is in half precision, so a box on a threshold may fall to the other side.
     assert sweep["score"].max() == pytest.approx(trainer.metrics[SCORE], abs=0.02)
+
+
+def test_labels_beside_the_pictures_are_refused_and_not_negatives(data_set, cnn, tmp_path, capsys):
+    root = shutil.copytree(data_set, tmp_path / "beside")
+    for label in root.glob("labels/*/*.txt"):
+        label.rename(root / "images" / label.parent.name / label.name)
+    for cache in root.glob("labels/*.cache"):
+        cache.unlink()
+    words = {**QUICK, "data": root, "model": cnn, "project": tmp_path / "runs", "epochs": 1}
+    assert execute(main, [f"{name}={value}" for name, value in words.items()]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1
+    assert "none of the 16 pictures has a label file, and there are labels beside the pictures" in said[0]
+    assert f"{root}/labels/train/train00.txt" in said[0]
+    assert not list((tmp_path / "runs").glob("*"))
