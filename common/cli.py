@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from common.commands import as_typed
-from common.errors import UserError, WorkError
+from common.errors import TerminatedError, UserError, WorkError
 from common.paths import CODE, IS_CHECKOUT
 
 if TYPE_CHECKING:
@@ -146,10 +146,11 @@ def execute(
             raise
         print_error(f"{error.filename or 'a file'}: cannot be written or read ({error.strerror}). {remedy}")
         return WorkError.status
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         words = stopped if isinstance(stopped, str) else stopped(sys.argv[1:] if argv is None else argv)
-        print_error("stopped by the user" + (f"; {words}" if words else ""))
-        return 130
+        terminated = isinstance(error, TerminatedError)
+        print_error(f"stopped by {'SIGTERM' if terminated else 'the user'}" + (f"; {words}" if words else ""))
+        return 143 if terminated else 130
 
 
 _REMEDIES = {

@@ -12,6 +12,10 @@ class UserError(Exception):
     status = 2
 
 
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM came, from a supervisor, a batch system or `kill`: everything ends as after Ctrl-C, with status 143."""
+
+
 class WorkError(UserError):
     """Work that was asked for rightly but failed: a full disk, no usable image. Ends a command with status 1."""
 
