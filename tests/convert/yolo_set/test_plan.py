@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,7 +16,7 @@ CLASSES = [f"class{number}" for number in range(8)]
 
 
 @pytest.fixture(scope="module")
-def parsed() -> Parsed:
+def parsed(tmp_path_factory) -> Parsed:
     """3,000 images of one patient each, a third of them with boxes of some of eight classes."""
     rng = np.random.default_rng(1)
     rows: list[tuple] = []
@@ -29,7 +27,8 @@ def parsed() -> Parsed:
             rows.append((f"i{number}", *[np.nan] * 4, rng.choice(["No finding", "Other finding"])))
     boxes = pd.DataFrame(rows, columns=["image_id", *COORDINATES, "label"])
     files = {image_id: f"{image_id}.png" for image_id in boxes["image_id"].unique()}
-    return Parsed(FolderSource(Path("/nowhere")), boxes, pd.DataFrame(columns=REJECTED_COLUMNS), files, CLASSES)
+    source = FolderSource(tmp_path_factory.mktemp("source"))
+    return Parsed(source, boxes, pd.DataFrame(columns=REJECTED_COLUMNS), files, CLASSES)
 
 
 def test_every_class_is_balanced_where_images_have_several(parsed):
