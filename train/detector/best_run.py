@@ -152,12 +152,13 @@ def _to_run(fingerprint: str, record: Mapping[str, Any]) -> BestRun:
     Raises:
         ValueError: It lacks a score or a run.
     """
-    if not isinstance(record["score"], int | float) or not record["run"]:
-        raise ValueError(f"{fingerprint}: no score or no run")
+    score = record["score"]
+    if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1 or not record["run"]:
+        raise ValueError(f"{fingerprint}: no score or no run")  # NaN would be beaten by no run
     return BestRun(
         run=str(record["run"]),
         weights_sha256=record.get("weights_sha256"),
-        score=record["score"],
+        score=score,
         data=str(record.get("data", "")),
         fingerprint=fingerprint,
         created=str(record.get("created", "")),

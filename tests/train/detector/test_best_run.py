@@ -74,7 +74,13 @@ def test_a_record_whose_weights_are_gone_does_not_win(run, tmp_path):
     assert (folder / "best.pt").read_text() == "weights of new"
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"data_sets": {"a": {"score": "high"}}}', '{"data_sets": 3}'])
+NAN = json.dumps({"best.pt": "a" * 64, "data_sets": {"a" * 64: {"run": "runs/x", "score": float("nan")}}})
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"data_sets": {"a": {"score": "high"}}}', '{"data_sets": 3}', NAN, NAN.replace("NaN", "7")],
+)
 def test_a_damaged_record_is_put_aside(run, tmp_path, capsys, content):
     weights = run("only")
     (tmp_path / "runs" / "best.json").write_text(content)
