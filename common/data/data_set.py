@@ -24,6 +24,7 @@ from common.data.data_yaml import (
     read_yaml,
     resolve_split,
 )
+from common.data.edited_labels import truth_of_labels
 from common.data.names import positive_class
 from common.data.tables import is_manifest, read_manifest, read_truth
 from common.errors import UserError
@@ -173,7 +174,18 @@ class DataSet:
                 )
             else:
                 manifest = _rows_of(self._manifest(root), ids, root).reset_index()
-                truth = self._truth_of(root, ids, name)
+                truth = truth_of_labels(
+                    name,
+                    {image_id: pictures[image_id] for image_id in ids},
+                    self._truth_of(root, ids, name),
+                    manifest.set_index("image_id")[["width", "height"]],
+                    self.names,
+                    self.positive_class,
+                    # Among several classes their names decide which of the labels are scored.
+                    (root / _MANIFEST, root / _TRUTH, *([self.yaml] if len(self.names) > 1 else [])),
+                )
+                counts = truth.groupby("image_id")["x"].count()
+                manifest["boxes"] = manifest["image_id"].map(counts).astype(float)
             truths.append(truth)
             manifests.append(manifest)
         truth = pd.concat(truths, ignore_index=True).sort_values("image_id", kind="stable", ignore_index=True)

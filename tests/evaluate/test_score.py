@@ -98,6 +98,8 @@ def test_split_without_any_box(run_folder, own_data_set, capsys):
     empty = truth["image_id"].str.startswith("test")
     truth.loc[empty, ["x", "y", "width", "height"]] = np.nan
     truth.drop_duplicates(["image_id", "x", "y"]).to_csv(own_data_set / "truth.csv", index=False)
+    for label in (own_data_set / "labels" / "test").iterdir():
+        label.write_text("")
     run(run_folder, "--data", own_data_set, *QUIET)
     found = read(run_folder)
     assert found["score"] == 0.0

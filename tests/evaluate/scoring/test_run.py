@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,7 @@ def test_the_reported_truth_changes_nothing_that_is_fitted(gated, own_data_set, 
     truth.loc[reported, ["x", "y"]] += 9
     truth.loc[reported & truth["image_id"].isin(["test-00", "test-04"]), ["x", "y", "width", "height"]] = np.nan
     truth.drop_duplicates().to_csv(own_data_set / "truth.csv", index=False)
+    shutil.rmtree(own_data_set / "labels")
     run(*arguments, *options)
     after = read(tmp_path / "out")
     assert after["score"] != before["score"]
