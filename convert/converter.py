@@ -191,8 +191,8 @@ def _say_how_to_go_on(class_names: Sequence[str], data: str, filled: Sequence[st
         console().print(f"Next: python evaluate/score.py WEIGHTS --data {quoted}")
         return
     console().print(
-        f"Next: python evaluate/score.py WEIGHTS --data {quoted} --report-on {filled[0]} --confidence 0.3 "
-        "(or what was chosen on the validation images that belong to the weights)"
+        f"Next: python evaluate/score.py WEIGHTS --data {quoted} --report-on {filled[0]} "
+        "(at the confidence that an earlier score of the weights has chosen)"
     )
 
 

@@ -79,8 +79,14 @@ class DataSet:
         self._tables: dict[Path, pd.DataFrame] = {}
 
     def has(self, split: str) -> bool:
-        """Whether the YAML names this split, or its data set has a list of this name."""
-        return self._entries(split) is not None
+        """Whether the YAML names this split, or its data set has a list of this name, and there are pictures in it.
+
+        Raises:
+            UserError: What it names does not exist.
+        """
+        if split in self._pictures:
+            return True
+        return any(list_pictures(entry, self.yaml, split) for entry in self._entries(split) or ())
 
     def pictures(self, split: str) -> dict[str, Path]:
         """Picture file by image id (the file's stem), sorted by id. A picture listed several times counts once.
@@ -197,7 +203,7 @@ class DataSet:
         if entries := resolve_split(self._content, split, self.yaml):
             return entries
         for other in ("val", "train", "test"):
-            if split != other and self._content.get(other):
+            if split != other and self._content.get(other) and self.has(other):
                 for root in self.roots(other):
                     if root is not None and (root / f"{split}.txt").is_file():
                         return [root / f"{split}.txt"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from evaluate.detector.weights import (
     load_weights,
     run_folder,
 )
+from evaluate.postprocess.operating_point import OperatingPoint
+from evaluate.scoring.choice import choose_point
 from evaluate.scoring.frame import check_frame
 from evaluate.scoring.handed_in import read_by_split
 from evaluate.scoring.leakage import find_leakage, warn_of_leakage
@@ -45,6 +47,7 @@ class Inputs:
         predictions: Their predictions tables, as the model made them.
         files: Where these lie, by split; several that were handed in are under their own names.
         tune_on: The split to tune on; None tunes nothing.
+        point: What is used where nothing is tuned, if the request does not give it: as it was chosen before.
         report_on: The split whose score is reported.
         output: The folder to write to.
         leakage: Whether the weights know the images.
@@ -64,6 +67,7 @@ class Inputs:
     weights: Weights | None = None
     inference: Mapping[str, Any] | None = None
     run: Path | None = None
+    point: OperatingPoint | None = None
 
 
 def from_weights(request: ScoringRequest) -> Inputs:
@@ -80,6 +84,11 @@ def from_weights(request: ScoringRequest) -> Inputs:
     data, trained, reason = _data_of(weights, request.data)
     print(f"weights: {weights.description}\ndata: {shown(data.yaml)}", file=sys.stderr)
     tune_on = request.tune_on if request.confidence is None else None
+    point = None
+    if tune_on is not None and not data.has(tune_on) and data.has(request.report_on):
+        _refuse_to_tune(request)
+        point = _chosen_before(request, weights, tune_on)
+        tune_on = None
     names = list(dict.fromkeys(name for name in (tune_on, request.report_on) if name is not None))
     splits = {name: _read_split(data, name) for name in names}
     lineage = trace(weights)
@@ -103,6 +112,7 @@ def from_weights(request: ScoringRequest) -> Inputs:
         weights=weights,
         inference=request.inference.settings(weights).as_dict(),
         run=run_folder(path),
+        point=point,
     )
 
 
@@ -151,18 +161,34 @@ def _data_of(weights: Weights, asked: Path | None) -> tuple[DataSet, DataSet | N
     return trained if asked is None else DataSet(asked), trained, ""
 
 
+def _chosen_before(request: ScoringRequest, weights: Weights, tune_on: str) -> OperatingPoint:
+    """What was chosen when the weights were scored on data with a split to tune on."""
+    point, source = choose_point(None, weights, request.inference.settings(weights))
+    if request.box_scale != (1.0, 1.0) and request.box_scale is not None:
+        point = replace(point, box_scale=request.box_scale)
+    print_warning(
+        f"split {tune_on!r} has no pictures to tune on: scored at confidence {point.confidence:.6g} ({source}). "
+        "--confidence gives another one"
+    )
+    return point
+
+
 def _check_nothing_to_tune(request: ScoringRequest, report_on: str) -> None:
+    _refuse_to_tune(request)
+    if request.confidence is None:
+        print_warning(
+            f"only images of split {report_on!r}: scored as submitted, at every confidence; not tuned. "
+            "Add predictions for another split, or give --confidence"
+        )
+
+
+def _refuse_to_tune(request: ScoringRequest) -> None:
     if request.box_scale is None:
         raise UserError("--box-scale tune: needs predictions for a split to tune on; give the factors instead.")
     if request.tunes_gate:
         raise UserError(
             f"--gate-mode {request.gate_mode}: needs predictions for a split to tune on; choose weigh, or keep with "
             "--gate-threshold."
-        )
-    if request.confidence is None:
-        print_warning(
-            f"only images of split {report_on!r}: scored as submitted, at every confidence; not tuned. "
-            "Add predictions for another split, or give --confidence"
         )
 
 

@@ -54,7 +54,7 @@ def find_leakage(
                 patients=int(shared.nunique()),
                 images_of_these_patients=len(shared),
                 examples=tuple(shared.index[:_EXAMPLES]),
-                chosen_on=_chosen_on(scored, split, trained),
+                chosen_on=_chosen_on(scored, split, trained, notes),
             )
     except UserError as error:
         return Leakage(reason=str(error))
@@ -100,6 +100,10 @@ def remarks(leakage: Leakage, reported_on: str) -> Iterator[str]:
         yield f"leakage was looked for, but not all of it can be seen: {'; '.join(leakage.not_seen)}"
 
 
-def _chosen_on(scored: DataSet, split: str, trained: DataSet) -> int:
+def _chosen_on(scored: DataSet, split: str, trained: DataSet, notes: list[str]) -> int:
     """How many images of a split the training was validated on."""
-    return int(recognise(scored, split, trained, "val").images.sum()) if trained.has("val") else 0
+    try:
+        return int(recognise(scored, split, trained, "val").images.sum()) if trained.has("val") else 0
+    except UserError as error:
+        notes.append(f"what the training was validated on is not known ({str(error).partition('. ')[0]})")
+        return 0

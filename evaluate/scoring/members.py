@@ -86,7 +86,9 @@ def fuse_members(request: EnsembleRequest) -> Fused:
     first = request.members[0]
     output = request.output or (first if first.is_dir() else first.parent)
     data = DataSet(request.data or _whole_data(first) or find_training_data(load_weights(paths[0])))
-    splits = {name: data.split(name) for name in _SPLITS}
+    splits = {name: data.split(name) for name in _SPLITS if data.has(name)}
+    if not splits:
+        raise UserError(f"{shown(data.yaml)}: has pictures neither in val nor in test; an ensemble predicts these.")
     make_folder(output, *(() if request.output else ("the members' folder", "Name another one with --output.")))
     folders = {path: _kept_in(path, request.output) for path in paths}
     # All that can be refused comes before the first of them predicts, which takes long.
@@ -95,9 +97,9 @@ def fuse_members(request: EnsembleRequest) -> Fused:
         weights = load_weights(path)
         trained_on = (DataSet(find_training_data(weights)), *trace(weights).data)
         parts[path] = {name: unseen(split, data, trained_on) for name, split in splits.items()}
-    seen = {name: [set(part[name].pictures) for part in parts.values()] for name in _SPLITS}
-    voters = {name: _count_voters(splits[name], seen[name]) for name in _SPLITS}
-    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in _SPLITS}
+    seen = {name: [set(part[name].pictures) for part in parts.values()] for name in splits}
+    voters = {name: _count_voters(splits[name], seen[name]) for name in splits}
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in splits}
     for path, by_split in parts.items():
         weights = load_weights(path)
         make_folder(folders[path], "kept predictions,")
@@ -116,7 +118,7 @@ def fuse_members(request: EnsembleRequest) -> Fused:
             "data": shown(data.yaml),
             "iou": request.iou,
             "augment": request.inference.augment,
-            "images_predicted": {name: [len(ids) for ids in seen[name]] for name in _SPLITS},
+            "images_predicted": {name: [len(ids) for ids in seen[name]] for name in splits},
             "voters": {name: [int(one.min()), int(one.max())] for name, one in voters.items()},
             "predictions_sha256": sha256(output / PREDICTIONS_FILE),
         },

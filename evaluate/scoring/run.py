@@ -119,7 +119,7 @@ def _judge(inputs: Inputs, predictions: dict[str, pd.DataFrame], point: Operatin
 def _choose(inputs: Inputs, request: ScoringRequest) -> OperatingPoint:
     """Confidence and box scale, without a gate."""
     if inputs.tune_on is None:
-        return OperatingPoint(request.confidence or 0.0, request.box_scale or (1.0, 1.0))
+        return inputs.point or OperatingPoint(request.confidence or 0.0, request.box_scale or (1.0, 1.0))
     if inputs.tune_on == inputs.report_on:
         print_warning(f"tuned and reported on the same split {inputs.tune_on!r}: the score flatters")
     truth, predictions = inputs.splits[inputs.tune_on].truth, inputs.predictions[inputs.tune_on]

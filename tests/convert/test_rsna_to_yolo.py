@@ -425,7 +425,7 @@ def test_a_set_to_be_scored_on_only(good_release, arguments, filled, capsys):
         assert content[name] == f"{name}.txt"
         lines = (output / content[name]).read_text().splitlines()
         assert sorted(lines) == sorted("./" + images.loc[images["split"] == name, "picture"])
-    options = "" if len(filled) > 1 else f" --report-on {next(iter(filled))} --confidence"
+    options = "" if len(filled) > 1 else f" --report-on {next(iter(filled))} (at the confidence"
     assert f"Next: python evaluate/score.py WEIGHTS --data {output / 'data.yaml'}{options}" in printed.out
 
 

@@ -244,3 +244,52 @@ def test_gate_on_the_page_in_wandb_and_in_a_later_prediction(run_folder, data_se
     said = capsys.readouterr()
     assert "its score was reached with a gate" in said.err
     assert f"at confidence {choice.point.confidence:.6g}" in said.out
+
+
+@pytest.fixture
+def external(own_data_set):
+    """A data set of nothing but a test set, as `--test 1` makes it: Ultralytics insists on the other lists."""
+    for name in ("train.txt", "val.txt"):
+        (own_data_set / name).write_text("")
+    return own_data_set
+
+
+def test_a_data_set_of_nothing_but_a_test_set(external, data_set, run_folder, capsys):
+    """Without images to tune on, the confidence is what these weights' score has chosen elsewhere."""
+    weights = run_folder / "weights" / "best.pt"
+    output = external.parent / "external"
+    arguments = (weights, "--data", external, "--output", output, *QUIET)
+    run(*arguments)
+    assert "'val' has no pictures to tune on: scored at confidence 0.25 (not tuned: run" in capsys.readouterr().err
+    assert (read(output)["confidence"], read(output)["tuned_on"]) == (0.25, None)
+
+    run(weights, *QUIET)
+    chosen = read(run_folder)
+    capsys.readouterr()
+    run(*arguments)
+    found = read(output)
+    assert found["confidence"] == chosen["confidence"]
+    assert list(found["splits"]) == ["test"]
+    assert found["score"] == chosen["score"]  # they are the same images
+    said = capsys.readouterr().err
+    assert (
+        f"confidence {chosen['confidence']:.6g} (chosen in {run_folder}/score.json, on val of {data_set}/data.yaml)"
+        in said
+    )
+    run(*arguments, "--box-scale", "0.9,0.8")
+    assert read(output)["postprocess"]["box_scale"] == [0.9, 0.8]
+    run(*arguments, "--confidence", 0.5)
+    assert read(output)["confidence"] == 0.5
+    with pytest.raises(UserError, match="--box-scale tune: needs predictions for a split to tune on"):
+        run(*arguments, "--box-scale", "tune")
+    with pytest.raises(UserError, match="split 'val' has no pictures"):
+        run(*arguments, "--report-on", "val")
+
+
+def test_a_submission_for_a_data_set_of_nothing_but_a_test_set(external, tmp_path, capsys):
+    table = invented(external, "test")
+    write_submission(tmp_path / "p.csv", table, [f"test-{number:02}" for number in range(12)])
+    run("--predictions", tmp_path / "p.csv", "--data", external, "--confidence", 0.4, *QUIET)
+    assert read(tmp_path / "p-score")["score"] == rsna_score(truth_of(external, "test"), table, 0.4)
+    run("--predictions", tmp_path / "p.csv", "--data", external, *QUIET)
+    assert "not tuned" in capsys.readouterr().err
