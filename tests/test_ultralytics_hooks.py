@@ -33,6 +33,9 @@ INSTANCES = {  # names that our functions give to instances of Ultralytics' clas
     "instances": "ultralytics.utils.instance.Instances",
     "criterion": "ultralytics.utils.loss.E2ELoss",
 }
+MIXINS = {  # what stands before Ultralytics' classes, though not derived from one
+    "train.detector.resuming.ExactResume": "ultralytics.engine.trainer.BaseTrainer",
+}
 OF_EVERY_CLASS = {"__module__", "__doc__", "__annotations__", "__dict__", "__weakref__", "__parameters__", "__hash__"}
 import_ultralytics()
 
@@ -199,7 +202,7 @@ def used() -> dict[str, set[str]]:
                     found.setdefault(dotted, set()).add(module)
         bases = {base.id for node in ast.walk(program) if isinstance(node, ast.ClassDef) for base in node.bases
                  if isinstance(base, ast.Name)}  # fmt: skip
-        if bases & imported(program).keys():
+        if bases & imported(program).keys() or any(name.rpartition(".")[0] == module for name in MIXINS):
             for dotted in overridden(module, program):
                 found.setdefault(dotted, set()).add(module)
     return found
@@ -214,7 +217,8 @@ def overridden(module: str, program: ast.Module) -> Iterator[str]:
         for ours in (base for base in kind.__mro__ if base.__module__ == module):
             mentioned = {attribute for name, attribute in attributes(bodies[ours.__name__]) if name == "self"}
             for name in (vars(ours).keys() | mentioned) - OF_EVERY_CLASS:
-                if dotted := owner_of(kind, name):
+                mixed_into = MIXINS.get(f"{module}.{kind.__name__}")
+                if dotted := owner_of(_class(mixed_into) if mixed_into else kind, name):
                     yield dotted
 
 

@@ -23,11 +23,11 @@ COUNTS = {"train": 16, "val": 8, "test": 4}
 os.environ.setdefault("YOLO_OFFLINE", "true")
 
 
-def write_data_set(root: Path) -> Path:
+def write_data_set(root: Path, counts: Mapping[str, int] = COUNTS) -> Path:
     """A converted data set, by its contract: noise pictures, three of four with one or two bright boxes."""
     random = np.random.default_rng(3)
     truth, manifest = [], []
-    for split, count in COUNTS.items():
+    for split, count in counts.items():
         names = []
         for kind in ("images", "labels"):
             (root / kind / split).mkdir(parents=True)

@@ -22,10 +22,7 @@ from ultralytics.data.utils import get_split_fraction
 from ultralytics.utils import colorstr
 
 from train.detector.augmentation import grey_transforms
-from train.detector.sampling import Draw
-
-_ENOUGH = 16
-"""Once so many of an epoch's pictures are in memory, mosaics are made of those, as Ultralytics does; before, of any."""
+from train.detector.sampling import Draw, seeded
 
 
 class RSNADataset(YOLODataset):
@@ -34,8 +31,9 @@ class RSNADataset(YOLODataset):
     Ultralytics names the cache after the labels' folder. Two lists of pictures of one folder, such as the folds of a
     data set, would overwrite each other's and scan all labels anew in every run.
 
-    Once it follows a draw, images are asked for by `epoch * images + image`, and the other pictures of a mosaic, MixUp
-    or CutMix are of the same epoch's draw.
+    Once it follows a draw, images are asked for by `epoch * images + image`. What comes out follows from the draw's
+    seed and that number alone: all random numbers are drawn by them, and the other pictures of a mosaic, MixUp or
+    CutMix are any of the same epoch's, not those that happen to be in memory, as with Ultralytics.
     """
 
     stretched = False
@@ -45,8 +43,13 @@ class RSNADataset(YOLODataset):
 
     def load_image(self, i: int, rect_mode: bool = True, resize_short: bool = False) -> tuple[Any, Any, Any]:
         """A picture in the model's size: its longer side, or both if the data set's pictures are stretched."""
-        loaded: tuple[Any, Any, Any] = super().load_image(i, rect_mode and not self.stretched, resize_short)
-        return loaded
+        kept = self.augment and self.ims[i] is not None
+        picture, before, after = super().load_image(i, rect_mode and not self.stretched, resize_short)
+        if self.buffer:  # of the latest pictures, which nobody uses
+            self.buffer.clear()
+            self.ims[i], self.im_hw0[i], self.im_hw[i] = None, None, None
+        # Augmentation may draw into the picture, and what is kept in memory must stay as it is.
+        return picture.copy() if kept else picture, before, after
 
     def _load_or_scan_cache(self, cache_path: Path, cache_hash: str) -> tuple[dict[str, Any], bool]:
         """Load the labels of exactly these pictures from their cache, or scan them."""
@@ -97,19 +100,16 @@ class RSNADataset(YOLODataset):
         epoch, image = divmod(index, self.ni)
         if epoch != self._epoch:
             self._epoch, self._drawn = epoch, self._draw.images(epoch).tolist()
-            for loaded in self.buffer:  # of the epoch before: more with boxes than without would be in this one, too
-                self.ims[loaded], self.im_hw0[loaded], self.im_hw[loaded] = None, None, None
-            self.buffer.clear()
-        return super().__getitem__(image)
+        with seeded(self._draw.seed, epoch, image):
+            return super().__getitem__(image)
 
     def _mix_what_is_drawn(self, transforms: Any) -> None:
         for step in _mixing_steps(transforms):
-            step.get_indexes = partial(self._others, getattr(step, "n", 2) - 1, getattr(step, "buffer_enabled", False))
+            step.get_indexes = partial(self._others, getattr(step, "n", 2) - 1)
 
-    def _others(self, count: int, loaded: bool) -> list[int]:
-        """Images to mix into another; of those that are still in memory, if `loaded` and there are enough."""
-        enough = loaded and len(self.buffer) + 1 >= min(self.max_buffer_length, _ENOUGH)
-        return random.choices(self.buffer if enough else self._drawn, k=count)
+    def _others(self, count: int) -> list[int]:
+        """Images of the epoch to mix into another."""
+        return random.choices(self._drawn, k=count)
 
 
 def _mixing_steps(transform: Any) -> Iterator[Any]:

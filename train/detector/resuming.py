@@ -1,18 +1,26 @@
-"""What a training needs to go on after a kill as if nothing had happened, and Ultralytics' checkpoint does not hold.
+"""What a training needs to go on after a kill as if nothing had happened, and Ultralytics does not give it.
 
-Ultralytics resumes from the averaged weights (EMA) in half precision, with the optimizer in half precision too: the
-curve makes a step. So the weights, their average and the optimizer are kept in full beside last.pt, in
-`weights/state-<epoch>.pt`, until the training is finished. There are two such files for a moment, so that a kill at any
-point leaves the one that belongs to last.pt.
+- Ultralytics resumes from the averaged weights (EMA) in half precision, with the optimizer in half precision too: the
+  curve makes a step. So the weights, their average and the optimizer are kept in full beside last.pt, in
+  `weights/state-<epoch>.pt`, until the training is finished. There are two such files for a moment, so that a kill at
+  any point leaves the one that belongs to last.pt.
+- Where gradients are gathered over several batches (`batch` below `nbs`), an epoch ends between two steps. So the
+  gradients are kept too, and after how many batches the next step is due: Ultralytics counts anew from a resume.
+- Random numbers follow from the seed and the epoch's number in the training's process, and from the seed, the epoch and
+  the image where pictures are loaded; see `train.detector.sampling`.
 """
 
 from __future__ import annotations
 
 import os
+import random
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from common.files import PART, write_atomic
 from common.quiet_ultralytics import import_ultralytics
@@ -20,10 +28,160 @@ from common.quiet_ultralytics import import_ultralytics
 import_ultralytics(verbose=True)
 import torch
 from torch import nn
+from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.loss import E2ELoss, v8DetectionLoss
 from ultralytics.utils.torch_utils import unwrap_model
 
+from train.detector import sampling
 from train.detector.losses import RunningMean
+
+if TYPE_CHECKING:  # the classes that the one below is put before are Ultralytics', and have no types
+    from typing import Any as _Mixin
+else:
+    _Mixin = object
+
+
+class ExactResume(_Mixin):
+    """A trainer that goes on after a kill as if nothing had happened; put before the Ultralytics class that trains.
+
+    Its training loader is one of `train.detector.sampling.drawn_loader`.
+    """
+
+    last: Any
+    best: Any
+    start_epoch: int
+
+    def __init__(self, cfg: Any, overrides: dict[str, Any] | None = None, _callbacks: Any = None) -> None:
+        self._batch = -1  # that the training is at, counted from its first epoch on
+        self._last_step = -1  # the batch of the optimizer's last step
+        self._gathered: dict[str, torch.Tensor] = {}  # gradients of a resumed training, until it begins
+        workers = (overrides or {}).get("workers")
+        super().__init__(cfg, overrides, _callbacks)
+        if workers is not None:  # on a CPU Ultralytics sets 0, also against what was asked for
+            self.args.workers = workers
+
+    # --- the training's steps
+
+    def run_callbacks(self, event: str) -> None:
+        """Besides the callbacks: begin an epoch, and make the optimizer's steps where they are due."""
+        if event == "on_train_epoch_start":
+            self._begin_epoch()
+        elif event == "on_train_batch_start":
+            self._batch += 1
+        elif event == "on_train_batch_end" and self._is_step_due():
+            self.optimizer_step()
+        super().run_callbacks(event)
+
+    def _begin_epoch(self) -> None:
+        """Let the epoch's random numbers and pictures depend on nothing but the seed and its number."""
+        seed = self.args.seed + 1 + RANK + 10_007 * (self.epoch + 1)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002  # the generator that Ultralytics draws from
+        torch.manual_seed(seed)
+        sampling.begin_epoch(self.train_loader, self.epoch)
+        self._batch = self.epoch * len(self.train_loader) - 1
+        for name, weights in unwrap_model(self.model).named_parameters() if self._gathered else ():
+            if name in self._gathered and weights.requires_grad:  # Ultralytics has cleared them since it was set up
+                weights.grad = self._gathered[name].to(weights.device)
+        self._gathered = {}
+
+    def _is_step_due(self) -> bool:
+        return self._batch - self._last_step >= self.accumulate
+
+    def optimizer_step(self) -> None:
+        """Make a step if the undisturbed training makes one here.
+
+        Ultralytics asks for one at the first batch after a resume, and counts on from there.
+        """
+        if self._is_step_due():
+            super().optimizer_step()
+            self._last_step = self._batch
+
+    def _build_train_pipeline(self) -> None:
+        """Make the loaders, also with smaller batches after the memory did not suffice; then the count begins anew."""
+        super()._build_train_pipeline()
+        self._last_step = -1
+
+    def _handle_nan_recovery(self, epoch: int) -> bool:
+        """Go back to last.pt after a loss that is no number, with the loss as it was then, too."""
+        start = self.start_epoch
+        if self.resume:  # where Ultralytics does not, as in a training's first epoch there is no last.pt yet
+            self.start_epoch = -1
+        try:
+            recovered: bool = super()._handle_nan_recovery(epoch)
+        finally:
+            self.start_epoch = start
+        if recovered:
+            self._last_step = -1
+            restore_criterion(self, epoch)
+        return recovered
+
+    # --- checkpoints
+
+    def is_best(self) -> bool:
+        """Whether the epoch's weights are to be best.pt: as Ultralytics decides."""
+        return self.best_fitness == self.fitness
+
+    def save_model(self) -> Any:
+        """Save last.pt, and best.pt if this epoch is the best, each whole or not at all."""
+        last, best = self.last, self.best
+        self.last, self.best = Path(f"{last}{PART}"), Path(f"{best}{PART}")
+        try:
+            saved = super().save_model()
+        finally:
+            part, best_part = self.last, self.best
+            self.last, self.best = last, best
+        save_state(self)
+        if self.is_best() and best_part.exists():
+            os.replace(best_part, best)
+        best_part.unlink(missing_ok=True)
+        os.replace(part, last)
+        remove_states(self.wdir, but_of=self.epoch)
+        return saved
+
+    def final_eval(self) -> None:
+        """Strip best.pt of what only a resume needs, and validate it; last.pt too unless its state is to be kept."""
+        if RANK not in {-1, 0}:
+            super().final_eval()
+            return
+        last = self.last
+        if getattr(self.args, "keep_state", False) and last.exists():
+            self.last = Path(f"{last}{PART}")  # the parent takes best.pt's history from what it strips: from a copy
+            shutil.copyfile(last, self.last)
+        else:
+            remove_states(self.wdir)
+        try:
+            super().final_eval()
+        finally:
+            if self.last != last:
+                self.last.unlink(missing_ok=True)
+                self.last = last
+
+    # --- resume
+
+    def resume_training(self, ckpt: Any) -> None:
+        """Continue where the checkpoint was written, as if nothing had happened."""
+        super().resume_training(ckpt)
+        if ckpt is None or not self.resume:
+            return
+        self.prepare_criterion()
+        if not load_state(self, epoch=self.start_epoch - 1):
+            LOGGER.warning("No full state beside last.pt: continuing from the averaged weights, as Ultralytics does.")
+        if RANK in {-1, 0}:
+            cut_results(self.csv, self.start_epoch)
+
+    def prepare_criterion(self) -> None:
+        """Put in the loss that a resumed training goes on with; its state is loaded afterwards."""
+
+    def set_progress(self, gradients: dict[str, torch.Tensor], batches_since_step: int) -> None:
+        """Say what was gathered before the first batch of a resumed training, and over how many batches."""
+        self._gathered = gradients
+        self._last_step = self.start_epoch * len(self.train_loader) - 1 - batches_since_step
+
+    @property
+    def batches_since_step(self) -> int:
+        """How many batches the gradients have been gathered over."""
+        return self._batch - self._last_step
 
 
 def save_state(trainer: Any) -> None:
@@ -37,7 +195,12 @@ def save_state(trainer: Any) -> None:
             "ema": trainer.ema.ema.state_dict(),
             "updates": trainer.ema.updates,
             "optimizer": trainer.optimizer.state_dict(),
-            "mosaic": list(_mosaic_buffer(trainer) or ()),
+            "gradients": {
+                name: weights.grad
+                for name, weights in unwrap_model(trainer.model).named_parameters()
+                if weights.grad is not None
+            },
+            "batches_since_step": trainer.batches_since_step,
             "running_means": [mean.value for mean in _running_means(_criterion(trainer))],
         },
         part,
@@ -57,13 +220,33 @@ def load_state(trainer: Any, epoch: int) -> bool:
     for saved, group in zip(state["optimizer"]["param_groups"], trainer.optimizer.param_groups, strict=True):
         saved["fused"] = group.get("fused")  # depends on the device that it runs on now
     trainer.optimizer.load_state_dict(state["optimizer"])
+    _set_running_means(trainer, state)
+    if "gradients" in state:  # not in those of an earlier version
+        trainer.set_progress(state["gradients"], state["batches_since_step"])
+    return True
+
+
+def restore_criterion(trainer: Any, epoch: int) -> None:
+    """Give the loss the state that it had before `epoch`: WIoU's mean, the weights of an end-to-end head's branches.
+
+    Where no state was kept, the mean begins anew.
+    """
+    criterion = _criterion(trainer)
+    if isinstance(criterion, E2ELoss):
+        criterion.updates = epoch - 1
+        criterion.update()
+    file = _state_file(trainer.wdir, epoch - 1)
+    if file.is_file():
+        _set_running_means(trainer, torch.load(file, map_location="cpu", weights_only=True))
+    else:
+        for mean in _running_means(criterion):
+            mean.value = torch.tensor(1.0)
+
+
+def _set_running_means(trainer: Any, state: dict[str, Any]) -> None:
     means = list(_running_means(_criterion(trainer)))
     for mean, value in zip(means, state["running_means"], strict=len(means) > 0):
         mean.value = value.to(trainer.device)
-    if _mosaic_buffer(trainer) is not None:
-        for index in state["mosaic"]:
-            trainer.train_loader.dataset.load_image(index)  # which puts it into the buffer
-    return True
 
 
 def remove_states(folder: Path, but_of: int | None = None) -> None:
@@ -103,9 +286,3 @@ def _running_means(part: Any, depth: int = 8) -> Iterator[RunningMean]:
             yield from _running_means(value, depth - 1)
     elif isinstance(part, nn.Module | v8DetectionLoss | E2ELoss) and depth:
         yield from _running_means(vars(part), depth - 1)
-
-
-def _mosaic_buffer(trainer: Any) -> list[int] | None:
-    """The pictures that a mosaic chooses from, where the pictures are loaded in this process."""
-    loader = trainer.train_loader
-    return getattr(loader.dataset, "buffer", None) if loader.num_workers == 0 else None

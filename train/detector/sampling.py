@@ -1,23 +1,27 @@
-"""Which images an epoch is made of: all with boxes, and as many without as were asked for, drawn anew each epoch.
+"""Which images an epoch is made of: all, or those with boxes and as many without as were asked for; in random order.
 
 The draw of an epoch depends on nothing but the seed and the epoch's number. So every process of a training on several
 GPUs, every worker that loads pictures and a resumed training make the same one, without telling each other.
 
 Workers load ahead: they begin an epoch before the trainer does. So an image is asked for by a number that says its
-epoch too, `epoch * images + image`, and `train.detector.dataset.RSNADataset` takes the other pictures of a mosaic from
-the draw of that epoch.
+epoch too, `epoch * images + image`. From the seed, the epoch and the image follow all random numbers of its
+augmentation (`seeded`), and the other pictures of a mosaic are of that epoch's draw
+(`train.detector.dataset.RSNADataset`): which process loads a picture, and after which others, makes no difference.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import random
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from common.data.data_set import find_root
@@ -42,6 +46,7 @@ class Draw:
         other_count: How many of `other` an epoch gets.
         seed: The training's seed.
         warnings: Where the data could not give what was asked for.
+        shuffled: Whether an epoch has them in random order, or in the data set's.
     """
 
     positives: NDArray[np.int64]
@@ -51,6 +56,7 @@ class Draw:
     other_count: int
     seed: int
     warnings: tuple[str, ...] = ()
+    shuffled: bool = True
 
     def __len__(self) -> int:
         """Images of an epoch."""
@@ -62,17 +68,53 @@ class Draw:
         return len(self.positives) + len(self.hard) + len(self.other)
 
     def images(self, epoch: int) -> NDArray[np.int64]:
-        """The images of an epoch (from 0) by number, each once, in random order."""
-        random = np.random.default_rng([self.seed, epoch])
-        hard = random.choice(self.hard, self.hard_count, replace=False)
-        other = random.choice(self.other, self.other_count, replace=False)
-        return random.permutation(np.concatenate([self.positives, hard, other]))
+        """The images of an epoch (from 0) by number, each once."""
+        generator = np.random.default_rng([self.seed, epoch])
+        hard = generator.choice(self.hard, self.hard_count, replace=False)
+        other = generator.choice(self.other, self.other_count, replace=False)
+        images = np.concatenate([self.positives, hard, other])
+        return generator.permutation(images) if self.shuffled else np.sort(images)
 
     def __str__(self) -> str:
         """One line for the log."""
         count, total = self.hard_count + self.other_count, len(self.hard) + len(self.other)
         hard = f" ({self.hard_count} of them not normal)" if len(self.hard) else ""
         return f"Each epoch: the {len(self.positives)} images with boxes, {count} of {total} without{hard}, drawn anew."
+
+
+def all_images(count: int, seed: int = 0, *, shuffled: bool = True) -> Draw:
+    """Epochs of all images of a data set.
+
+    Args:
+        count: How many there are.
+        seed: The training's seed.
+        shuffled: Whether an epoch has them in random order, or in the data set's.
+    """
+    none = np.empty(0, dtype=np.int64)
+    return Draw(np.arange(count), none, none, 0, 0, seed, shuffled=shuffled)
+
+
+@contextmanager
+def seeded(*numbers: int) -> Iterator[None]:
+    """Let `random`, NumPy and PyTorch on the CPU draw by these numbers alone, and afterwards go on as before.
+
+    Without workers pictures are loaded in the training's own process, whose random numbers (of a drop-out, of the size
+    with `multi_scale`) must not depend on it.
+
+    Args:
+        numbers: What the random numbers follow from, 0 or more each.
+    """
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002  # Ultralytics' generator
+    first, second, third = np.random.SeedSequence(numbers).generate_state(3).tolist()
+    random.seed(first)
+    np.random.seed(second)  # noqa: NPY002
+    torch.default_generator.manual_seed(third)  # not that of the GPU
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])  # noqa: NPY002
+        torch.set_rng_state(before[2])
 
 
 def check_arguments(negatives: float | None, hard_negatives: float | None) -> None:
@@ -223,10 +265,10 @@ class _Epochs:
 
 
 def drawn_loader(loader: Any, draw: Draw, *, rank: int = 0, processes: int = 1, drop_last: bool = False) -> Any:
-    """Make a loader of what is drawn from one of all images.
+    """Make a loader of what is drawn, epoch by epoch, from Ultralytics' own.
 
     Args:
-        loader: Ultralytics' loader of the training; its data set is told of the draw.
+        loader: Ultralytics' loader; its data set is told of the draw.
         draw: What to load.
         rank: Which of the processes this is, from 0.
         processes: How many train together.
@@ -254,10 +296,9 @@ def drawn_loader(loader: Any, draw: Draw, *, rank: int = 0, processes: int = 1, 
 
 
 def begin_epoch(loader: Any, epoch: int) -> None:
-    """Let a loader that may draw give `epoch` next, also where an epoch is repeated after a loss that was no number."""
+    """Let a loader of what is drawn give `epoch` next, also where one is repeated after a loss that was no number."""
     sampler = loader.sampler
-    if isinstance(sampler, DrawnSampler):
-        sampler.set_epoch(epoch)
-        if sampler.coming not in {None, epoch}:
-            loader.reset()
-        sampler.coming = epoch + 1
+    sampler.set_epoch(epoch)
+    if sampler.coming not in {None, epoch}:
+        loader.reset()
+    sampler.coming = epoch + 1

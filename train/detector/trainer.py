@@ -8,21 +8,17 @@ tests/train/detector/test_trainer.py is their contract.
 from __future__ import annotations
 
 import math
-import os
-import random
 import re
-import shutil
 import subprocess
 from copy import copy, deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from common.data.data_set import DataSet
 from common.data.names import PICTURE_SIZE
 from common.errors import UserError, WorkError
-from common.files import PART
 from common.paths import shown
 from train.settings.options import DEFAULTS, LOSS
 from train.ultralytics_setup import set_up
@@ -37,10 +33,11 @@ from ultralytics.nn.modules import Detect, RTDETRDecoder
 from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK
 from ultralytics.utils.torch_utils import unwrap_model
 
-from train.detector import heads, resuming, sampling, starting, stems
+from train.detector import heads, sampling, starting, stems
 from train.detector.criterion import LossSettings, build_criterion
 from train.detector.dataset import RSNADataset, build_dataset
 from train.detector.locating import positive_class
+from train.detector.resuming import ExactResume
 from train.detector.tracking import TrainingLog
 from train.detector.validation import RSNARTDETRValidator, RSNAValidator, without_own_arguments
 
@@ -48,20 +45,12 @@ _MAY_CHANGE_TOO = {"epochs", "wandb", "keep_state"}
 """What a resumed training may be told anew, besides what Ultralytics allows."""
 
 
-if TYPE_CHECKING:  # the classes that the two below are put before are Ultralytics', and have no types
-    from typing import Any as _Mixin
-else:
-    _Mixin = object
-
-
-class _RSNATraining(_Mixin):
+class _RSNATraining(ExactResume):
     """What makes a trainer ours; put before the Ultralytics class that does the rest."""
 
     validator_class: type[Any]
     head_class: type[Any]
     takes_rectangles: bool
-    last: Any
-    best: Any
 
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: Any = None) -> None:
         self._new_best = False
@@ -104,6 +93,10 @@ class _RSNATraining(_Mixin):
         self._new_best = fitness is not None and (not before or fitness > before)
         return metrics, fitness
 
+    def is_best(self) -> bool:
+        """Whether the epoch's weights are to be best.pt."""
+        return self._new_best
+
     # --- data
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> RSNADataset:
@@ -120,30 +113,35 @@ class _RSNATraining(_Mixin):
         return build_dataset(self.args, img_path, batch, self.data, mode, stride=stride, rect=rect, stretched=stretched)
 
     def get_dataloader(self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
-        """The loader of training or validation; of what is drawn, where not all images without boxes are wanted."""
+        """The loader of training or validation; that of training gives epochs by their number."""
         loader = super().get_dataloader(dataset_path, batch_size, rank, mode)
         sampling.check_arguments(self.args.negatives, self.args.hard_negatives)
-        if mode != "train" or self.args.negatives is None:
+        if mode != "train":
             return loader
-        data = loader.dataset
-        if data.rect and len(np.unique(data.batch_shapes, axis=0)) > 1:
-            raise UserError("negatives: cannot draw images of several shapes with rect=True; leave rect out.")
-        draw = sampling.make_draw(
-            data.im_files, data.labels, self.args.negatives, self.args.hard_negatives, self.args.seed
+        shared = rank != -1
+        return sampling.drawn_loader(
+            loader,
+            self._draw(loader.dataset),
+            rank=torch.distributed.get_rank() if shared else 0,
+            processes=torch.distributed.get_world_size() if shared else 1,
+            drop_last=bool(self.args.compile),
         )
+
+    def _draw(self, data: RSNADataset) -> sampling.Draw:
+        """Which images the epochs are made of."""
+        seed: int = self.args.seed
+        several_shapes = data.rect and len(np.unique(data.batch_shapes, axis=0)) > 1
+        if self.args.negatives is None:
+            return sampling.all_images(len(data), seed, shuffled=not several_shapes)
+        if several_shapes:
+            raise UserError("negatives: cannot draw images of several shapes with rect=True; leave rect out.")
+        draw = sampling.make_draw(data.im_files, data.labels, self.args.negatives, self.args.hard_negatives, seed)
         if not self._draw_told:
             self._draw_told = True
             LOGGER.info(str(draw))
             for warning in draw.warnings:
                 LOGGER.warning(warning)
-        shared = rank != -1
-        return sampling.drawn_loader(
-            loader,
-            draw,
-            rank=torch.distributed.get_rank() if shared else 0,
-            processes=torch.distributed.get_world_size() if shared else 1,
-            drop_last=bool(self.args.compile),
-        )
+        return draw
 
     def build_optimizer(self, *args: Any, **kwargs: Any) -> Any:
         """The optimizer; `auto` chooses it by the training's length, which is that of what is drawn."""
@@ -187,43 +185,6 @@ class _RSNATraining(_Mixin):
             model: Any = unwrap_model(self.model)
             model.criterion = build_criterion(model, settings, epochs_done=self.start_epoch)
 
-    # --- checkpoints
-
-    def save_model(self) -> Any:
-        """Save last.pt, and best.pt if this epoch is the best, each whole or not at all."""
-        last, best = self.last, self.best
-        self.last, self.best = Path(f"{last}{PART}"), Path(f"{best}{PART}")
-        try:
-            saved = super().save_model()
-        finally:
-            part, best_part = self.last, self.best
-            self.last, self.best = last, best
-        resuming.save_state(self)
-        if self._new_best and best_part.exists():
-            os.replace(best_part, best)
-        best_part.unlink(missing_ok=True)
-        os.replace(part, last)
-        resuming.remove_states(self.wdir, but_of=self.epoch)
-        return saved
-
-    def final_eval(self) -> None:
-        """Strip best.pt of what only a resume needs, and validate it; last.pt too unless its state is to be kept."""
-        if RANK not in {-1, 0}:
-            super().final_eval()
-            return
-        last = self.last
-        if self.args.keep_state and last.exists():
-            self.last = Path(f"{last}{PART}")  # the parent takes best.pt's history from what it strips: from a copy
-            shutil.copyfile(last, self.last)
-        else:
-            resuming.remove_states(self.wdir)
-        try:
-            super().final_eval()
-        finally:
-            if self.last != last:
-                self.last.unlink(missing_ok=True)
-                self.last = last
-
     # --- resume
 
     def check_resume(self, overrides: dict[str, Any]) -> None:
@@ -235,38 +196,13 @@ class _RSNATraining(_Mixin):
         for name in overrides.keys() & _MAY_CHANGE_TOO if self.resume else ():
             setattr(self.args, name, overrides[name])
 
-    def resume_training(self, ckpt: Any) -> None:
-        """Continue where the checkpoint was written, as if nothing had happened."""
-        super().resume_training(ckpt)
-        if ckpt is None or not self.resume:
-            return
-        start: int = self.start_epoch
+    def prepare_criterion(self) -> None:
+        """Put in our loss in place of the stock one, which Ultralytics gives end-to-end heads at a resume."""
         model: Any = unwrap_model(self.model)
         stock = getattr(model, "criterion", None)
-        self._install_criterion()  # in place of the stock one, which the parent gives end-to-end heads here
+        self._install_criterion()
         if getattr(model, "criterion", None) is not stock:
             self.ema.ema.criterion = deepcopy(model.criterion)  # as at the start, where WIoU's mean is shared
-        if not resuming.load_state(self, epoch=start - 1):
-            LOGGER.warning("No full state beside last.pt: continuing from the averaged weights, as Ultralytics does.")
-        if RANK in {-1, 0}:
-            resuming.cut_results(self.csv, start)
-
-    def run_callbacks(self, event: str) -> None:
-        """Besides the callbacks: make an epoch's random numbers depend on nothing but the seed and its number."""
-        if event == "on_train_epoch_start":
-            self._seed_epoch()
-        super().run_callbacks(event)
-
-    def _seed_epoch(self) -> None:
-        seed = self.args.seed + 1 + RANK + 10_007 * (self.epoch + 1)
-        random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002  # the generator that augmentation draws from
-        torch.manual_seed(seed)
-        loader = self.train_loader
-        sampling.begin_epoch(loader, self.epoch)
-        if loader.num_workers == 0:  # else the workers have prepared the epoch's first batches already
-            loader.generator.manual_seed(seed % 2**63)
-            loader.reset()
 
 
 def _picture_size(data_yaml: str) -> int | None:

@@ -16,6 +16,8 @@ from train.detector.sampling import make_draw  # noqa: E402
 from train.detector.validation import RSNAValidator  # noqa: E402
 from train.train import main  # noqa: E402
 
+from .random_kills import differences  # noqa: E402
+
 
 def rows(run: Path) -> list[dict[str, float]]:
     with open(run / "results.csv", newline="") as file:
@@ -31,9 +33,9 @@ def command(data_set, cnn, tmp_path, monkeypatch):
 
     monkeypatch.setattr("train.detector.training._trainer_for", lambda head: two_processes.OnTwoProcesses)
     argv = [
-        f"data={data_set}", f"model={cnn}", f"project={tmp_path / 'runs'}", "imgsz=64", "batch=4", "nbs=4",
-        "device=cpu", "optimizer=AdamW", "lr0=0.02", "warmup_epochs=0", "mosaic=0.5", "close_mosaic=1", "plots=False",
-        "amp=False", "deterministic=False", "epochs=3", "negatives=0.25", "seed=1",
+        f"data={data_set}", f"model={cnn}", f"project={tmp_path / 'runs'}", "imgsz=64", "batch=4",
+        "nbs=12", "device=cpu", "optimizer=AdamW", "lr0=0.05", "warmup_epochs=0", "mosaic=0.5", "close_mosaic=1",
+        "plots=False", "amp=False", "deterministic=False", "epochs=3", "negatives=0.25", "seed=1",
     ]  # fmt: skip
 
     def run(*given: str, kill: str = "") -> tuple[int, list[dict]]:
@@ -66,6 +68,10 @@ def test_two_processes_train_die_and_go_on(command, data_set, tmp_path, capfd):
     found = rows(runs / "train")
     assert [row["epoch"] for row in found] == [1, 2, 3]
     assert all(0 <= row[SCORE] <= 1 for row in found)
+
+    # And it is the undisturbed one to the last digit, though an epoch ends between two steps.
+    assert command(f"project={tmp_path / 'whole'}")[0] == 0
+    assert not differences(runs / "train", tmp_path / "whole" / "train")
 
     # Each process had its own half of what one process would have drawn: 12 images with boxes, and 3 of 4 without.
     pictures = sorted((data_set / "images" / "train").iterdir())

@@ -20,7 +20,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
 from common.cli import execute  # noqa: E402
 from common.errors import UserError  # noqa: E402
 from train.detector.dataset import RSNADataset  # noqa: E402
-from train.detector.sampling import NOT_NORMAL, DrawnSampler, make_draw  # noqa: E402
+from train.detector.sampling import NOT_NORMAL, DrawnSampler, make_draw, seeded  # noqa: E402
 from train.detector.trainer import RSNATrainer  # noqa: E402
 from train.settings.options import DEFAULTS  # noqa: E402
 from train.train import main  # noqa: E402
@@ -69,17 +69,16 @@ def greys(tmp_path_factory) -> Path:
 def set_up(greys, cnn, tmp_path):
     """Makes a trainer that is ready for its first epoch."""
 
-    def make(workers: int = 0, data: Path = greys, **given):
+    def make(workers: int = 0, *, data: Path = greys, **given):
         still = {"scale": 0.0, "translate": 0.0, "mosaic": 0.0}  # pictures are only put together, never drawn anew
-        trainer = RSNATrainer(
+        return RSNATrainer(
             overrides={
                 "model": str(cnn), "data": str(data / "data.yaml"), "project": str(tmp_path), "imgsz": SIZE, "batch": 4,
                 "nbs": 4, "epochs": 3, "device": "cpu", "optimizer": "AdamW", "lr0": 0.01, "warmup_epochs": 0,
-                "plots": False, "amp": False, "deterministic": False, "seed": 3, **still, **given,
+                "plots": False, "amp": False, "deterministic": False, "seed": 3, "workers": workers, "wandb": False,
+                **still, **given,
             }
         )  # fmt: skip
-        trainer.args.workers = workers  # which are not used on a CPU otherwise
-        return trainer
 
     return make
 
@@ -276,27 +275,76 @@ def test_processes_share_an_epoch(processes):
 
 
 def test_all_images_are_loaded_as_ultralytics_does(set_up, greys, tmp_path):
-    """The very batches of its own trainer: the same images in the same order, in the same mosaics."""
-    ours = set_up(mosaic=1.0)
+    """Each once in an epoch, and what its own data set makes of a picture with the same random numbers."""
+    moving = {"scale": 0.5, "translate": 0.1, "flipud": 0.5}
+    ours = set_up(**moving)
     known = {name: value for name, value in vars(ours.args).items() if name not in DEFAULTS and name != "save_dir"}
     plain = DetectionTrainer(overrides={**known, "project": str(tmp_path / "plain")})
-    seen = []
-    for trainer in (ours, plain):
-        trainer._setup_train()
-        random.seed(7)
-        np.random.seed(7)  # noqa: NPY002  # the generator that augmentation draws from
-        torch.manual_seed(7)
-        trainer.train_loader.generator.manual_seed(7)
-        trainer.train_loader.reset()
-        seen.append([batch for _ in range(2) for batch in trainer.train_loader])
-    mine, stock = seen
-    assert names(mine) == names(stock)
-    assert sorted(names(mine[:6])) == sorted(names(mine[6:])) == list(range(24))
-    assert names(mine[:6]) != names(mine[6:])
-    for batch, expected in zip(mine, stock, strict=True):
-        assert torch.equal(batch["img"], expected["img"])
-        assert torch.equal(batch["bboxes"], expected["bboxes"])
-    assert max(len(np.unique(picture)) for batch in mine for picture in batch["img"].numpy()) > 2  # mosaics they are
+    plain._setup_train()
+    stock = plain.train_loader.dataset
+    images = {number(file): position for position, file in enumerate(stock.im_files)}
+    orders = []
+    for epoch, batches in enumerate(passes(ours, range(3))):
+        orders.append(names(batches))
+        assert sorted(orders[-1]) == list(range(24))
+        for batch in batches:
+            for picture, file in zip(batch["img"], batch["im_file"], strict=True):
+                with seeded(3, epoch, images[number(file)]):
+                    expected = stock[images[number(file)]]["img"]
+                assert torch.equal(picture, expected)
+    assert len({tuple(order) for order in orders}) == 3
+
+
+MIXES = {
+    "mosaic": {"mosaic": 0.7, "scale": 0.5, "gamma": 0.2, "noise": 0.02},
+    "mixup": {"mosaic": 0.5, "mixup": 0.7},
+    "cutmix": {"cutmix": 1.0},  # which draws into the picture that was loaded
+}
+
+
+@pytest.mark.parametrize("mix", MIXES)
+def test_a_picture_follows_from_its_epoch_and_number_alone(set_up, mix):
+    """Neither from who loads it nor from what was loaded before: nothing else makes a resume exact."""
+    given = {"negatives": 1, **MIXES[mix]}
+
+    def seen(epochs, **more):
+        return [[(batch["img"], batch["bboxes"]) for batch in batches] for batches in passes(set_up(**more), epochs)]
+
+    alone = seen(range(4), **given)
+    for other in (
+        seen(range(4), **given, workers=2),
+        [*seen([0], **given), *seen([1], **given, workers=2), *seen([2, 3], **given, workers=1)],
+        seen(range(4), **given, cache="ram"),
+    ):
+        for found, expected in zip(other, alone, strict=True):
+            for (picture, boxes), (other_picture, other_boxes) in zip(found, expected, strict=True):
+                assert torch.equal(picture, other_picture)
+                assert torch.equal(boxes, other_boxes)
+    assert not all(torch.equal(one[0], two[0]) for one, two in zip(alone[0], alone[1], strict=True))
+
+
+def test_loading_leaves_the_random_numbers_of_the_training_alone(set_up):
+    trainer = set_up(mosaic=1.0, mixup=1.0)
+    trainer._setup_train()
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    expected = random.random(), np.random.random(), torch.rand(1).item()  # noqa: NPY002
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    trainer.train_loader.dataset[5]
+    assert (random.random(), np.random.random(), torch.rand(1).item()) == expected  # noqa: NPY002
+
+
+def test_pictures_of_several_shapes_keep_their_order(set_up, tmp_path):
+    """With rect=True a batch is one of neighbours, which have one shape."""
+    data = write_set(tmp_path / "shapes", list(range(8)))
+    for number in range(4, 8):
+        write(data, number, "train", 45, height=2 * SIZE)
+    for batches in passes(set_up(data=data, rect=True), range(2)):
+        assert [tuple(batch["img"].shape[2:]) for batch in batches] == [(64, 64), (64, 32)]
+        assert sorted(names(batches[:1])) == [0, 1, 2, 3]
 
 
 def test_the_optimizer_is_chosen_by_what_is_drawn(set_up, monkeypatch):

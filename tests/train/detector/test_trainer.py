@@ -13,10 +13,12 @@ import yaml
 from common.quiet_ultralytics import import_ultralytics
 
 import_ultralytics()
+from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
 from ultralytics.utils import SETTINGS, torch_utils  # noqa: E402
 
 from common.errors import UserError  # noqa: E402
 from train import ultralytics_setup  # noqa: E402
+from train.detector import resuming  # noqa: E402
 from train.detector import trainer as ours  # noqa: E402
 from train.detector.results import CONFIDENCE, FIXED_SCORE, SCORE  # noqa: E402
 from train.settings.options import DEFAULTS  # noqa: E402
@@ -150,9 +152,9 @@ def kill_on_call(patch, owner, name, number, when=lambda *args: True):
 
 
 KILLS = {
-    "in an epoch": (ours.RSNATrainer, "optimizer_step", 6),
+    "in an epoch": (ours.RSNATrainer, "preprocess_batch", 6),
     "between the row and the checkpoint": (ours.RSNATrainer, "save_model", 2),
-    "before last.pt is replaced": (ours.os, "replace", 2, lambda source, target: Path(target).name == "last.pt"),
+    "before last.pt is replaced": (resuming.os, "replace", 2, lambda source, target: Path(target).name == "last.pt"),
 }
 
 
@@ -167,20 +169,54 @@ def test_wious_running_mean_is_resumed_too(train, tmp_path, monkeypatch):
     assert_resumes_exactly(train, whole, tmp_path, monkeypatch, KILLS["in an epoch"], **loss)
 
 
-def assert_resumes_exactly(train, whole, tmp_path, monkeypatch, kill, **loss):
+@pytest.mark.parametrize("warmup", [0, 2])
+def test_gradients_that_are_gathered_over_the_end_of_an_epoch_are_resumed_too(train, tmp_path, monkeypatch, warmup):
+    """A step every five batches, of which an epoch has four; during the warm-up oftener: every 1 + 4 batch / 8."""
+    given = {"nbs": 20, "warmup_epochs": warmup}
+    steps: list[int] = []
+    with monkeypatch.context() as patch:
+        step = DetectionTrainer.optimizer_step
+        patch.setattr(DetectionTrainer, "optimizer_step", lambda self: (steps.append(self._batch), step(self))[1])
+        whole = train(tmp_path / "whole", **given)
+        undisturbed = steps.copy()
+        steps.clear()
+        assert_resumes_exactly(train, whole, tmp_path, monkeypatch, KILLS["in an epoch"], **given)
+    assert undisturbed == ([4, 9] if not warmup else [0, 2, 6, 11])
+    assert steps == [batch for batch in undisturbed if batch < 5] + [batch for batch in undisturbed if batch >= 4]
+
+
+def assert_resumes_exactly(train, whole, tmp_path, monkeypatch, kill, **given):
     with monkeypatch.context() as patch:
         kill_on_call(patch, *kill)
         with pytest.raises(Killed):
-            train(tmp_path / "cut", **loss)
+            train(tmp_path / "cut", **given)
     last = tmp_path / "cut" / "train" / "weights" / "last.pt"
-    resumed = train(tmp_path / "cut", resume=str(last), **loss)
+    resumed = train(tmp_path / "cut", resume=str(last), **given)
     assert resumed.save_dir == last.parents[1]
     assert [row["epoch"] for row in rows(whole.save_dir)] == [1, 2, 3]
-    assert_same_curve(resumed.save_dir, whole.save_dir)
-    for name, weights in torch.load(whole.best, weights_only=False)["model"].state_dict().items():
-        again = torch.load(resumed.best, weights_only=False)["model"].state_dict()[name]
-        assert torch.allclose(weights.float(), again.float(), atol=1e-3), name
+    assert [without_time(row) for row in rows(resumed.save_dir)] == [without_time(row) for row in rows(whole.save_dir)]
+    assert_equal(*(torch.load(run.best, weights_only=False)["model"].state_dict() for run in (resumed, whole)))
+    assert_equal(*(torch.load(run.wdir / "state-2.pt", weights_only=True) for run in (resumed, whole)))
     assert sorted(file.name for file in resumed.wdir.iterdir()) == ["best.pt", "last.pt", "state-2.pt"]
+
+
+def without_time(row):
+    return {name: value for name, value in row.items() if name != "time"}
+
+
+def assert_equal(found, expected, where=""):
+    """The same to the last bit."""
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected), where
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys(), where
+        for name, value in expected.items():
+            assert_equal(found[name], value, f"{where}/{name}")
+    elif isinstance(expected, list):
+        for number, (one, other) in enumerate(zip(found, expected, strict=True)):
+            assert_equal(one, other, f"{where}/{number}")
+    else:
+        assert found == expected, where
 
 
 def assert_same_curve(found: Path, expected: Path):
@@ -188,6 +224,36 @@ def assert_same_curve(found: Path, expected: Path):
     for column in rows(expected)[0].keys() - {"time"}:
         values = [row[column] for row in rows(expected)]
         assert [row[column] for row in rows(found)] == pytest.approx(values, rel=1e-4, abs=2e-5), column
+
+
+def test_a_loss_that_is_no_number_is_recovered_from_with_the_losss_state_of_then(train, tmp_path, monkeypatch):
+    """Also in the first epoch after a resume, as the undisturbed training would."""
+    given = {"iou_loss": "wiou", "wiou_updates": 5, "nbs": 20}
+    shorter = train(tmp_path, epochs=2, **given)
+    kept = torch.load(shorter.wdir / "state-1.pt", weights_only=True)["running_means"]
+    validate, spoilt, seen = ours.RSNATrainer.validate, [], []
+
+    def spoil(self):
+        if self.epoch == 2 and not spoilt:
+            spoilt.append(True)
+            self.loss = self.loss * math.nan
+            for mean in resuming._running_means(resuming._criterion(self)):
+                mean.value = mean.value * math.nan
+        return validate(self)
+
+    def watch(self, event, callbacks=ours.RSNATrainer.run_callbacks):
+        callbacks(self, event)
+        if event == "on_train_epoch_start":
+            means = resuming._running_means(resuming._criterion(self))
+            seen.append((self.epoch, [float(mean.value) for mean in means], self._last_step))
+
+    monkeypatch.setattr(ours.RSNATrainer, "validate", spoil)
+    monkeypatch.setattr(ours.RSNATrainer, "run_callbacks", watch)
+    resumed = train(tmp_path, epochs=3, resume=str(shorter.last), **given)
+    assert [epoch for epoch, *_ in seen] == [2, 2]
+    assert seen[0][1] == seen[1][1] == [float(mean) for mean in kept] != []
+    assert [last for *_, last in seen] == [4, -1]  # the gradients went with the weights that they belonged to
+    assert [row["epoch"] for row in rows(resumed.save_dir)] == [1, 2, 3]
 
 
 def test_more_epochs_after_a_finished_training_are_those_of_a_longer_one(train, tmp_path):
