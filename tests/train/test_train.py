@@ -4,10 +4,12 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from common.cli import execute
@@ -233,6 +235,51 @@ def test_train_twice_then_nothing_to_resume(data_set, cnn, tmp_path, capsys, mon
     assert sorted(file.name for file in last.parent.iterdir()) == ["best.pt", "last.pt"]
     assert "was not kept" in failure([f"resume={last}", "epochs=9"], capsys)
     assert "expected a training's weights/last.pt" in failure([f"resume={runs}/no/weights/last.pt"], capsys)
+
+
+@pytest.fixture
+def stopped(trained, tmp_path) -> Path:
+    """The last.pt of a training that three of four epochs are done of."""
+    run = shutil.copytree(trained.save_dir, tmp_path / "runs" / "train")
+    last = run / "weights" / "last.pt"
+    checkpoint = torch.load(last, weights_only=False)
+    checkpoint["train_args"] |= {"epochs": 4, "project": str(run.parent), "save_dir": str(run)}
+    torch.save(checkpoint, last)
+    return last
+
+
+@pytest.mark.parametrize("words", [["resume=runs/train"], ["resume", "project=runs"], ["resume", "epochs=9"]])
+def test_a_plain_training_is_refused_at_once(stopped, words, tmp_path, capsys, monkeypatch):
+    """Its best epoch is one by mAP, and its results.csv lacks three columns."""
+    monkeypatch.chdir(tmp_path)
+    checkpoint = torch.load(stopped, weights_only=False)
+    plain = {name: value for name, value in checkpoint["train_args"].items() if name not in options.OWN}
+    torch.save({**checkpoint, "train_args": plain}, stopped)
+    before = {file: file.read_bytes() for file in stopped.parents[1].rglob("*") if file.is_file()}
+    message = failure([*words, *([] if "project=runs" in words else ["project=runs"])], capsys)
+    assert "is of plain `yolo train`" in message
+    assert "yolo train resume model=runs/train/weights/last.pt" in message
+    assert "python train/train.py model=runs/train/weights/last.pt epochs=N" in message
+    assert {file: file.read_bytes() for file in stopped.parents[1].rglob("*") if file.is_file()} == before
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", "half", "list"])
+def test_a_damaged_checkpoint_is_one_line(stopped, content, tmp_path, capsys):
+    if content == "list":
+        torch.save([1], stopped)
+    else:
+        stopped.write_bytes(stopped.read_bytes()[:5000] if content == "half" else content)
+    message = failure([f"resume={stopped}"], capsys)
+    assert f"resume: {stopped}: not a training's checkpoint, or a damaged one" in message
+    assert "start the training anew" in message
+
+
+def test_a_damaged_state_is_one_line(stopped, capsys):
+    state = stopped.with_name("state-2.pt")
+    state.write_bytes(state.read_bytes()[:5000])
+    message = failure([f"resume={stopped}", "wandb=False"], capsys)
+    assert f"resume: {state}: damaged" in message
+    assert "Remove it and resume again" in message
 
 
 def test_a_killed_command_is_resumed(data_set, cnn, tmp_path, capsys):

@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common.errors import UserError
 from common.files import PART, write_atomic
+from common.paths import shown
 from common.quiet_ultralytics import import_ultralytics
 
 import_ultralytics(verbose=True)
@@ -30,7 +32,7 @@ import torch
 from torch import nn
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.loss import E2ELoss, v8DetectionLoss
-from ultralytics.utils.torch_utils import unwrap_model
+from ultralytics.utils.torch_utils import strip_optimizer, unwrap_model
 
 from train.detector import sampling
 from train.detector.losses import RunningMean
@@ -140,22 +142,30 @@ class ExactResume(_Mixin):
         return saved
 
     def final_eval(self) -> None:
-        """Strip best.pt of what only a resume needs, and validate it; last.pt too unless its state is to be kept."""
+        """Strip best.pt of what only a resume needs, and validate it; last.pt too unless its state is to be kept.
+
+        Ultralytics writes them in place; here it does so to copies, so that a kill leaves whole files.
+        """
         if RANK not in {-1, 0}:
             super().final_eval()
             return
-        last = self.last
-        if getattr(self.args, "keep_state", False) and last.exists():
-            self.last = Path(f"{last}{PART}")  # the parent takes best.pt's history from what it strips: from a copy
-            shutil.copyfile(last, self.last)
-        else:
-            remove_states(self.wdir)
+        last, best = self.last, self.best
+        keep = bool(getattr(self.args, "keep_state", False))
+        copies = {file: file.with_name(f"{file.stem}{PART}.pt") for file in (last, best) if file.exists()}
+        for file, copy in copies.items():
+            shutil.copyfile(file, copy)
+        self.last, self.best = (copies.get(file, file) for file in (last, best))
         try:
             super().final_eval()
+            if not keep:
+                remove_states(self.wdir)
+            for file, copy in copies.items():
+                if file != last or not keep:
+                    os.replace(copy, file)
         finally:
-            if self.last != last:
-                self.last.unlink(missing_ok=True)
-                self.last = last
+            self.last, self.best = last, best
+            for copy in copies.values():
+                copy.unlink(missing_ok=True)
 
     # --- resume
 
@@ -213,7 +223,7 @@ def load_state(trainer: Any, epoch: int) -> bool:
     file = _state_file(trainer.wdir, epoch)
     if not file.is_file():
         return False
-    state = torch.load(file, map_location="cpu", weights_only=True)
+    state = _read_state(file)
     unwrap_model(trainer.model).load_state_dict(state["model"])
     trainer.ema.ema.load_state_dict(state["ema"])
     trainer.ema.updates = state["updates"]
@@ -237,16 +247,34 @@ def restore_criterion(trainer: Any, epoch: int) -> None:
         criterion.update()
     file = _state_file(trainer.wdir, epoch - 1)
     if file.is_file():
-        _set_running_means(trainer, torch.load(file, map_location="cpu", weights_only=True))
+        _set_running_means(trainer, _read_state(file))
     else:
         for mean in _running_means(criterion):
             mean.value = torch.tensor(1.0)
+
+
+def _read_state(file: Path) -> dict[str, Any]:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(
+            f"resume: {shown(file)}: damaged ({type(error).__name__}: {reason}). Remove it and resume again: then the "
+            "training goes on from last.pt alone, which is less exact."
+        ) from error
 
 
 def _set_running_means(trainer: Any, state: dict[str, Any]) -> None:
     means = list(_running_means(_criterion(trainer)))
     for mean, value in zip(means, state["running_means"], strict=len(means) > 0):
         mean.value = value.to(trainer.device)
+
+
+def strip(file: Path) -> None:
+    """Take out of a checkpoint what only a resume needs."""
+    part = Path(f"{file}{PART}")
+    strip_optimizer(file, part)
+    os.replace(part, file)
 
 
 def remove_states(folder: Path, but_of: int | None = None) -> None:

@@ -14,6 +14,7 @@ from common.errors import UserError, WorkError
 from common.paths import shown
 from train.detector.locating import download_weights, find_model
 from train.settings.arguments import ultralytics_defaults
+from train.settings.options import DEFAULTS
 
 
 def check_augmentations(wanted: Mapping[str, Any]) -> None:
@@ -75,6 +76,47 @@ def check_weights(file: Path, argument: str) -> None:
             f"{argument}: {shown(file)}: cannot be loaded as weights ({reason[:160]}); expected a checkpoint as "
             "Ultralytics writes it."
         ) from error
+
+
+def load_resumable(last: Path) -> tuple[Any, dict[str, Any]]:
+    """The model in a checkpoint that is to be gone on with, and the checkpoint.
+
+    Raises:
+        UserError: It cannot be read, or is no training's.
+    """
+    from ultralytics.nn.tasks import load_checkpoint
+
+    try:
+        model, checkpoint = load_checkpoint(last)
+        checkpoint["train_args"].keys()
+    except Exception as error:
+        reason = " ".join(str(error).split("Use an official")[0].replace("ERROR ❌️", "").split())[:160]
+        raise UserError(
+            f"resume: {shown(last)}: not a training's checkpoint, or a damaged one ({type(error).__name__}: {reason}). "
+            "Name another one (save_period=N keeps epoch*.pt), or start the training anew without resume."
+        ) from error
+    return model, checkpoint
+
+
+def check_judged_by_score(last: Path, arguments: Mapping[str, Any]) -> None:
+    """Refuse to go on with a training of plain `yolo train`.
+
+    Its best.pt was chosen by the mAP, and its results.csv has no RSNA score: two measures would be mixed.
+
+    Args:
+        last: Its checkpoint.
+        arguments: The arguments that the checkpoint holds.
+
+    Raises:
+        UserError: See above.
+    """
+    if DEFAULTS.keys() & arguments.keys():
+        return
+    raise UserError(
+        f"resume: {shown(last)} is of plain `yolo train`, whose best epoch was chosen by mAP, not by the RSNA score. "
+        f"Go on with it by: yolo train resume model={shown(last)}, start a new training from its weights: "
+        f"python train/train.py model={shown(last)} epochs=N, or name another run: resume=FOLDER"
+    )
 
 
 def check_classes(wanted: Mapping[str, Any], data: Mapping[str, Any]) -> None:

@@ -21,9 +21,11 @@ from train.detector.results import best_epoch
 from train.detector.starting import (
     check_augmentations,
     check_classes,
+    check_judged_by_score,
     check_weights,
     explained,
     find_pretrained,
+    load_resumable,
     warn_of_idle,
 )
 from train.settings.arguments import COMMAND_DEFAULTS, check_values, ultralytics_defaults
@@ -149,10 +151,7 @@ def _prepare(wanted: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
 def _resume(last: Path, request: _Request) -> Trained:
     """Go on with a training; its best.pt is that of the project, or else of the folder it was started in."""
     import_ultralytics(verbose=True)
-    from ultralytics.nn.tasks import load_checkpoint
-    from ultralytics.utils.torch_utils import strip_optimizer
-
-    model, checkpoint = load_checkpoint(last)
+    model, checkpoint = load_resumable(last)
     given, arguments = request.given, checkpoint["train_args"]
     run_dir = last.resolve().parent.parent
     if not given.get("project"):
@@ -162,6 +161,7 @@ def _resume(last: Path, request: _Request) -> Trained:
             f"resume: {shown(last)} is finished, and what training on would need was not kept. To train on from "
             f"its weights, start a new training: python train/train.py model={shown(last)} epochs=N"
         )
+    check_judged_by_score(last, arguments)
     changed = [
         f"{name}={value}"
         for name, value in given.items()
@@ -186,10 +186,10 @@ def _resume(last: Path, request: _Request) -> Trained:
         from train.detector.tracking import complete
 
         best = last.with_name("best.pt")
-        if best.is_file() and load_checkpoint(best)[1].get("optimizer") is not None:
-            strip_optimizer(best)
+        if best.is_file() and load_resumable(best)[1].get("optimizer") is not None:
+            resuming.strip(best)
         if not given.get("keep_state", arguments.get("keep_state", True)):
-            strip_optimizer(last)
+            resuming.strip(last)
             resuming.remove_states(last.parent)
         if given.get("wandb", arguments.get("wandb")):
             complete(run_dir, done, arguments.get("group"))

@@ -69,12 +69,11 @@ def score_stopped(trial: Trial, work: Work) -> TrialRecord:
         return record
     with _recorded(trial, work) as done:
         _use(work)
-        from ultralytics.utils.torch_utils import strip_optimizer
-
         from train.detector import resuming
 
-        for file in (folder / "run" / "weights").glob("*t.pt"):  # best.pt and last.pt
-            strip_optimizer(file)
+        for name in ("best.pt", "last.pt"):
+            if (file := folder / "run" / "weights" / name).is_file():
+                resuming.strip(file)
         resuming.remove_states(folder / "run" / "weights")
         planned = effective(trial.arguments)["epochs"]
         status = STOPPED if epochs_done(folder) < planned else FINISHED
