@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -42,6 +43,13 @@ _SHORT_VRS = set(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL U
 _LONG_VRS = {b"OB", b"OW"}  # not SQ, UN or UT: leave what may be nested or long to pydicom
 _UNDEFINED = 0xFFFFFFFF
 _SYNTAX = 0x00100002
+_UID = re.compile(r"[0-9.]{1,64}")
+_NEW_NAMES = {
+    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+}
+"""Transfer syntaxes that pydicom has no name for yet."""
 _BASELINE = uid.JPEGBaseline8Bit.encode()
 
 
@@ -50,16 +58,21 @@ class Elements:
 
     Attributes:
         syntax: The transfer syntax of the file header; empty without one.
+        stored_class: The SOP class of the file header, where it was looked at.
     """
 
-    def __init__(self, elements: dict[int, Any], syntax: str, read_dataset: Callable[[], Any]) -> None:
+    def __init__(
+        self, elements: dict[int, Any], syntax: str, read_dataset: Callable[[], Any], stored_class: str = ""
+    ) -> None:
         """Take elements that are read.
 
         Args:
             elements: `pydicom.dataelem.RawDataElement` (or DataElement) by tag.
             syntax: See `syntax`.
             read_dataset: Gives the pydicom data set, for the few values that need it.
+            stored_class: See `stored_class`.
         """
+        self.stored_class = stored_class
         self._elements = elements
         self.syntax = syntax
         self._read_dataset = read_dataset
@@ -141,21 +154,33 @@ def read_elements(data: bytes, pixels: bool = True) -> Elements:
         raise
     except zlib.error as error:
         raise UnusablePicture(f"truncated or damaged file: its deflated data set ends early ({error})") from error
+    except RecursionError as error:
+        raise UnusablePicture("not readable as DICOM: its sequences lie within each other without end") from error
     except Exception as error:
         raise UnusablePicture(f"not readable as DICOM: {reason_of(error)}") from error
-    syntax = str(dataset.file_meta.get("TransferSyntaxUID") or "")
-    elements = Elements(dict(dataset.items()), syntax, lambda: dataset)
+    syntax, stored_class = (_in_file_header(dataset, name) for name in ("TransferSyntaxUID", "MediaStorageSOPClassUID"))
+    elements = Elements(dict(dataset.items()), syntax, lambda: dataset, stored_class)
     if bare and not (elements.first_text("SOPClassUID").startswith("1.2.840.10008.") and "Rows" in elements):
         raise UnusablePicture(
             f"not DICOM: starts with {data[:8]!r}, expected 'DICM' at byte 128 or a bare image data set"
         )
     if not len(dataset):  # also what pydicom returns where compressed pixel data have no end
+        if not is_image_class(elements):
+            raise UnusablePicture(f"no image: {kind_of(elements)}")
         raise UnusablePicture("truncated file: it ends before its pixel data do")
     return elements
 
 
 def _dataset(data: bytes, pixels: bool, bare: bool = False) -> Any:
     return dcmread(BytesIO(data), stop_before_pixels=not pixels, force=bare, specific_tags=list(TAGS.values()))
+
+
+def _in_file_header(dataset: Any, keyword: str) -> str:
+    """A UID of the file header; empty without one, or one that is damaged."""
+    try:
+        return str(dataset.file_meta.get(keyword) or "")
+    except Exception:  # of a VR that nobody knows, say
+        return ""
 
 
 def _walk_usual(data: bytes, pixels: bool) -> Elements | None:
@@ -229,4 +254,18 @@ def _check_inflated(data: bytes) -> None:
 
 def kind_of(elements: Elements) -> str:
     """The name of the SOP class: what sort of object the file is."""
-    return uid.UID(elements.first_text("SOPClassUID")).name or "an object of unknown class"
+    return name_of_uid(elements.first_text("SOPClassUID") or elements.stored_class) or "object of unknown class"
+
+
+def is_image_class(elements: Elements) -> bool:
+    """Whether the SOP class has pixels; an unknown one may have."""
+    kind = kind_of(elements)
+    return "Image Storage" in kind or not kind[0].isalpha() or kind.startswith("object")
+
+
+def name_of_uid(text: str) -> str:
+    """A UID's name, its number where it has none, and nothing where it is no UID.
+
+    Where a header is damaged, a value may hold what follows it: the patient's name, say.
+    """
+    return _NEW_NAMES.get(text) or uid.UID(text).name if _UID.fullmatch(text) else ""

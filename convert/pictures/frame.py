@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import get_decoder
 
 from convert.pictures.codestream import EOI, Codestream
-from convert.pictures.elements import Elements, kind_of
+from convert.pictures.elements import Elements, kind_of, name_of_uid
 from convert.pictures.picture import Header, UnusablePicture, reason_of
 
 _LITTLE_ENDIAN = {uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.DeflatedExplicitVRLittleEndian}
@@ -24,6 +25,7 @@ _SAMPLES = {
 """Samples per pixel by photometric interpretation; of PS3.3's, not those that are retired and that nobody writes."""
 _UNKNOWN = ("unknown JPEG marker", "not supported", "Unsupported")
 """How decoders say that they lack something. Only then is the next asked: one of JPEG-LS fills in what is broken."""
+_CODE = re.compile(r"[A-Z0-9_ ]{0,16}")
 _ITEM = b"\xfe\xff\x00\xe0"
 _EMPTY_OFFSETS = _ITEM + bytes(4)
 
@@ -73,7 +75,9 @@ def _decodable(text: str) -> uid.UID:
     except NotImplementedError:
         available = False
     if not available:
-        raise UnusablePicture(f"transfer syntax {syntax} ({syntax.name}), expected one for still images")
+        name = name_of_uid(text)
+        found = f"transfer syntax {text} ({name})" if name else "an unreadable transfer syntax"
+        raise UnusablePicture(f"{found}, expected one for still images that can be decoded here")
     return syntax
 
 
@@ -82,13 +86,14 @@ def pixel_format_of(elements: Elements) -> PixelFormat:
     photometric = elements.first_text("PhotometricInterpretation").upper()
     samples = elements.integer("SamplesPerPixel") or 1
     if samples != _SAMPLES.get(photometric):
+        found = repr(photometric) if _CODE.fullmatch(photometric) else "unreadable"
         raise UnusablePicture(
-            f"{samples} samples per pixel, photometric interpretation {photometric!r}: "
+            f"{samples} samples per pixel, photometric interpretation {found}: "
             "expected one grey sample, MONOCHROME1 or MONOCHROME2, or a usual colour"
         )
     frames = elements.first_number("NumberOfFrames") or 1
     if frames > 1:
-        raise UnusablePicture(f"{frames:.0f} frames, expected one")
+        raise UnusablePicture(f"{frames:g} frames, expected one")
     allocated = elements.integer("BitsAllocated") or 0
     stored = elements.integer("BitsStored") or allocated
     depths = (8, 16, 32) if samples == 1 else (8, 16)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from convert.pictures.elements import Elements, kind_of
+from convert.pictures.elements import Elements, is_image_class, kind_of
 from convert.pictures.picture import MAX_PIXELS, Header, UnusablePicture
 
 _AGE = re.compile(r"(\d{1,3})(?:([DWMY])|\.0+)?")
@@ -20,7 +20,8 @@ def header_of(elements: Elements) -> Header:
     """
     width, height = elements.integer("Columns") or 0, elements.integer("Rows") or 0
     if "Rows" not in elements and "Columns" not in elements:
-        raise UnusablePicture(f"no image: {kind_of(elements)} without rows and columns, or a truncated file")
+        doubt = " without rows and columns, or a truncated file" if is_image_class(elements) else ""
+        raise UnusablePicture(f"no image: {kind_of(elements)}{doubt}")
     if width < 1 or height < 1:
         raise UnusablePicture(f"{height} rows and {width} columns, expected at least one of each")
     if width * height > MAX_PIXELS:

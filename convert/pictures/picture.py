@@ -24,7 +24,11 @@ NOTES = {
 
 
 class UnusablePicture(ValueError):  # noqa: N818 - the name says what it is; the message says why
-    """The bytes are no image this project can use. `str(error)` is the reason in one line, without the file name."""
+    """The bytes are no image this project can use. `str(error)` is the reason in one line, without the file name.
+
+    The reason quotes the header only where it says what was found of the element in question, and never what may name
+    a patient.
+    """
 
 
 @dataclass(frozen=True)
