@@ -19,9 +19,6 @@ of step 1, and where the header says so as well (RGB, YBR, PALETTE COLOR) steps 
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -58,18 +55,6 @@ from convert.pictures.picture import (
 )
 
 
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep pydicom's warnings about odd values back: they name no file, and there is nothing a user could do.
-
-    Python's warning filters belong to the process: where threads read at once, a warning may slip through.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@_quietly()
 def to_picture(data: bytes, size: int | None = None, *, verify: bool = False) -> Picture:
     """Render a DICOM file as an 8-bit picture.
 
@@ -101,7 +86,6 @@ def to_picture(data: bytes, size: int | None = None, *, verify: bool = False) ->
     return as_png(header, opened.rendering.apply(opened.stored_values()), size, opened.notes)
 
 
-@_quietly()
 def read_header(data: bytes) -> Header:
     """Read the header fields without looking at the pixel data.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+import warnings
 import zlib
 from collections.abc import Callable
 from functools import cached_property
@@ -16,6 +17,10 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
 from convert.pictures.picture import MAX_PIXELS, UnusablePicture, reason_of
+
+# Of odd values pydicom warns without naming the file, and there is nothing a user could do. Once and for all: filters
+# belong to the process, so that where threads read, `warnings.catch_warnings` leaves them in disorder.
+warnings.filterwarnings("ignore", module=r"pydicom\b")
 
 _MAX_INFLATED = 4 * MAX_PIXELS + 2**26  # bytes: the largest image at 32 bits, and a generous header
 

@@ -11,6 +11,9 @@ from convert.pictures.elements import TAGS, Elements
 from convert.pictures.frame import PixelFormat
 from convert.pictures.picture import RESCALE, WINDOW, UnusablePicture, reason_of
 
+_whatever_the_numbers = np.errstate(all="ignore")
+"""For functions that must bear a window of 1e308 or a rescale by it."""
+
 
 class _Lut(NamedTuple):
     """A lookup table: `table[0]` is for the value `first` and all below, its last entry for all above."""
@@ -52,6 +55,7 @@ class Rendering(NamedTuple):
     exact: bool  # 8 bits, unsigned: a grey value already
     notes: tuple[str, ...] = ()  # what of the header could not be obeyed; see `Picture`
 
+    @_whatever_the_numbers
     def is_identity(self) -> bool:
         """Whether every 8-bit value is its own grey value, whatever the image."""
         if not self.exact or self.inverted:
@@ -93,6 +97,7 @@ class Rendering(NamedTuple):
             "expected one that shows them"
         )
 
+    @_whatever_the_numbers
     def grey(self, stored: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Grey values of all the stored values of one image, in any order and shape."""
         values = self._modality_values(stored)

@@ -291,6 +291,7 @@ def _windows_and_tables() -> Iterator[Case]:
     yield Case("an empty first window", window("\\2000", "\\1000"), narrow)
     yield Case("a first window of words", window("auto\\2000", "auto\\1000"), narrow)
     yield Case("a decimal comma", window("2000,5", "1000,0"), windowed(TWELVE.astype(float), 2000.5, 1000))
+    yield Case("a window of no end", window("0", "1e308"), reason="window 0 / 1e\\+308 .*one grey level")
     yield Case("a window of width 0", window("0", "0"), stretched(TWELVE))
     for center, width in (("wide", "1000"), ("2000", "x"), ("2000", "-1000"), ("2000", ""), ("", "1000"), ("5", "0.5")):
         data = window(center, width)

@@ -23,7 +23,7 @@ from convert.pictures.dicom import read_header, to_picture
 from convert.pictures.picture import MAX_PIXELS
 from convert.synthetic.dicom_writer import ENCODINGS, write_dicom
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = pytest.mark.filterwarnings("error", "ignore:::pydicom")  # as it is where pytest has not set its own
 
 LOSSLESS = [name for name in ENCODINGS if not name.startswith("jpeg-baseline")]
 

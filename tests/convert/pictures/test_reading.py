@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,6 +24,7 @@ from convert.pictures import (
 )
 from convert.synthetic.dicom_writer import ENCODINGS, write_dicom
 
+ROOT = Path(__file__).resolve().parents[3]
 GREY = np.random.default_rng(0).integers(0, 256, (48, 64), dtype=np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 TWELVE_BITS = np.linspace(100, 4095, 48 * 64).round().astype(np.uint16).reshape(48, 64)
@@ -133,3 +137,28 @@ def test_a_size_is_positive():
     for data in (saved(GREY), write_dicom(GREY, "explicit-vr", image_id="a")):
         with pytest.raises(ValueError, match="size is 0"):
             read_picture(data, 0)
+
+
+def test_threads_leave_the_warnings_of_others_alone():
+    """Their filters belong to the process; what pydicom has to say of odd values is no news to anybody."""
+    code = (
+        "import warnings\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from convert.pictures import UnusablePicture, read_header, read_picture\n"
+        "from tests.convert.pictures.corpus import CASES\n"
+        "before = list(warnings.filters)\n"
+        "def read(data):\n"
+        "    for one in (read_header, read_picture):\n"
+        "        try:\n"
+        "            one(data)\n"
+        "        except UnusablePicture:\n"
+        "            pass\n"
+        "with ThreadPoolExecutor(8) as pool:\n"
+        "    list(pool.map(read, [case.data for case in CASES] * 3))\n"
+        "assert warnings.filters == before\n"
+        "warnings.warn('OF OTHERS')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "OF OTHERS" in done.stderr
+    assert done.stderr.count("Warning") == 1, done.stderr
