@@ -62,7 +62,8 @@ def to_picture(data: bytes, size: int | None = None, *, verify: bool = False) ->
     nothing in the header changes grey values (step by step as in the module's docstring). `encoded` is then the frame
     as `pydicom.encaps.generate_frames` gives it, the fragments joined, without the byte that DICOM adds after the end
     of a JPEG of odd length: Ultralytics takes a file that ends with it for corrupt, and encodes the picture anew. A
-    JPEG with an APP1 segment (Exif) is decoded, since some readers would turn it. How a JPEG is checked is in
+    JPEG with an APP1 segment (Exif) is decoded, since some readers would turn it; other segments that are no part of
+    the picture (COM, APPn) are left out, since they may hold names. How a JPEG is checked is in
     `convert.pictures.codestream`.
 
     Args:
@@ -81,7 +82,7 @@ def to_picture(data: bytes, size: int | None = None, *, verify: bool = False) ->
             check_complete(codestream, opened.syntax, header, opened.pixel_format)
         if codestream.is_grey_baseline and opened.is_plain():
             if size is None or max(header.width, header.height) <= size:
-                return Picture(header, codestream.data, ".jpg", "passed through", opened.notes)
+                return Picture(header, codestream.without_comments(), ".jpg", "passed through", opened.notes)
             return as_png(header, _decode_jpeg(codestream.data), size, opened.notes)
     return as_png(header, opened.rendering.apply(opened.stored_values()), size, opened.notes)
 

@@ -1,8 +1,8 @@
 """Picture files (PNG, JPEG, BMP, TIFF, WebP) as sources: passed through where 8-bit grey, else rendered to it.
 
 What a DICOM file's frame is to `convert.pictures.dicom`, a whole file is here. A PNG of 8-bit grey values, or a grey
-baseline JPEG, is the picture, byte for byte, unless it asks to be turned (Exif) or is larger than wanted. Of all others
-a PNG is made by these rules:
+baseline JPEG, is the picture, byte for byte but for comments, unless it asks to be turned (Exif) or is larger than
+wanted. Of all others a PNG is made by these rules:
 
 1. 8 bits: grey as OpenCV reads it, which is what training and prediction see of the file. Colours become luma
    (0.299 red + 0.587 green + 0.114 blue), so three equal channels keep their value; transparency is ignored; a picture
@@ -18,7 +18,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -33,6 +33,8 @@ from convert.pictures.picture import COLOUR, MAX_PIXELS, Header, Picture, Unusab
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_SHOWN = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"bKGD", b"pHYs", b"hIST"}
+"""The chunks of a PNG that have a say in how it looks, and no text."""
 STARTS = (_PNG, b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 """What the files begin with."""
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
@@ -58,9 +60,9 @@ def to_picture(data: bytes, size: int | None = None) -> Picture:
         UnusablePicture: Truncated, broken, floating-point, of several frames, or too large.
     """
     header = read_header(data)
-    suffix = _kept_suffix(data, header, size)
-    if suffix:
-        return Picture(header, data, suffix, "passed through")
+    kept = _kept(data, header, size)
+    if kept:
+        return Picture(header, kept.encoded, kept.suffix, "passed through")
     pixels = to_pixels(data)
     if pixels.shape != (header.height, header.width):  # whoever reads the header alone would scale boxes wrongly
         found = f"{pixels.shape[0]} x {pixels.shape[1]}"
@@ -74,21 +76,29 @@ def passed_through(data: bytes, size: int | None = None) -> Literal[".jpg", ".pn
     Raises:
         UnusablePicture: See `to_picture`.
     """
-    return _kept_suffix(data, read_header(data), size)
+    kept = _kept(data, read_header(data), size)
+    return kept.suffix if kept else None
 
 
-def _kept_suffix(data: bytes, header: Header, size: int | None) -> Literal[".jpg", ".png"] | None:
+class _Kept(NamedTuple):
+    suffix: Literal[".jpg", ".png"]
+    encoded: bytes
+
+
+def _kept(data: bytes, header: Header, size: int | None) -> _Kept | None:
+    """The file as it is stored where its picture needs no rendering: without comments, which may hold names."""
     if size is not None and size < max(header.width, header.height):
         return None
     if data.startswith(_PNG):
-        return ".png" if _is_grey_png(data) else None
+        return _Kept(".png", _without_comments(data)) if _is_grey_png(data) else None
     if data.startswith(b"\xff\xd8\xff"):
         if not data.endswith(b"\xff\xd9"):
             return None  # Ultralytics would take it for corrupt, and encode it anew in the data set's own folder
         try:
-            return ".jpg" if read_codestream(data, uid.JPEGBaseline8Bit, header).is_grey_baseline else None
+            codestream = read_codestream(data, uid.JPEGBaseline8Bit, header)
         except UnusablePicture:
             return None  # something after its end; if it is broken, decoding will tell
+        return _Kept(".jpg", codestream.without_comments()) if codestream.is_grey_baseline else None
     return None
 
 
@@ -151,6 +161,16 @@ def _is_grey_png(data: bytes) -> bool:
         raise UnusablePicture("truncated PNG: a chunk is missing, expected IHDR, IDAT and IEND")
     depth, colour = kinds[b"IHDR"][8:10]
     return (depth, colour) == (8, 0) and not kinds.keys() & {b"tRNS", b"eXIf", b"acTL"}
+
+
+def _without_comments(png: bytes) -> bytes:
+    """The same picture, chunk for chunk, without text and whatever else is not needed to show it."""
+    chunks = list(_chunks(png))
+    kept = [(kind, content) for kind, content in chunks if kind in _SHOWN]
+    if len(kept) == len(chunks) and len(png) == len(_PNG) + sum(12 + len(content) for _, content in chunks):
+        return png
+    whole = ((len(content).to_bytes(4, "big"), kind + content) for kind, content in kept)
+    return _PNG + b"".join(size + part + zlib.crc32(part).to_bytes(4, "big") for size, part in whole)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import random
 import struct
 
+import numpy as np
 import pytest
+from PIL import Image, PngImagePlugin
 
-from convert.pictures import UnusablePicture, read_header, read_picture
-from tests.convert.pictures.corpus import GREY, compressed, jpeg
+from convert.pictures import UnusablePicture, decode_picture, read_header, read_picture
+from tests.convert.pictures.corpus import GREY, compressed, jpeg, segment
 from tests.convert.pictures.dicom_bytes import (
     BIG_ENDIAN,
     EXPLICIT,
@@ -88,6 +91,48 @@ def test_values_are_quoted_where_they_are_what_they_should_be(elements, message)
     with pytest.raises(UnusablePicture, match=message) as error:
         read_picture(image(GREY, **elements))
     assert MARK not in str(error.value)
+
+
+def commented_jpeg(*segments: bytes) -> bytes:
+    """With segments after the first one, which is JFIF's."""
+    frame = jpeg(GREY)
+    return frame[:20] + b"".join(segments) + frame[20:]
+
+
+COMMENTS = {
+    "COM": segment(0xFE, MARK.encode()),
+    "two": segment(0xFE, MARK.encode()) + segment(0xFE, MARK.encode()),
+    "APP13": segment(0xED, b"Photoshop 3.0\0" + MARK.encode()),
+    "APP2 and fill bytes": b"\xff\xff" + segment(0xE2, MARK.encode()),
+    "JFIF with a thumbnail": segment(0xE0, b"JFIF\0\1\2\0\0\1\0\1\2\1" + (MARK + "xx").encode()),
+    "JFXX": segment(0xE0, b"JFXX\0\x10" + MARK.encode()),
+}
+
+
+@pytest.mark.parametrize("comment", COMMENTS)
+def test_comments_are_left_out_of_a_jpeg_that_is_passed_through(comment):
+    frame = commented_jpeg(COMMENTS[comment])
+    for data in (frame, compressed(JPEG, frame)):
+        picture = read_picture(data)
+        assert (picture.stored, picture.suffix) == ("passed through", ".jpg")
+        assert MARK.encode() not in picture.encoded
+        assert picture.encoded.replace(b"\xff" * 3, b"\xff") == jpeg(GREY)
+        np.testing.assert_array_equal(decode_picture(picture.encoded), decode_picture(frame))
+
+
+def test_text_is_left_out_of_a_png_that_is_passed_through():
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Patient", MARK)
+    text.add_text("Doctor", MARK, zip=True)
+    text.add_itxt("Title", MARK)
+    plain, commented = (io.BytesIO() for _ in range(2))
+    Image.fromarray(GREY).save(plain, "PNG", dpi=(72, 72))
+    Image.fromarray(GREY).save(commented, "PNG", dpi=(72, 72), pnginfo=text, icc_profile=MARK.encode() * 9)
+    for data in (commented.getvalue(), plain.getvalue() + MARK.encode()):
+        assert MARK.encode() in data
+        assert read_picture(data).stored == "passed through"
+        assert read_picture(data).encoded == plain.getvalue()
+    assert read_picture(plain.getvalue()).encoded == plain.getvalue()
 
 
 def test_no_damage_brings_a_patient_into_a_message():
