@@ -20,7 +20,8 @@ _DELIMITERS = (",", ";", "\t")
 _QUOTED = re.compile(r'"[^"]*"')
 _SAYS_DELIMITER = re.compile(rb"[ \t]*\"?sep=(.)\"?[ \t]*\n", re.IGNORECASE)
 _BLANK_LINES = re.compile(rb"(?:[ \t]*\n)+")
-_BLANKS = re.compile(rb"[\x09\x0b\x0c\x1c-\x20\x80-\xff]")  # or what in UTF-8 may be one
+_BLANKS = tuple(bytes([code]) for code in (*range(0x1C, 0x21), 0x09, 0x0B, 0x0C, ord('"')))
+"""What cells may have around them, or hold at their ends between quotation marks; beyond ASCII there is more."""
 _NUMBER = r"[+-]?\d+(?:,\d+)?(?:[eE][+-]?\d+)?"
 _NUMBERS = rf"{_NUMBER}(?:[ \\]+{_NUMBER})*"
 _END = "\0"
@@ -66,7 +67,7 @@ def read_csv(data: bytes, names: Collection[str] = ()) -> pd.DataFrame:
     asked = [place for place, name in enumerate(columns) if name in names] if names else range(len(columns))
     table = rows.read(len(columns), 1 + max(asked, default=0))
     table.columns = pd.Index(columns)
-    if b'"' in raw or _BLANKS.search(raw, start):
+    if not raw.isascii() or any(blank in raw for blank in _BLANKS):
         table = table.apply(lambda column: column.str.strip())
     if delimiter != ",":
         table = table.apply(_with_points)

@@ -29,6 +29,9 @@ from convert.sources.patients import find_patients
 _USUAL = {"image": ("image", "image_id", "file_name", "filename"), "patient": ("patient", "patient_id")}
 """Names that a column may have without being named; of all others, the key itself."""
 
+_OF_IMAGES = ("patient", "view", "sex", "age")
+"""What a row says of its image, and not of its box."""
+
 
 def parse(
     path: Path,
@@ -53,15 +56,22 @@ def parse(
         label: The class of all boxes, where no column says it.
         classes: See `classes.choose_classes`.
         merge: See `classes.choose_classes`.
-        patient_pattern: See `patients.find_patients`.
+        patient_pattern: See `patients.find_patients`; counts instead of a column with a usual name.
         unlisted_negative: Pictures that the CSV does not name have nothing to find; they are left out otherwise.
 
     Raises:
         UserError: The CSV is missing, a column is, or a class is not known.
     """
+    if patient_pattern is not None and "patient" in columns:
+        raise UserError(
+            f"--columns patient={columns['patient']} and --patient-pattern {patient_pattern!r}: both say who the "
+            "patient is; leave one out."
+        )
     source = open_source(path)
     frame, where = _read(source, table, columns)
     held = _columns(frame, columns, where)
+    if patient_pattern is not None:
+        held.pop("patient", None)  # which only has one of the usual names
     raw = _rows(frame, held, label)
     has_box = (raw[COORDINATES] != "").any(axis=1)
     boxed = sorted(set(raw.loc[has_box, "label"]) - {""})
@@ -76,7 +86,9 @@ def parse(
     named = raw["name"] != ""
     located = locate(source, raw.loc[named, "name"])
     raw["image_id"] = located.ids_of(raw["name"])
-    raw["objection"] = spread(raw["objection"], raw["image_id"])
+    by_image = _by_image(raw[named])
+    raw["objection"] = raw["objection"].where(raw["objection"] != "", raw["image_id"].map(_two_patients(raw[named])))
+    raw["objection"] = spread(raw["objection"].fillna(""), raw["image_id"])
     extra = {key: file for file, key in located.unnamed.items()} if unlisted_negative else {}
     if extra:
         _check_named(raw[claims], located, where)
@@ -97,7 +109,6 @@ def parse(
         for file, key in located.unnamed.items()
         if key not in extra
     ]
-    by_image = raw[named].drop_duplicates("image_id").set_index("image_id")
     return Parsed(
         source=source,
         boxes=with_file(cleaned.boxes, files),
@@ -171,9 +182,22 @@ def _rows(frame: pd.DataFrame, held: Mapping[str, str], label: str) -> pd.DataFr
             raw[axis] = start.where(start.notna(), raw[axis])
     has_box = (raw[COORDINATES] != "").any(axis=1)
     raw["label"] = text["label"] if "label" in held else pd.Series(label, index=raw.index).where(has_box, "")
-    for key in ("patient", "view", "sex", "age"):
+    for key in _OF_IMAGES:
         raw[key] = text[key] if key in held else ""
     return raw
+
+
+def _by_image(rows: pd.DataFrame) -> pd.DataFrame:
+    """What the rows of each image say besides its boxes: of each column what is first given, else empty."""
+    said = rows[[*_OF_IMAGES]].mask(rows[[*_OF_IMAGES]] == "")
+    return said.groupby(rows["image_id"], sort=False).first().fillna("")
+
+
+def _two_patients(rows: pd.DataFrame) -> dict[str, str]:
+    """The objection against images whose rows name several patients, by image."""
+    said = rows.loc[rows["patient"] != "", ["image_id", "patient"]].drop_duplicates()
+    several = said[said.duplicated("image_id", keep=False)]
+    return {str(key): f"has two patients: {' and '.join(own)}" for key, own in several.groupby("image_id")["patient"]}
 
 
 def _other_reading(held: Mapping[str, str]) -> str:

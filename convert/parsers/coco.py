@@ -188,6 +188,10 @@ def _patients(
 ) -> pd.Series | None:
     if key is None:
         return find_patients(source, files, pattern)
+    if pattern is not None:
+        raise UserError(
+            f"--patient-key {key} and --patient-pattern {pattern!r}: both say who the patient is; leave one out."
+        )
     known = {
         image_id: id_text(record[key], f"{where[0]}: image {number}: its {key}")
         for image_id, record, where, number in zip(

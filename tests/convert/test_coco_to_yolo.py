@@ -129,6 +129,7 @@ def test_files_by_split(raw, capsys):
         ({}, ["--patient-key", "person"], "--patient-key person: no image record has it; the first has id, file_name"),
         ({}, ["--patient-pattern", "("], "not a regular expression"),
         ({}, ["--patient-pattern", "MRN[0-9]+"], "matches no file"),
+        ({}, ["--patient-key", "ward", "--patient-pattern", "x"], "both say who the patient is; leave one out"),
         ({}, ["--annotations", "nowhere.json"], "nowhere.json: cannot be read"),
     ],
 )

@@ -230,3 +230,34 @@ def test_a_table_that_a_german_spreadsheet_has_saved(raw, tmp_path):
     table.write_text(text.replace(";4;", ";4;;;"), encoding="latin-1")
     with pytest.raises(UserError, match=r"Tabelle\.csv: not a readable CSV \(line 2 has 10 fields, the header 8"):
         convert(raw, "--boxes", table, "--overwrite")
+
+
+def _with_patients(folder: Path, *rows: str) -> Path:
+    table = folder / "patients.csv"
+    table.write_text("\n".join(["image,x,y,width,height,patient,sex,age", *rows]) + "\n")
+    return table
+
+
+def test_what_is_known_of_an_image_is_what_a_row_of_it_says_first(raw, tmp_path):
+    table = _with_patients(
+        tmp_path, "p5.png,1,2,3,4,,,", "p5.png,5,6,7,8,A,F,", "p5.png,1,6,7,8,A,M,61.0", "p6.png,,,,,B,,"
+    )
+    images = manifest(convert(raw, "--boxes", table))
+    assert images.loc["p5", ["patient_id", "sex", "age"]].tolist() == ["A", "F", 61]
+    assert images.loc["p6", "patient_id"] == "B"
+
+
+def test_an_image_of_two_patients_is_rejected(raw, tmp_path):
+    table = _with_patients(tmp_path, "p5.png,1,2,3,4,A,,", "p5.png,5,6,7,8,B,,", "p6.png,1,2,3,4,B,,")
+    output = convert(raw, "--boxes", table)
+    assert set(manifest(output).index) == {"p6"}
+    assert rejected(output)["p5"] == "image has two patients: A and B"
+
+
+def test_a_pattern_for_patients_that_is_given_counts_and_not_a_column_that_is_there(raw, tmp_path):
+    table = _with_patients(tmp_path, "p5.png,1,2,3,4,A,,", "p6.png,1,2,3,4,A,,")
+    assert set(manifest(convert(raw, "--boxes", table))["patient_id"]) == {"A"}
+    output = convert(raw, "--boxes", table, "--patient-pattern", r"(\d+)\.png", "--overwrite")
+    assert set(manifest(output)["patient_id"]) == {"5", "6"}
+    with pytest.raises(UserError, match=r"--columns patient=sex and --patient-pattern 'x': both say .*leave one out"):
+        convert(raw, "--boxes", table, "--patient-pattern", "x", "--columns", "patient=sex", "--overwrite")
