@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ def shown(path: Path) -> str:
         return escape(str(path.absolute().relative_to(Path.cwd()))) or "."
     except (ValueError, OSError):
         return escape(os.fspath(path))
+
+
+def typed(path: Path) -> str:
+    """The path as a person would type it in a command: `shown`, and quoted where a shell would take it apart."""
+    return shlex.quote(shown(path))
 
 
 def without_places(value: Any) -> Any:

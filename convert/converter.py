@@ -18,7 +18,7 @@ from common.cli import console, go_on_without, parser
 from common.cores import available_cores
 from common.data.names import POSITIVE_CLASS, SPLITS
 from common.errors import UserError
-from common.paths import shown
+from common.paths import shown, typed
 
 if TYPE_CHECKING:
     from convert.sources.parsed import Parsed
@@ -162,7 +162,7 @@ class Converter:
             explore(open_collection(output), output / PAGE, command, workers=args.workers)
         filled = [split for split in SPLITS if (output / f"{split}.txt").stat().st_size]
         _say_how_to_go_on(
-            parsed.class_names, self.data_yaml if self.data_yaml and output == self.output else shown(data), filled
+            parsed.class_names, self.data_yaml if self.data_yaml and output == self.output else typed(data), filled
         )
         return 0
 
@@ -177,21 +177,20 @@ class Converter:
 
 
 def _say_how_to_go_on(class_names: Sequence[str], data: str, filled: Sequence[str]) -> None:
-    """Name the next command; `filled` are the splits that have pictures."""
+    """Name the next command; `data` as it is typed, `filled` the splits that have pictures."""
     if len(class_names) > 1 and POSITIVE_CLASS not in class_names:
         console().print(
             f"{len(class_names)} classes, none named {POSITIVE_CLASS}: `yolo train` works, but the RSNA score is of "
             f"one class. For it, choose one with --classes, or give several one name: --merge '{POSITIVE_CLASS}'."
         )
-    quoted = shlex.quote(data)
     if "train" in filled:
-        console().print(f"Next: yolo train data={quoted} model=yolov8m.pt")
+        console().print(f"Next: yolo train data={data} model=yolov8m.pt")
         return
     if len(filled) > 1:
-        console().print(f"Next: python evaluate/score.py WEIGHTS --data {quoted}")
+        console().print(f"Next: python evaluate/score.py WEIGHTS --data {data}")
         return
     console().print(
-        f"Next: python evaluate/score.py WEIGHTS --data {quoted} --report-on {filled[0]} "
+        f"Next: python evaluate/score.py WEIGHTS --data {data} --report-on {filled[0]} "
         "(at the confidence that an earlier score of the weights has chosen)"
     )
 

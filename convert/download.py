@@ -13,7 +13,7 @@ import argparse
 from collections.abc import Sequence
 
 from common.cli import GO_ON, parser, run
-from common.paths import shown
+from common.paths import shown, typed
 from convert.sources.places import RAW, RELEASE_FOLDER, RSNA_FOLDER, RSNA_ZIP
 
 TERMS = {
@@ -87,13 +87,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not args.no_mapping:
             rsna_download.add_mapping(folder, base)
         usual = source == RSNA_ZIP and not RSNA_FOLDER.exists()
-        command = "python convert/rsna_to_yolo.py" + ("" if usual else f" --source {shown(source)}")
+        command = "python convert/rsna_to_yolo.py" + ("" if usual else f" --source {typed(source)}")
     elif args.what == "rsna-mapping":
         mapping = rsna_download.download_mapping(folder, base)
-        command = "python convert/rsna_to_yolo.py" + ("" if folder == RAW else f" --nih-mapping {shown(mapping)}")
+        command = "python convert/rsna_to_yolo.py" + ("" if folder == RAW else f" --nih-mapping {typed(mapping)}")
     else:
         rsna_download.download_release(folder, base, verify=verify)
-        source_option = "" if folder == RELEASE_FOLDER else f" --source {shown(folder)}"
+        source_option = "" if folder == RELEASE_FOLDER else f" --source {typed(folder)}"
         command = f"python convert/rsna_release_to_yolo.py{source_option} --test-ids stage_2_sample_submission.csv"
     print(TERMS[args.what] + " Whom to cite: datasets/README.md.")
     print(f"Next: {command}")

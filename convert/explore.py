@@ -12,11 +12,15 @@ if __name__ == "__main__":
 import argparse
 import shlex
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from common.argument_types import picture_count, process_count
 from common.cli import START_OVER, parser, run
 from common.cores import available_cores
 from common.paths import PROJECT
+
+if TYPE_CHECKING:
+    from convert.exploring.collection import Collection
 
 STOPPED = START_OVER
 
@@ -34,7 +38,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = result.add_argument
     add("source", type=Path, metavar="SOURCE", help="a data set's folder or YAML, or raw data: a folder or a zip")
-    add("--output", type=Path, metavar="FILE", help="the page (default: runs/explore/<source>.html)")
+    add(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the page (default: runs/explore/<source>.html; <source>-raw of raw data)",
+    )
     add(
         "--pictures",
         type=picture_count,
@@ -66,12 +75,21 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     source = args.source.expanduser()
     console().print(f"reading {shown(source)}")
     collection = open_collection(source, args.nih_mapping, args.headers)
-    name = source.resolve().parent.name if source.suffix in (".yaml", ".yml") else source.resolve().stem
-    output = args.output or PROJECT / "runs" / "explore" / f"{name}.html"
+    output = args.output or PROJECT / "runs" / "explore" / f"{_page_name(collection, source)}.html"
     given = sys.argv[1:] if argv is None else argv
     command = shlex.join(["python", "convert/explore.py", *given])
     explore(collection, output, command, workers=args.workers, pictures=args.pictures, wandb=not args.no_wandb)
     return None
+
+
+def _page_name(collection: Collection, source: Path) -> str:
+    """The page's name, which differs for raw data and for what was converted from them, mostly called alike."""
+    from convert.exploring.collection import OURS
+
+    if collection.kind == OURS:
+        return collection.source.path.resolve().name
+    path = source.resolve()
+    return f"{path.name if path.is_dir() else path.stem}-raw"
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from common.cli import run
 from common.errors import UserError
-from common.paths import shown
+from common.paths import typed
 from convert.converter import Converter
 from convert.sources.places import DATA_SETS, RELEASE_FOLDER
 
@@ -64,7 +64,7 @@ CONVERTER = Converter(
     default_sources=(RELEASE_FOLDER,),
     remedy="Download it: python convert/download.py rsna-release (datasets/README.md says more). Or name it with "
     "--source, or make a synthetic one: "
-    f"python convert/sample.py --layout release --output {shown(RELEASE_FOLDER)}",
+    f"python convert/sample.py --layout release --output {typed(RELEASE_FOLDER)}",
     output=DATA_SETS / "rsna-release",
     parse=_parse,
     add_options=_add_files,

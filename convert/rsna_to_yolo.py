@@ -13,7 +13,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from common.cli import run
-from common.paths import shown
+from common.paths import shown, typed
 from convert.converter import Converter
 from convert.sources.places import RSNA_DATA_SET, RSNA_FOLDER, RSNA_ZIP
 
@@ -48,7 +48,7 @@ CONVERTER = Converter(
     source=f"folder, or Kaggle's zip as it is, also found as {shown(RSNA_ZIP)}",
     default_sources=(RSNA_FOLDER, RSNA_ZIP),
     remedy="Download them: python convert/download.py rsna (datasets/README.md says more). Or name them with --source, "
-    f"or make synthetic ones: python convert/sample.py --output {shown(RSNA_FOLDER)}",
+    f"or make synthetic ones: python convert/sample.py --output {typed(RSNA_FOLDER)}",
     output=RSNA_DATA_SET,
     parse=_parse,
     add_options=_add_mapping,

@@ -32,7 +32,9 @@ def build_parser() -> argparse.ArgumentParser:
         "                      labels_path='datasets/rsna/coco/test.json')",
     )
     add = result.add_argument
-    add("--data", type=Path, default=Path(shown(RSNA_DATA_SET)), metavar="FOLDER", help="the data set")
+    add(
+        "--data", type=Path, default=Path(shown(RSNA_DATA_SET)), metavar="PATH", help="the data set: its folder or YAML"
+    )
     add("--predictions", type=Path, metavar="FILE", help="a predictions CSV or a Kaggle submission, to go with it")
     add("--output", type=Path, metavar="FOLDER", help="where the JSON goes (default: the folder coco in the data set)")
     return result
@@ -47,11 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
 
     from common.cli import console
+    from common.data.data_set import converted_root
     from convert.yolo_set.coco_export import export
     from convert.yolo_set.layout import COCO
 
-    data = args.data.expanduser()
-    data = data.parent if data.suffix in (".yaml", ".yml") else data
+    data = converted_root(args.data.expanduser())
     for path in export(data, (args.output or data / COCO).expanduser(), args.predictions):
         console().print(shown(path))
     return 0

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from common.argument_types import positive_int
 from common.cli import console, parser, run
-from common.paths import shown
+from common.paths import shown, typed
 from evaluate.arguments import kept_predictions
 
 STOPPED = kept_predictions
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
             "has found: what is tuned on one of these splits may not suit the other."
         )
     out.print(f"\nwrote {shown(fused.predictions)}")
-    out.print(f"next: python evaluate/score.py --predictions {shown(fused.predictions)} --data {shown(fused.data)}")
+    out.print(f"next: python evaluate/score.py --predictions {typed(fused.predictions)} --data {typed(fused.data)}")
     return None
 
 

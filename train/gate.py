@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from common.cli import console, run
-from common.paths import shown
+from common.paths import shown, typed
 
 if TYPE_CHECKING:
     from train.classifier.record import GateRecord
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     out.print("Those of train are of images that it was trained on, and too sure: tune nothing on them.")
     if gate.logged_at:
         out.print(f"Weights & Biases: {gate.logged_at}")
-    out.print(f"\nnext: python evaluate/score.py --gate {shown(gate.table)}")
+    out.print(f"\nnext: python evaluate/score.py --gate {typed(gate.table)}")
     return None
 
 

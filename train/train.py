@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from common.cli import GO_ON, console, run
-from common.paths import shown
+from common.paths import shown, typed
 
 if TYPE_CHECKING:
     from train.settings.recipes import Recipe
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         out.print(f"another data set's best weights, in its place before, are now {shown(outcome.put_aside)}")
     if trained.logged_at:
         out.print(f"Weights & Biases: {trained.logged_at}")
-    out.print(f"\nnext: python evaluate/score.py {shown(trained.weights)}")
+    out.print(f"\nnext: python evaluate/score.py {typed(trained.weights)}")
     return None
 
 
@@ -93,10 +93,10 @@ def _train_members(recipe: Recipe, given: Mapping[str, Any]) -> None:
     out.print("\nRSNA score of each member on the fold that it has not seen, at its best confidence, which flatters:")
     for member in done.members:
         out.print(f"  {member.name:<16}{member.score:.4f}   {shown(member.weights)}")
-    data = f"--data {shown(done.data)}"
-    out.print(f"\nnext: python evaluate/ensemble.py {shown(done.folder)} {data}")
-    gate = f" --gate {shown(done.gate)}" if done.gate else ""
-    out.print(f"      python evaluate/score.py --predictions {shown(done.folder / 'predictions.csv')} {data}{gate}")
+    data = f"--data {typed(done.data)}"
+    out.print(f"\nnext: python evaluate/ensemble.py {typed(done.folder)} {data}")
+    gate = f" --gate {typed(done.gate)}" if done.gate else ""
+    out.print(f"      python evaluate/score.py --predictions {typed(done.folder / 'predictions.csv')} {data}{gate}")
 
 
 def _show_recipe(recipe: Recipe, given: Mapping[str, Any]) -> None:

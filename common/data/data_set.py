@@ -305,6 +305,32 @@ def find_root(folder: Path) -> Path | None:
     return None
 
 
+def converted_root(data: Path) -> Path:
+    """The folder of the converted data set that a folder is, or that a data YAML leads to, wherever it lies.
+
+    Raises:
+        UserError: The YAML is none, leads nowhere or to several data sets, or to one that was not converted here.
+    """
+    if data.is_dir():
+        return data
+    yaml = find_yaml(data)
+    content = read_yaml(yaml)
+    entries = [entry for split in ("train", "val", "test") for entry in resolve_split(content, split, yaml) or ()]
+    if missing := [entry for entry in entries if not entry.exists()]:
+        raise UserError(
+            f"{shown(yaml)}: names {shown(missing[0])}, which does not exist. Convert the data first "
+            "(python convert/rsna_to_yolo.py), or correct the YAML."
+        )
+    roots = {find_root(entry if entry.is_dir() else entry.parent) for entry in entries}
+    if len(roots) != 1 or None in roots:
+        found = ", ".join(shown(root) for root in sorted(filter(None, roots))) or "none"
+        raise UserError(
+            f"{shown(yaml)}: leads to {found}; expected one data set that was converted here (manifest.csv). Name its "
+            "folder."
+        )
+    return roots.pop() or yaml.parent
+
+
 def _rows_of(manifest: pd.DataFrame, ids: list[str], root: Path) -> pd.DataFrame:
     table = manifest.set_index("image_id")
     missing = [image_id for image_id in ids if image_id not in table.index]

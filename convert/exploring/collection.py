@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from common.data.csv_files import read_csv
+from common.data.data_set import converted_root
 from common.data.names import COORDINATES
 from common.data.tables import read_as_text
 from common.errors import UserError
@@ -100,7 +101,7 @@ def open_collection(path: Path, mapping: Path | None = None, headers: Path | Non
         UserError: There is nothing that is known here, or a file in it is not what was expected.
     """
     path = path.expanduser()
-    root = path.parent if path.suffix in (".yaml", ".yml") else path
+    root = converted_root(path) if path.suffix in (".yaml", ".yml") else path
     if (root / "manifest.csv").is_file():
         found = _of_data_set(root)
     else:

@@ -15,7 +15,7 @@ import pandas as pd
 import yaml
 
 from common.data.names import POSITIVE_CLASS, SPLITS
-from common.data.tables import MANIFEST_COLUMNS, read_as_text, read_predictions, read_truth
+from common.data.tables import MANIFEST_COLUMNS, PredictionsFile, read_as_text, read_predictions, read_truth
 from common.errors import UserError
 from common.files import write_json
 from common.paths import shown
@@ -26,7 +26,9 @@ _DETAILS = ("patient_id", "view", "sex", "age")
 
 
 def export(data: Path, output: Path, predictions: Path | None = None) -> list[Path]:
-    """Write `<split>.json` for each split with images, and `<split>_predictions.json` for each with predictions.
+    """Write `<split>.json` for each split with images, and `<split>_predictions.json` for each that was predicted on.
+
+    These are the splits of which the predictions name images; where they name none, nothing was found in any split.
 
     Args:
         data: The data set's folder.
@@ -59,13 +61,11 @@ def export(data: Path, output: Path, predictions: Path | None = None) -> list[Pa
         path = output / COCO_TRUTH.format(split=split)
         write_json(path, _truth(images, truth, names, number, split))
         written.append(path)
-        if found is not None:
-            own = found[found["image_id"].isin(images["image_id"])]
-            if len(own):
-                category = names.index(_scored(names)) + 1
-                path = output / COCO_PREDICTIONS.format(split=split)
-                write_json(path, _results(own, number, category))
-                written.append(path)
+        if found is not None and (not found.image_ids or images["image_id"].isin(found.image_ids).any()):
+            own = found.predictions[found.predictions["image_id"].isin(images["image_id"])]
+            path = output / COCO_PREDICTIONS.format(split=split)
+            write_json(path, _results(own, number, names.index(_scored(names)) + 1))
+            written.append(path)
     return written
 
 
@@ -107,10 +107,10 @@ def _image(record: dict[Any, Any], number: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def _predictions(path: Path, number: dict[str, int], names: list[str]) -> pd.DataFrame:
+def _predictions(path: Path, number: dict[str, int], names: list[str]) -> PredictionsFile:
     _scored(names)
-    table = read_predictions(path.expanduser()).predictions
-    unknown = sorted(set(table["image_id"]) - number.keys())
+    table = read_predictions(path.expanduser())
+    unknown = sorted(set(table.image_ids) - number.keys())
     if unknown:
         raise UserError(f"{path}: {len(unknown)} of its images are not in the data set, first {unknown[0]}.")
     return table

@@ -9,7 +9,7 @@ from pathlib import Path
 from common.cli import print_warning
 from common.data.fingerprint import yaml_fingerprint
 from common.errors import UserError
-from common.paths import shown
+from common.paths import shown, typed
 from evaluate.detector.inference import Settings
 from evaluate.detector.weights import Weights, find_training_data, run_folder
 from evaluate.postprocess.operating_point import OperatingPoint
@@ -109,7 +109,7 @@ def choose_point(confidence: float | None, weights: Weights, settings: Settings)
     if not choice.of_weights or choice.weights_sha256 not in (None, weights.sha256):
         print_warning(
             f"{shown(path)}: is the score {whose}, not of {shown(weights.path)} as it is now, so its confidence is not "
-            f"used. Score these weights: python evaluate/score.py {shown(weights.path)}"
+            f"used. Score these weights: python evaluate/score.py {typed(weights.path)}"
         )
         return OperatingPoint(DEFAULT_CONFIDENCE), _NOT_TUNED
     if choice.weights_sha256 is None:

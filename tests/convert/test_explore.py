@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -213,3 +214,28 @@ def test_nothing_overflows_and_no_picture_is_broken(browser, page, tmp_path):
         assert scroll <= width
         assert images > 10
         assert broken == 0
+
+
+def test_pages_of_raw_and_of_converted_data_do_not_replace_each_other(good_release, apart, monkeypatch, capsys):
+    """Both are mostly called alike, and the name of a folder may have a dot in it."""
+    monkeypatch.setattr("convert.explore.PROJECT", apart)
+    raw = good_release.write().rename(apart / "rsna.v2")
+    data = apart / "sets" / "rsna.v2"
+    convert(["--source", str(raw), "--output", str(data), "--workers", "1"])
+    other = apart / "other.yaml"
+    other.write_text(f"train: {data}/train.txt\nval: {data}/val.txt\nnames: [Lung Opacity]\n")
+    pages = apart / "runs" / "explore"
+    for source, name in ((raw, "rsna.v2-raw"), (data, "rsna.v2"), (data / "data.yaml", "rsna.v2"), (other, "rsna.v2")):
+        shutil.rmtree(pages, ignore_errors=True)
+        assert execute(main, [str(source), "--pictures", "none", "--no-wandb"]) == 0
+        assert [page.name for page in pages.iterdir()] == [f"{name}.html"]
+    archive = shutil.make_archive(str(apart / "kaggle.v3"), "zip", raw)
+    execute(main, [archive, "--pictures", "none", "--no-wandb"])
+    assert (pages / "kaggle.v3-raw.html").is_file()
+
+
+def test_printed_commands_can_be_pasted(good_release, apart, capsys):
+    output = apart / "my sets" / "it's"
+    convert(["--source", str(good_release.write()), "--output", str(output), "--workers", "1"])
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("Next: "))
+    assert shlex.split(line) == ["Next:", "yolo", "train", "data=my sets/it's/data.yaml", "model=yolov8m.pt"]

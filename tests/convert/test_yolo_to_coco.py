@@ -129,3 +129,28 @@ def test_wrong_use(data, tmp_path):
     (data / "data.yaml").write_text("names: {0: Mass, 1: Nodule}\n")
     with pytest.raises(UserError, match=r"2 classes .* does not say which class"):
         export(data, "--predictions", tmp_path / "predictions.csv")
+
+
+def test_a_yaml_elsewhere_names_the_data_set(data, tmp_path):
+    yaml = tmp_path / "elsewhere" / "mine.yaml"
+    yaml.parent.mkdir()
+    yaml.write_text(f"train: {data}/train.txt\nval: {data}/val.txt\nnames: [Lung Opacity]\n")
+    assert not yolo_to_coco.main(["--data", str(yaml)])
+    assert (data / "coco" / "test.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("lines", "splits"),
+    [
+        (["image_id,confidence,x,y,width,height"], {"train", "val", "test"}),
+        (["patientId,PredictionString", "{},"], {"test"}),
+    ],
+    ids=["predictions", "submission"],
+)
+def test_predictions_without_boxes_are_an_empty_list(data, tmp_path, lines, splits):
+    path = tmp_path / "none.csv"
+    path.write_text("\n".join(lines).format(Path((data / "test.txt").read_text().split()[0]).stem) + "\n")
+    folder = export(data, "--predictions", path)
+    found = {file.name.removesuffix("_predictions.json"): file for file in folder.glob("*_predictions.json")}
+    assert found.keys() == splits
+    assert {file.read_text().strip() for file in found.values()} == {"[]"}

@@ -11,7 +11,7 @@ from typing import Any
 from common.cli import print_warning
 from common.data.fingerprint import data_fingerprint
 from common.errors import UserError, WorkError
-from common.paths import shown
+from common.paths import shown, typed
 from common.quiet_ultralytics import import_ultralytics
 from common.tracking.runs import logged_at
 from train.detector import heads
@@ -159,7 +159,7 @@ def _resume(last: Path, request: _Request) -> Trained:
     if checkpoint.get("optimizer") is None or checkpoint.get("epoch", -1) < 0:
         raise UserError(
             f"resume: {shown(last)} is finished, and what training on would need was not kept. To train on from "
-            f"its weights, start a new training: python train/train.py model={shown(last)} epochs=N"
+            f"its weights, start a new training: python train/train.py model={typed(last)} epochs=N"
         )
     check_judged_by_score(last, arguments)
     changed = [

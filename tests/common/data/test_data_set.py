@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from common.data.data_set import DataSet, find_root, warn_unknown_patients
+from common.data.data_set import DataSet, converted_root, find_root, warn_unknown_patients
 from common.errors import UserError
 from common.quiet_ultralytics import import_ultralytics
 
@@ -218,3 +218,18 @@ def test_bad_label_line(own_data_set, line, words):
     with pytest.raises(UserError, match=r"val-00.txt, line 1") as caught:
         DataSet(own_data_set).split("val")
     assert words in str(caught.value)
+
+
+def test_a_yaml_anywhere_leads_to_its_converted_set(data_set, tmp_path):
+    lists = {name: str(data_set / f"{name}.txt") for name in ("train", "val")}
+    outside = write_yaml(tmp_path / "mine.yaml", **lists)
+    by_path = write_yaml(tmp_path / "path.yaml", path=str(data_set), train="images/train")
+    for data in (data_set, data_set / "data.yaml", outside, by_path):
+        assert converted_root(data) == data_set
+    with pytest.raises(UserError, match=r"names .*nowhere\.txt, which does not exist\. Convert the data first"):
+        converted_root(write_yaml(tmp_path / "gone.yaml", train="nowhere.txt"))
+    (tmp_path / "images").mkdir()
+    with pytest.raises(UserError, match=r"leads to none; expected one data set that was converted here"):
+        converted_root(write_yaml(tmp_path / "foreign.yaml", train="images"))
+    with pytest.raises(UserError, match="no such data YAML"):
+        converted_root(tmp_path / "no.yaml")
