@@ -7,6 +7,7 @@ Figures are 331 units wide: legible on a telephone without zooming.
 
 from __future__ import annotations
 
+import html
 import io
 import re
 import warnings
@@ -71,6 +72,13 @@ class Chart:
     title: str
     svg: str
     sentence: str
+
+    def _repr_html_(self) -> str:
+        """The figure with its sentence, as a notebook shows it."""
+        return (
+            f"<figure><strong>{html.escape(self.title)}</strong><br>{svg_file(self)}"
+            f"<figcaption>{html.escape(self.sentence)}</figcaption></figure>"
+        )
 
 
 class Drawn:

@@ -98,12 +98,13 @@ def aspect_ratios(widths: pd.Series, heights: pd.Series) -> Chart | None:
     """The boxes' width over height, on a logarithmic scale.
 
     Args:
-        widths: Width of each box.
+        widths: Width of each box; missing, as in a table of all images, where there is none.
         heights: Height of each box, in the same unit.
     """
-    if widths.empty:
+    known = (widths > 0) & (heights > 0)
+    if not known.any():
         return None
-    ratios = (widths / heights).to_numpy(float)
+    ratios = (widths[known] / heights[known]).to_numpy(float)
     low, high = max(0.1, ratios.min() * 0.95), min(10.0, ratios.max() * 1.05)
     with new_figure("aspect-ratios", 2.7) as (figure, drawn):
         axes = figure.subplots()

@@ -210,7 +210,9 @@ def _patient_ids(image_ids: pd.Index, patients: pd.Series | None) -> pd.Series:
     known = ids.map(patients)
     unknown = int(known.isna().sum())
     if unknown:
-        print_warning(f"{unknown:,} of {len(ids):,} images are not in the mapping; each counts as its own patient.")
+        print_warning(
+            f"the patients of {unknown:,} of {len(ids):,} images are not known: each counts as one of its own."
+        )
     return known.fillna(ids)
 
 

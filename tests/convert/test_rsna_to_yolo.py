@@ -344,8 +344,8 @@ def test_missing_mapping_is_warned_about_and_used_when_given(good_release, capsy
     output = convert(source, "--overwrite", "--nih-mapping", mapping)
     assert manifest(output).loc["image-10", "patient_id"] == "00000003"
     warned = capsys.readouterr().err
-    assert "1 of 60 images are not in the mapping" in warned
-    assert "5 of 5 images are not in the mapping" in warned  # the challenge's
+    assert "the patients of 1 of 60 images are not known" in warned
+    assert "the patients of 5 of 5 images are not known" in warned  # the challenge's
 
 
 def test_fixed_split_lists(good_release, capsys):

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 
+from common.pages.data_charts import box_sizes
 from convert.exploring import charts
 
 
@@ -48,6 +49,32 @@ def test_aspect_ratios_and_areas():
     assert "one in ten less than 0.1\xa0%," in charts.box_areas(pd.Series([1e-5, 1e-4, 0.2, 0.3])).sentence
     assert charts.box_areas(pd.Series([np.nan])) is None
     assert charts.aspect_ratios(pd.Series(dtype=float), pd.Series(dtype=float)) is None
+
+
+def test_aspect_ratios_of_a_table_that_has_images_without_boxes():
+    """As in RSNA's own CSV: what is missing, or has no area, has no shape."""
+    widths = pd.Series([10.0, np.nan, 20, 30, np.nan, 10, 0, 5])
+    heights = pd.Series([20.0, np.nan, 40, 30, np.nan, 40, 7, 0])
+    chart = charts.aspect_ratios(widths, heights)
+    assert chart.sentence == charts.aspect_ratios(*(sizes[[0, 2, 3, 5]] for sizes in (widths, heights))).sentence
+    assert numbers(chart)[:2] == [75, 0.5]
+    assert charts.aspect_ratios(pd.Series([np.nan, 0]), pd.Series([np.nan, 3])) is None
+
+
+def test_box_sizes_of_such_a_table():
+    sizes = pd.Series([10.0, np.nan, 20, 30])
+    assert box_sizes(sizes, sizes, "pixels").sentence == box_sizes(sizes.dropna(), sizes.dropna(), "pixels").sentence
+
+
+def test_a_notebook_shows_a_chart_and_what_it_says():
+    chart = charts.class_counts(pd.Series(["a < b", "Normal", "Normal"]))
+    shown = chart._repr_html_()
+    root = ElementTree.fromstring(shown.replace("<br>", "<br/>").replace("\xa0", " "))
+    svg = root.find("{http://www.w3.org/2000/svg}svg")
+    assert float(svg.get("width")) > 300
+    assert "var(--" not in shown  # a notebook does not know the page's colours
+    assert root.find("figcaption").text == chart.sentence.replace("\xa0", " ")
+    assert root.find("strong").text == "Images of each class"
 
 
 def test_ages_by_class():
