@@ -106,12 +106,20 @@ def relative_boxes(boxes: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
     return found.dropna()
 
 
-def class_shares(shares: pd.DataFrame) -> Chart:
+def class_shares(shares: pd.DataFrame, images: pd.Series | None = None) -> Chart:
     """Draw the share of each class in each split as stacked bars.
 
     Args:
         shares: Images by split (index) and class (columns, in the order of stacking).
+        images: All images by split, where some have several classes: then nothing adds up to a whole, so the sentence
+            has the share of the images and the bars have that of the images' classes.
     """
+    if images is not None:
+        first = shares.columns[0]
+        of_first = shares[first] / images.reindex(shares.index)
+        texts = [f"{percent(share)} of {split}" for split, share in of_first.items()]
+        sentence = f"{first}: {join(texts)}. Images of several classes are counted in each."
+        return stacked_shares("classes", "Classes in each split", shares, "share of all images' classes", sentence)
     portions = shares.div(shares.sum(axis=1).clip(lower=1), axis=0)
     first = portions.columns[0]
     texts = [f"{percent(share)} of {split}" for split, share in portions[first].items()]

@@ -8,7 +8,7 @@ black casing, so that it shows on bone as well as on lung.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -33,6 +33,7 @@ def overlay(
     truth_xywh: NDArray[np.float64] | None,
     predictions: NDArray[np.float64],
     hits: NDArray[np.bool_] | None = None,
+    truth_labels: Sequence[str] | None = None,
 ) -> NDArray[np.uint8]:
     """Draw truth boxes (dashed, blue) and predictions (solid, yellow, with their confidence) on a radiograph.
 
@@ -46,6 +47,7 @@ def overlay(
         predictions: (M, 5): confidence, x, y, width, height, in any order.
         hits: Whether each prediction meets a truth box, (M,), as from `evaluate.metrics.rsna.match`. A miss is drawn in
             orange and its label ends in an x. None draws all predictions alike.
+        truth_labels: The name of each truth box, (N,), written beside it; None writes none.
 
     Returns:
         A new uint8 picture, (height, width, 3), RGB.
@@ -59,6 +61,8 @@ def overlay(
     found = _rows(predictions, 5, "predictions")
     if hits is not None and len(hits) != len(found):
         raise ValueError(f"hits: expected {len(found)} values, one for each prediction, found {len(hits)}")
+    if truth_labels is not None and len(truth_labels) != len(truth):
+        raise ValueError(f"truth_labels: expected {len(truth)} names, one for each box, found {len(truth_labels)}")
 
     rgb = np.repeat(pixels[:, :, None], 3, axis=2)
     line = line_width(pixels.shape)
@@ -73,12 +77,14 @@ def overlay(
             continue
         _stroke(rgb, list(_edges(frame, line)), colour, line)
         labels.append((frame, f"{found[index, 0]:.2f}{' x' if missed else ''}", colour))
-    for box in truth:
+    named: list[tuple[Rectangle, str, Rgb]] = []
+    for box, name in zip(truth, truth_labels or [""] * len(truth), strict=True):
         # Over the predictions: where both coincide, the gaps of the dashes show the prediction.
         if (frame := _clip(box, pixels.shape)) is not None:
             dashes = [dash for edge in _edges(frame, line) for dash in _dashes(edge, line)]
             _stroke(rgb, dashes, TRUTH_COLOUR, line)
-    _write_labels(rgb, labels[::-1], line)
+            named += [(frame, name, TRUTH_COLOUR)] if name else []
+    _write_labels(rgb, [*labels[::-1], *named], line)
     return rgb
 
 

@@ -28,11 +28,12 @@ def class_counts(labels: pd.Series) -> Chart | None:
     """How many images each class has.
 
     Args:
-        labels: One per image; missing where the truth is not known.
+        labels: By image; missing where the truth is not known. An image may be there once for each of its classes.
     """
     counts = labels.value_counts()
     if counts.empty:
         return None
+    images = labels.dropna().index.nunique()
     with new_figure("class-counts", 0.75 + 0.36 * len(counts)) as (figure, drawn):
         axes = figure.subplots()
         axes.barh(range(len(counts)), counts, color=[ORANGE if "opacity" in _lower(n) else BLUE for n in counts.index],
@@ -44,9 +45,11 @@ def class_counts(labels: pd.Series) -> Chart | None:
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
-    texts = [f"{count(number)} {name} ({percent(number / counts.sum())})" for name, number in counts.items()]
+    texts = [f"{count(number)} {name} ({percent(number / images)})" for name, number in counts.items()]
     more = f"; the most frequent of {len(texts)} classes" if len(texts) > 5 else ""
-    return drawn.chart("Images of each class", f"{join(texts[:5])}{more}.")
+    several = int((labels.dropna().index.value_counts() > 1).sum())
+    also = f" {count(several)} of {count(images)} images have several." if several else ""
+    return drawn.chart("Images of each class", f"{join(texts[:5])}{more}.{also}")
 
 
 def _lower(name: object) -> str:
@@ -155,7 +158,7 @@ def ages_by_class(ages: pd.Series, labels: pd.Series) -> Chart | None:
 
     Args:
         ages: Years at each image; missing where unknown. Those above `OLDEST_AGE` are counted, not drawn.
-        labels: Class of each image, same index.
+        labels: Class of each image, same index; an image may be there once for each of its classes.
     """
     known = ages.between(0, OLDEST_AGE) & labels.notna()
     groups = {name: ages[known & (labels == name)].to_numpy(float) for name in _largest(labels[known])}
@@ -175,6 +178,7 @@ def ages_by_class(ages: pd.Series, labels: pd.Series) -> Chart | None:
         legend(axes, columns=2)
     texts = [f"{np.median(values):.0f} for {name}" for name, values in groups.items()]
     sentence = f"The median age is {join(texts)}."
+    ages = ages[~ages.index.duplicated()]
     wrong, missing = int((ages > OLDEST_AGE).sum()), int(ages.isna().sum())
     if wrong:
         oldest = join([f"{age:.0f}" for age in sorted(ages[ages > OLDEST_AGE].unique())][:6])
@@ -198,11 +202,11 @@ def values_by_class(name: str, title: str, values: pd.Series, labels: pd.Series)
         name: Of the figure; unique in a page.
         title: Of the figure.
         values: The feature of each image; missing where unknown.
-        labels: Class of each image, same index.
+        labels: Class of each image, same index; an image may be there once for each of its classes.
     """
     known = values.notna() & labels.notna()
     classes = _largest(labels[known])
-    table = pd.crosstab(labels[known], values[known])
+    table = pd.crosstab(labels[known].to_numpy(), values[known].to_numpy())
     if not classes or table.empty:
         return None
     order = table.sum().sort_values(ascending=False).index[:6]
@@ -213,7 +217,7 @@ def values_by_class(name: str, title: str, values: pd.Series, labels: pd.Series)
     sentence = f"{first}: {join(texts)}."
     if len(texts) > 1 and shares.max() - shares.min() > 0.1:
         sentence += " A model can learn the class from this, without looking at the lungs."
-    unknown = int(values.isna().sum())
+    unknown = int(values[~values.index.duplicated()].isna().sum())
     if unknown:
         sentence += f" Of {count(unknown)} images it is not known."
     table.index = [_short(label) for label in table.index]
@@ -244,23 +248,23 @@ def pixel_spacings(spacings: pd.Series) -> Chart | None:
     )
 
 
-def intensities(histograms: NDArray[np.float64], labels: Sequence[str | None]) -> Chart | None:
+def intensities(histograms: NDArray[np.float64], labels: Sequence[str | Sequence[str] | None]) -> Chart | None:
     """Mean histogram of grey values, by class.
 
     Args:
         histograms: (N, bins): share of each picture's pixels by grey value, from black to white.
-        labels: Class of each picture; None where it is not known.
+        labels: Class of each picture, or its classes; None where it is not known.
     """
     if not len(histograms):
         return None
-    column = pd.Series(np.array(labels, dtype=object))
+    column = pd.Series(list(labels), dtype=object).explode()
     bins = histograms.shape[1]
     values = (np.arange(bins) + 0.5) * 256 / bins
     means = {}
     with new_figure("intensities", 3.0) as (figure, drawn):
         axes = figure.subplots()
         for name, (colour, style) in zip(_largest(column.dropna()) or ["all"], LINES, strict=False):
-            rows = histograms if name == "all" else histograms[(column == name).to_numpy()]
+            rows = histograms if name == "all" else histograms[column.index[column == name]]
             mean = rows.mean(axis=0)
             means[name] = float((mean * values).sum())
             axes.plot(values, mean, color=colour, linestyle=style, label=_short(name))

@@ -62,6 +62,15 @@ class Collection:
     synthetic: bool | None = None
     read_from: Sequence[str] = field(default_factory=tuple)
 
+    def classes(self) -> pd.Series:
+        """The class of each image, by image id; an image with boxes of several classes has a row for each."""
+        rows = self.boxes.dropna(subset=["x"])[["image_id", "label"]].drop_duplicates()
+        boxed: pd.Series = rows[rows["image_id"].isin(self.images.index)].set_index("image_id")["label"]
+        others = self.images["label"][~self.images.index.isin(boxed.index)]
+        place = pd.Series(np.arange(len(self.images)), index=self.images.index)
+        found = pd.concat([boxed.astype(object), others]).rename("label").rename_axis("image_id")
+        return found.iloc[np.argsort(place[found.index].to_numpy(), kind="stable")]
+
     def with_headers(self, headers: Mapping[str, Header]) -> Collection:
         """The same with what the files' headers say, where nothing was known."""
         found = pd.DataFrame(

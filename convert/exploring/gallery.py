@@ -61,13 +61,15 @@ def class_groups(collection: Collection, measured: Measured, each: int = 4) -> l
         each: Pictures in a group.
     """
     seen = collection.images.loc[collection.images.index.isin(measured.image_ids)]
-    boxes = relative_boxes(collection.boxes.dropna(subset=["x"]), seen)
+    boxed = collection.boxes.dropna(subset=["x"])
+    boxes = relative_boxes(boxed, seen)
+    classes = collection.classes()
+    classes = classes[classes.index.isin(seen.index)].dropna()
     groups: list[Group] = []
-    labels = seen["label"].dropna().value_counts().index[:_MOST_CLASSES]
-    boxed = set(seen["label"][seen["boxes"] > 0])
-    for label in sorted(labels, key=lambda name: name not in boxed):
-        ids = seen.index[seen["label"] == label]
-        own = boxes[boxes["image_id"].isin(ids)]
+    names = set(boxed["label"])
+    for label in sorted(classes.value_counts().index[:_MOST_CLASSES], key=lambda name: name not in names):
+        ids = classes.index[classes == label]
+        own = boxes[boxed["label"][boxes.index] == label]
         if len(own):
             groups += _boxed(collection, measured, str(label), own, each)
         else:
@@ -167,8 +169,11 @@ def _example(collection: Collection, image_id: str, note: str) -> Example:
 def _draw(collection: Collection, image_id: str, width: float, height: float) -> str:
     pixels = look(collection, image_id)
     small = thumbnail(pixels, _THUMBNAIL)
-    boxes = collection.boxes.loc[collection.boxes["image_id"] == image_id, COORDINATES].dropna()
+    boxes = collection.boxes[collection.boxes["image_id"] == image_id].dropna(subset=["x"])
+    # Where there is one class, its name on every box would only hide what is in it.
+    names = boxes["label"].tolist() if collection.boxes.dropna(subset=["x"])["label"].nunique() > 1 else None
     # Lines are drawn on the small picture, where they stay sharp.
     across, down = (width, height) if width > 0 and height > 0 else pixels.shape[::-1]
     factors = np.array([small.shape[1] / across, small.shape[0] / down] * 2)
-    return data_uri(overlay(small, boxes.to_numpy(dtype=float) * factors, np.empty((0, 5))))
+    scaled = boxes[COORDINATES].to_numpy(dtype=float) * factors
+    return data_uri(overlay(small, scaled, np.empty((0, 5)), truth_labels=names))

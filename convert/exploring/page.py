@@ -64,7 +64,7 @@ def write_data_page(output: Path, collection: Collection, measured: Measured | N
         odd=sentences.odd_facts(collection),
         parts=[part for part in _parts(collection, measured, pairs) if part.charts or part.texts],
         splits=split_rows(images) if images["split"].notna().any() else [],
-        split_charts=_split_charts(images),
+        split_charts=_split_charts(images, collection.classes()),
         groups=_groups(collection, measured, pairs),
         looked_at=_looked_at(collection, measured),
         command=command,
@@ -94,7 +94,7 @@ def tiles(collection: Collection) -> list[tuple[str, str]]:
 
 
 def _parts(collection: Collection, measured: Measured | None, pairs: pd.DataFrame | None) -> list[Part]:
-    images, labels = collection.images, collection.images["label"]
+    images, classes = collection.images, collection.classes()
     boxes = collection.boxes.dropna(subset=["x"])
     relative = relative_boxes(boxes, images)
     by_class = charts.values_by_class
@@ -102,7 +102,7 @@ def _parts(collection: Collection, measured: Measured | None, pairs: pd.DataFram
     pictures: list[Chart | None] = [charts.pixel_spacings(images["pixel_spacing_mm"])]
     texts = []
     if measured is not None and pairs is not None and len(measured.image_ids):
-        pictures.append(charts.intensities(measured.histograms, labels[measured.image_ids].tolist()))
+        pictures.append(charts.intensities(measured.histograms, _of_each(classes, measured.image_ids)))
         texts.append(sentences.duplicate_text(collection, pairs, len(measured.image_ids)))
         if measured.rejected:
             image_id, reason = measured.rejected[0]
@@ -117,7 +117,7 @@ def _parts(collection: Collection, measured: Measured | None, pairs: pd.DataFram
             else f"Pictures have {count(len(sizes))} sizes; {percent(sizes.iloc[0] / sizes.sum())} have {often}."
         )
     return [
-        Part("classes", "Classes", [], _drawn(charts.class_counts(labels))),
+        Part("classes", "Classes", [], _drawn(charts.class_counts(classes))),
         Part("boxes", "Boxes", [], _drawn(
             charts.boxes_per_image(images["boxes"]),
             box_sizes(boxes["width"], boxes["height"], "pixels") if len(boxes) else None,
@@ -127,12 +127,18 @@ def _parts(collection: Collection, measured: Measured | None, pairs: pd.DataFram
         )),
         Part("people", "Patients", [mixtures] if mixtures else [], _drawn(
             charts.images_per_patient(images["patient_id"]),
-            charts.ages_by_class(images["age"], labels),
-            by_class("sex", "Sex by class", images["sex"], labels),
-            by_class("view", "View by class", images["view"], labels),
+            charts.ages_by_class(images["age"][classes.index], classes),
+            by_class("sex", "Sex by class", images["sex"][classes.index], classes),
+            by_class("view", "View by class", images["view"][classes.index], classes),
         )),
         Part("pictures", "Pictures", texts, _drawn(*pictures)),
     ]  # fmt: skip
+
+
+def _of_each(classes: pd.Series, image_ids: Sequence[str]) -> list[list[str] | None]:
+    """The classes of each of some images; None where they are not known."""
+    known = classes.dropna().groupby(level=0).agg(list).to_dict()
+    return [known.get(image_id) for image_id in image_ids]
 
 
 def _drawn(*charts: Chart | None) -> list[Chart]:
@@ -156,16 +162,18 @@ def heatmaps(relative: pd.DataFrame, views: pd.Series) -> list[Chart]:
     return [box_heatmap(relative[of == view], f"view {view}") for view in frequent]
 
 
-def _split_charts(images: pd.DataFrame) -> list[Chart]:
-    known = images.dropna(subset=["split", "label"])
-    if known["split"].nunique() < 2:
+def _split_charts(images: pd.DataFrame, classes: pd.Series) -> list[Chart]:
+    classes = classes[images["split"][classes.index].notna().to_numpy()].dropna()
+    split = images["split"][classes.index]
+    if split.nunique() < 2:
         return []
-    shares = pd.crosstab(known["split"], known["label"])
+    shares = pd.crosstab(split.to_numpy(), classes.to_numpy())
     order = [name for name in SPLITS if name in shares.index]
     counts = shares.sum().sort_values(ascending=False)
-    boxed = known.groupby("label")["boxes"].max()
-    classes = sorted(counts.index[:6], key=lambda name: not boxed[name] > 0)  # those with boxes first
-    return [class_shares(shares.loc[order, classes])] if order else []
+    boxed = images["boxes"][classes.index].groupby(classes.to_numpy()).max()
+    names = sorted(counts.index[:6], key=lambda name: not boxed[name] > 0)  # those with boxes first
+    whole = split[~split.index.duplicated()].value_counts() if classes.index.has_duplicates else None
+    return [class_shares(shares.loc[order, names], whole)] if order else []
 
 
 def _groups(collection: Collection, measured: Measured | None, pairs: pd.DataFrame | None) -> list[Group]:

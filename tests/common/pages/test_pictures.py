@@ -236,3 +236,18 @@ def test_data_uri(noise):
     assert np.abs(stored[4, 4, ::-1].astype(int) - TRUTH_COLOUR).max() < 40  # one pixel wide, and still blue
     with pytest.raises(ValueError, match=r"\.gif"):
         data_uri(noise, ".gif")
+
+
+def test_a_truth_box_has_its_name_beside_it_and_nothing_else_changes(noise):
+    truth = np.array([[60.0, 60, 80, 90], [170, 100, 60, 70]])
+    bare, named = overlay(noise, truth, NONE), overlay(noise, truth, NONE, truth_labels=["Mass", ""])
+    rows, columns = np.nonzero((named != bare).any(axis=2))
+    assert rows.size
+    patch = named[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].reshape(-1, 3)
+    assert rows.max() < 60  # above its box
+    assert columns.min() >= 58
+    # Black letters, and what is between them, on the truth's colour.
+    assert (patch == TRUTH_COLOUR).all(axis=1).mean() > 0.5
+    assert (patch == (0, 0, 0)).all(axis=1).any()
+    with pytest.raises(ValueError, match="truth_labels: expected 2 names, one for each box, found 1"):
+        overlay(noise, truth, NONE, truth_labels=["Mass"])

@@ -122,3 +122,18 @@ def test_images_per_patient():
     assert {"1", "2", "6–10"} <= texts(chart)
     assert "21+" not in texts(chart)
     assert charts.images_per_patient(pd.Series([None], dtype=object)) is None
+
+
+def test_an_image_of_several_classes_counts_in_each():
+    """Three images, of A and B, A, and none; a class of its own for `A; B` would hide the first."""
+    labels = pd.Series(["A", "B", "A", "none"], index=["x", "x", "y", "z"])
+    chart = charts.class_counts(labels)
+    # Images and percent of them, by class; those of several.
+    assert numbers(chart) == [2, 67, 1, 33, 1, 33, 1, 3]
+    assert in_order(chart, "2 A", "1 B", "1 of 3 images have several")
+    ages = pd.Series([150.0, 150, 40, np.nan], index=labels.index)
+    assert in_order(charts.ages_by_class(ages, labels), "40 for A", "1 age is impossible", "The age of 1 images")
+    views = pd.Series([None, None, "PA", "PA"], index=labels.index, dtype=object)
+    assert "Of 1 images it is not known" in charts.values_by_class("view", "View", views, labels).sentence
+    chart = charts.intensities(np.array([[1.0, 0, 0, 0], [0, 0, 0, 1.0], [0.5, 0, 0, 0.5]]), [["A", "B"], ["A"], None])
+    assert in_order(chart, "128 for A", "32 for B", "2 pictures are black")

@@ -81,3 +81,33 @@ def test_what_is_not_known_is_refused(tmp_path):
     (tmp_path / "manifest.csv").write_text("image_id,split\n1,train\n")
     with pytest.raises(UserError, match=r"found the columns image_id,split; expected .*Convert the data anew"):
         open_collection(tmp_path)
+
+
+def test_the_page_of_several_classes_counts_classes_and_names_boxes(vindr_source, tmp_path, monkeypatch):
+    from convert import vindr_to_yolo
+    from convert.exploring import gallery, page
+    from convert.exploring.measuring import measure
+
+    data = tmp_path / "all"
+    arguments = ["--classes", "all", "--separate", "--workers", "1", "--output", str(data)]
+    vindr_to_yolo.main(["--source", str(vindr_source(tmp_path / "vindr")), *arguments])
+    found = open_collection(data)
+    assert "; " in found.images.loc["agreed", "label"]
+    assert set(found.classes()["agreed"]) == {"Cardiomegaly", "Infiltration", "Lung Opacity"}
+    assert set(found.classes().index) == set(found.images.index)
+
+    named: list[list[str] | None] = []
+
+    def drawn(pixels, truth, predictions, hits=None, truth_labels=None):
+        named.append(truth_labels)
+        return pixels
+
+    monkeypatch.setattr(gallery, "overlay", drawn)
+    groups = gallery.class_groups(found, measure(found, 1, None))
+    headings = {group.heading.partition(":")[0] for group in groups}
+    assert {"Cardiomegaly", "Consolidation", "No finding"} <= headings
+    assert not any("; " in heading for heading in headings)
+    assert ["Cardiomegaly", "Infiltration", "Lung Opacity"] in [sorted(names) for names in named if names]
+    written = page.write_data_page(tmp_path / "page.html", found, None, "a command").read_text()
+    assert "Images of several classes are counted in each" in written
+    assert "Cardiomegaly; Infiltration" not in written
