@@ -26,6 +26,7 @@ from common.data.tables import make_predictions
 from common.errors import UserError
 from common.quiet_ultralytics import import_ultralytics
 from evaluate.detector.loading import PREDICTED, UNREADABLE, Loaded, Loader, Outcome, Picture
+from evaluate.detector.one_class import has_several_classes, predictor_of
 from evaluate.detector.unfinished import Found, Unfinished, key_of, unfinished
 from evaluate.detector.weights import Weights
 
@@ -41,7 +42,8 @@ class Settings:
         confidence: Predictions below are dropped.
         nms_iou: Of two predictions with a larger IoU, the less confident one is dropped. Truth boxes of one image
             hardly touch (the largest IoU among the challenge's 3,701 pairs is 0.055), hence a lower value than
-            Ultralytics' 0.7.
+            Ultralytics' 0.7. It is compared before boxes are clipped to the picture. None: none is dropped for it, as
+            in RT-DETR, which is trained to find everything once.
         max_predictions: Most predictions per image, the most confident ones.
         augment: Average over flipped and scaled copies (test-time augmentation).
         half: Compute in 16 bits; on a GPU only.
@@ -51,14 +53,14 @@ class Settings:
 
     imgsz: int
     confidence: float = 0.001
-    nms_iou: float = 0.4
+    nms_iou: float | None = 0.4
     max_predictions: int = MOST_BOXES
     augment: bool = False
     half: bool = False
     picture_size: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The settings as JSON values; `picture_size` only where there is one."""
+        """The settings as JSON values; those that are None are left out."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
@@ -204,6 +206,7 @@ def _infer(weights: Weights, loaded: list[Loaded], settings: Settings, device: A
     import torch
 
     predictor = weights.model.predictor
+    one_class = predictor_of(weights.positive_class) if has_several_classes(weights.model) else None
     squares = [one.square for one in loaded]
     if predictor is not None:
         # On a CPU, Ultralytics' set-up leaves one core idle, which is half of a small machine.
@@ -216,9 +219,10 @@ def _infer(weights: Weights, loaded: list[Loaded], settings: Settings, device: A
             imgsz=settings.imgsz,
             batch=len(loaded),
             conf=settings.confidence,
-            iou=settings.nms_iou,
+            iou=1.0 if settings.nms_iou is None else settings.nms_iou,
             max_det=settings.max_predictions,
-            classes=[weights.positive_class],
+            classes=[0 if one_class else weights.positive_class],
+            predictor=one_class,
             augment=settings.augment,
             quantize=16 if settings.half else None,
             device=device,

@@ -46,4 +46,5 @@ class InferenceOptions:
             augment=self.augment,
             half=self.half,
             picture_size=weights.picture_size,
+            nms_iou=Settings.nms_iou if weights.suppresses else None,
         )

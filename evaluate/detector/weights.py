@@ -65,6 +65,11 @@ class Weights:
         age = f" {_age(self.trained)}" if self.trained else ""
         return f"{shown(self.path)}{epoch}, trained{age} {on}"
 
+    @property
+    def suppresses(self) -> bool:
+        """Whether of overlapping boxes the less confident one is dropped; RT-DETR's are left as they are."""
+        return not is_rtdetr(self.model)
+
     @cached_property
     def sha256(self) -> str:
         """The file's SHA-256 in hexadecimal."""
@@ -138,6 +143,13 @@ def load_weights(path: Path) -> Weights:
         epoch=_epoch(checkpoint),
         trained=_date(checkpoint.get("date")),
     )
+
+
+def is_rtdetr(model: Any) -> bool:
+    """Whether an `ultralytics.YOLO` or `RTDETR` object ends in RT-DETR's decoder."""
+    from ultralytics.nn.modules.head import RTDETRDecoder
+
+    return isinstance(model.model.model[-1], RTDETRDecoder)
 
 
 def find_training_data(weights: Weights) -> Path:

@@ -14,6 +14,7 @@ from convert.pictures import read_picture
 from convert.synthetic.dicom_writer import write_dicom
 from evaluate.detector.inference import Settings, predict, warn_if_augment_is_idle
 from evaluate.detector.loading import Loader, Picture, load_picture
+from evaluate.detector.options import InferenceOptions
 from evaluate.detector.weights import load_weights
 from evaluate.metrics.coco import average_precision
 
@@ -76,6 +77,50 @@ def test_same_boxes_as_ultralytics_reading_the_files(kind, data_set, untrained, 
     pd.testing.assert_frame_equal(
         ours, theirs.sort_values("image_id", kind="stable", ignore_index=True), check_exact=True
     )
+
+
+def test_settings_say_that_nothing_of_rtdetr_is_suppressed(untrained):
+    rtdetr, yolo = (load_weights(untrained(name)) for name in (str(MODELS / "rtdetr-tiny.yaml"), "yolov8n.yaml"))
+    assert InferenceOptions().settings(yolo).as_dict()["nms_iou"] == 0.4
+    settings = InferenceOptions().settings(rtdetr)
+    assert "nms_iou" not in settings.as_dict()
+    flat = [Picture("flat", "flat.png", lambda: cv2.imencode(".png", np.full((64, 64), 90, np.uint8))[1].tobytes())]
+    pd.testing.assert_frame_equal(
+        predict(rtdetr, flat, settings).predictions, predict(rtdetr, flat, Settings(64)).predictions, check_exact=True
+    )
+
+
+@pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize("name", ["yolov8n.yaml", "yolov10n.yaml", "yolo26n.yaml"])
+def test_of_several_classes_a_box_counts_although_another_is_likelier(name, augment, untrained, data_set):
+    """As in validation, against Ultralytics' own choice of boxes with several classes each."""
+    import torch
+    from ultralytics.utils.nms import non_max_suppression
+
+    path = untrained(name, names=("Mass", "Lung Opacity", "Nodule"))
+    checkpoint = torch.load(path, weights_only=False)
+    head = checkpoint["model"].model[-1]
+    for layer in [*head.cv3, *getattr(head, "one2one_cv3", [])]:
+        layer[-1].bias.data = torch.tensor([-1.0, -2.0, -3.0])
+    torch.save(checkpoint, path)
+    weights, settings = load_weights(path), Settings(imgsz=64, augment=augment)
+    picture = pictures_of(data_set)[0]
+    ours = predict(weights, [picture], settings).predictions
+
+    pixels = load_picture(picture)
+    square = cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_LINEAR)
+    with torch.inference_mode():
+        network = weights.model.predictor.model.model
+        raw = network(torch.from_numpy(square)[None, None].float() / 255, augment=augment)
+    raw = raw[0] if isinstance(raw, tuple) else raw
+    assert raw.shape[1] == 4 + 3
+    (boxes,) = non_max_suppression(raw, 0.001, 0.4, multi_label=True, max_det=100_000)
+    boxes = boxes[boxes[:, 5] == 1].numpy()[:100]
+    assert 3 < len(ours) <= len(boxes)  # clipped to the picture, some have no area
+    theirs = {round(float(value), 5) for value in boxes[:, 4]}
+    assert {round(value, 5) for value in ours["confidence"]} <= theirs
+    (best,) = non_max_suppression(raw, 0.001, 0.4, classes=[1])
+    assert len(best) == 0  # what was found before
 
 
 def test_dicom_gives_the_predictions_of_its_converted_picture(detector, data_set):
