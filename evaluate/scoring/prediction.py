@@ -116,8 +116,7 @@ def predict_files(request: PredictionRequest) -> PredictedFiles:
     settings = at_size_of_scoring(weights, request.inference.settings(weights))
     point, origin = choose_point(request.confidence, weights, settings)
     output = request.output
-    make_folder(output)
-
+    make_folder(output, remedy="Choose another --output.")
     unfinished = output / UNFINISHED_FILE
     predicted = predict(weights, pictures, settings, request.inference.batch, request.inference.device, keep=unfinished)
     warn_if_augment_is_idle(weights, settings)

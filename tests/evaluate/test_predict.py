@@ -318,7 +318,7 @@ def wrong_use(kind: str, folder: Path, trained: Path) -> list[object]:
         ("only nothing", "with 'test' in their path"),
         ("no weights", "no such weights file"),
         ("no truth", "no such file"),
-        ("output is a file", "not a folder"),
+        ("output is a file", "not a folder that can be written .*Choose another --output"),
     ],
 )
 def test_wrong_use_gives_one_line(kind, words, tmp_path, trained):
