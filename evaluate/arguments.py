@@ -11,7 +11,7 @@ from common.cli import go_on_without
 
 def kept_predictions(argv: Sequence[str]) -> str:
     """What to say after Ctrl-C where predictions of a whole split are kept."""
-    return f"{go_on_without('--again')(argv)}: predictions of finished splits are kept"
+    return f"{go_on_without('--again')(argv)}: what was predicted so far is kept"
 
 
 def share(text: str) -> float:

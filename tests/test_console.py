@@ -164,13 +164,13 @@ _CONVERTERS = [words for words in COMMANDS if words[0] == "convert" and words[1]
         ("gate resume", _GO_ON),
         ("sweep losses", _GO_ON),
         ("sweep losses --overwrite", "run the same command again, without --overwrite, to go on"),
-        ("score", f"{_GO_ON}: predictions of finished splits are kept"),
+        ("score", f"{_GO_ON}: what was predicted so far is kept"),
         (
             "score --again",
-            "run the same command again, without --again, to go on: predictions of finished splits are kept",
+            "run the same command again, without --again, to go on: what was predicted so far is kept",
         ),
-        ("ensemble runs", f"{_GO_ON}: predictions of finished splits are kept"),
-        ("predict .", _STARTS_OVER),
+        ("ensemble runs", f"{_GO_ON}: what was predicted so far is kept"),
+        ("predict .", f"{_GO_ON}: what was predicted so far is kept"),
     ],
 )
 def test_after_ctrl_c_every_command_says_what_is_so(typed, expected, monkeypatch, capsys):

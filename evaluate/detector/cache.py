@@ -17,12 +17,13 @@ from common.errors import UserError, WorkError
 from common.files import sha256, write_json
 from common.paths import shown
 from evaluate.detector.inference import Settings, predict, warn_if_augment_is_idle
-from evaluate.detector.loading import Picture
+from evaluate.detector.loading import Picture, stamp_of
 from evaluate.detector.options import InferenceOptions
 from evaluate.detector.weights import Weights
 
 _CSV = "predictions_sha256"
 _SHORT = 8
+_UNFINISHED = ".unfinished"
 
 
 def predict_split(
@@ -42,6 +43,8 @@ def predict_split(
     weights' predictions of other pictures are in its place, it is `predictions_<split>-<checksum>.csv`, of what it is
     made from: going to and fro between settings predicts nothing twice, and two commands at once do not mix theirs.
 
+    A prediction that was stopped goes on, from a file that is there only until it is finished.
+
     Args:
         weights: The detector.
         split: Its pictures and their original sizes.
@@ -54,7 +57,7 @@ def predict_split(
 
     Raises:
         UserError: A picture is missing.
-        WorkError: None of the pictures could be read.
+        WorkError: None of the pictures could be read, or another command predicts them into this folder.
     """
     name, settings = split.name, options.settings(weights)
     made_from = _fingerprint(weights, split, settings)
@@ -68,8 +71,10 @@ def predict_split(
             return path, read_predictions(path).predictions
         _put_aside(path)
     sidecar.unlink(missing_ok=True)
-    items = _items(split)
-    predicted = predict(weights, items, settings, options.batch, options.device, f"predicting {name}")
+    items, unfinished = _items(split), path.with_suffix(_UNFINISHED)
+    if again:
+        unfinished.unlink(missing_ok=True)
+    predicted = predict(weights, items, settings, options.batch, options.device, f"predicting {name}", keep=unfinished)
     warn_if_augment_is_idle(weights, settings)
     if predicted.rejected:
         _, first, reason = predicted.rejected[0]
@@ -77,11 +82,13 @@ def predict_split(
             f"{len(predicted.rejected)} of {len(items)} pictures of {name!r} are unusable, first {first}: {reason}"
         )
         if not predicted.image_ids:
+            unfinished.unlink(missing_ok=True)
             raise WorkError(f"{message}. Convert the data again.")
         print_warning(f"{message}. They are scored as images without a prediction.")
     write_predictions(path, predicted.predictions)
     if not predicted.rejected:
         write_json(sidecar, {**made_from, _CSV: sha256(path)})
+    unfinished.unlink(missing_ok=True)
     # From the file: what is scored now is exactly what anyone can score from it later.
     return path, read_predictions(path).predictions
 
@@ -118,7 +125,7 @@ def _items(split: Split) -> list[Picture]:
     table = split.manifest.set_index("image_id")[["width", "height"]].dropna()
     sizes = dict(zip(table.index, table.itertuples(index=False, name=None), strict=True))
     return [
-        Picture(image_id, shown(file), file.read_bytes, sizes.get(image_id))
+        Picture(image_id, shown(file), file.read_bytes, sizes.get(image_id), stamp=stamp_of(file))
         for image_id, file in split.pictures.items()
     ]
 

@@ -107,6 +107,15 @@ class NoImageError(ValueError):
     """A DICOM object that holds no image; the message is its kind."""
 
 
+def stamp_of(path: Path | str) -> str:
+    """Size and time of a file, for `Picture.stamp`; empty where it cannot be looked at: reading it will say why."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return ""
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
 def is_dicom(name: str, head: bytes) -> bool:
     """Whether a file is DICOM: by the mark after its preamble, or by its suffix."""
     from convert.pictures import has_dicom_mark

@@ -25,7 +25,7 @@ from common.files import read_regular
 from common.paths import shown
 from common.walking import escape, files_below, path_of
 from common.zips import Archive
-from evaluate.detector.loading import DICOM_SUFFIXES, Picture, is_dicom
+from evaluate.detector.loading import DICOM_SUFFIXES, Picture, is_dicom, stamp_of
 
 _ACCEPTED = f"DICOM (any name) or pictures ({', '.join(PICTURE_SUFFIXES)})"
 _HEAD = 132
@@ -176,7 +176,7 @@ def _in_folder(folder: Path) -> Iterator[_Found]:
 
 def _file(path: Path, source: str, below: str) -> _Found:
     read = functools.partial(read_regular, path)
-    picture = Picture(image_id_of(below), shown(path), read, path=path, stamp=_stamp(path))
+    picture = Picture(image_id_of(below), shown(path), read, path=path, stamp=stamp_of(path))
     return _Found(source, below, (os.path.realpath(path), ""), picture)
 
 
@@ -197,7 +197,7 @@ def _in_archive(
 ) -> Iterator[_Found]:
     """The members of a zip; `zip_file` is what tells whether two zips are the same."""
     unknown: list[tuple[str, UnreadableError]] = []
-    stamp = _stamp(zip_file[0])
+    stamp = stamp_of(zip_file[0])
     for name in archive.names:
         if PurePosixPath(name).suffix.lower() == _ZIP:
             inner = (zip_file[0], f"{zip_file[1]}{name}/")
@@ -213,14 +213,6 @@ def _in_archive(
             )
             yield _Found(source, prefix + name, (zip_file[0], zip_file[1] + name), picture)
     _warn_of_unknown(shown_as, unknown)
-
-
-def _stamp(path: Path | str) -> str:
-    try:
-        status = Path(path).stat()
-    except OSError:  # reading it will say why
-        return ""
-    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _accepts(name: str, head: Callable[[], bytes], unknown: list[tuple[str, UnreadableError]]) -> bool:

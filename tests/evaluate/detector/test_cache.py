@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from tests.evaluate.scores import QUIET, read, run
 
@@ -51,6 +52,37 @@ def test_predictions_are_used_again_until_something_changes(run_folder, own_data
     checkpoint = torch.load(run_folder / "weights/best.pt", weights_only=False)
     torch.save({**checkpoint, "date": "later"}, run_folder / "weights/best.pt")
     assert predicted() == both
+
+
+def test_stopped_in_the_middle_of_a_split(run_folder, data_set, monkeypatch, capsys):
+    from common.data.data_set import DataSet
+    from evaluate.detector import inference
+    from evaluate.detector.cache import predict_split
+    from evaluate.detector.options import InferenceOptions
+    from evaluate.detector.weights import load_weights
+
+    weights, options = load_weights(run_folder / "weights/best.pt"), InferenceOptions(batch=5)
+    split = DataSet(data_set).split("test")
+    folder = run_folder / "whole"
+    folder.mkdir()
+    whole, _ = predict_split(weights, split, folder, options)
+    infer, batches = inference._infer, []
+
+    def second_stops(*arguments):
+        batches.append(len(arguments[1]))
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        return infer(*arguments)
+
+    monkeypatch.setattr(inference, "_infer", second_stops)
+    with pytest.raises(KeyboardInterrupt):
+        predict_split(weights, split, run_folder, options)
+    capsys.readouterr()
+    resumed, _ = predict_split(weights, split, run_folder, options)
+    assert batches == [5, 5, 5, 2]
+    assert "going on: 5 of 12 images were predicted before" in capsys.readouterr().err
+    assert resumed.read_bytes() == whole.read_bytes()
+    assert not list(run_folder.glob("*.unfinished*"))
 
 
 def test_edited_predictions_are_not_those_of_the_weights(run_folder, capsys):
