@@ -22,6 +22,7 @@ from train.settings.arguments import COMMAND_DEFAULTS
 from train.settings.recipes import Choice, Recipe
 
 _MAY_DIFFER = {"device", "workers", "cache", "verbose", "plots", "exist_ok", "wandb"}
+"""What may be given anew when a recipe goes on; a member that is resumed is told of it, too."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,8 @@ def _train_gate(folder: Path, data_yaml: Path, recipe: Mapping[str, Choice], giv
         **{"project": os.fspath(folder), "name": "gate", "data": os.fspath(data_yaml)},
     }
     if (folder / "gate" / "weights" / "last.pt").is_file():
-        wanted = {"project": os.fspath(folder), "name": "gate", "resume": True}
-        if "wandb" in given:
-            wanted["wandb"] = given["wandb"]
+        anew = {name: given[name] for name in ("device", "workers", "wandb") if name in given}
+        wanted = {**anew, "project": os.fspath(folder), "name": "gate", "resume": True}
     else:
         wanted["exist_ok"] = True
     return train_gate(wanted).table
@@ -118,7 +118,8 @@ def _train_member(folder: Path, name: str, wanted: dict[str, Any]) -> Trained:
     """Train a member, or go on with one that was stopped."""
     last = folder / name / "weights" / "last.pt"
     if last.is_file():
-        return train_detector({"resume": os.fspath(last), "project": os.fspath(folder)}, update_best=False)
+        anew = {name: wanted[name] for name in wanted.keys() & (_MAY_DIFFER - {"exist_ok"})}
+        return train_detector({**anew, "resume": os.fspath(last), "project": os.fspath(folder)}, update_best=False)
     return train_detector({**wanted, "exist_ok": True}, update_best=False)
 
 

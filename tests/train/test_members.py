@@ -62,7 +62,8 @@ def test_members_over_folds_and_sizes_go_on_where_they_were_stopped(folds, recip
     before = (folder / "fold0-64" / "weights" / "best.pt").stat().st_mtime_ns
 
     capsys.readouterr()
-    assert execute(main, words) == 0
+    assert execute(main, [*words, "workers=1"]) == 0
+    assert yaml.safe_load((folder / "fold1-64" / "args.yaml").read_text())["workers"] == 1  # which was resumed
     said = capsys.readouterr().out
     assert f"next: python evaluate/ensemble.py {folder} --data {folds / 'data.yaml'}" in said
     assert f"--gate {folder / 'gate' / 'gate.csv'}" in said

@@ -41,7 +41,7 @@ from train.detector.resuming import ExactResume
 from train.detector.tracking import TrainingLog
 from train.detector.validation import RSNARTDETRValidator, RSNAValidator, without_own_arguments
 
-_MAY_CHANGE_TOO = {"epochs", "wandb", "keep_state"}
+_MAY_CHANGE_TOO = {"epochs", "wandb", "keep_state", "verbose"}
 """What a resumed training may be told anew, besides what Ultralytics allows."""
 
 
