@@ -26,13 +26,16 @@ class BestEpoch(NamedTuple):
 
 
 def best_epoch(results: Path) -> BestEpoch:
-    """The epoch of highest RSNA score, the first of equals, in a training's results.csv.
+    """The epoch of highest RSNA score, the first of equals, in a training's results.csv; while all are 0, the last.
 
     Raises:
         WorkError: There is no such file, or no epoch in it.
     """
-    columns = (SCORE, CONFIDENCE, FIXED_SCORE)
-    epoch, (score, confidence, fixed_score) = best_row(results, columns, highest=True, first=True, what="an RSNA score")
+    columns, what = (SCORE, CONFIDENCE, FIXED_SCORE), "an RSNA score"
+    epoch, values = best_row(results, columns, highest=True, first=True, what=what)
+    if values[0] == 0:  # as `trainer` decides: with nothing to lose, the latest weights are the best
+        epoch, values = best_row(results, columns, highest=True, first=False, what=what)
+    score, confidence, fixed_score = values
     return BestEpoch(epoch, score, confidence, fixed_score)
 
 

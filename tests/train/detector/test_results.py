@@ -20,6 +20,12 @@ def test_the_best_of_a_detector_is_the_first_of_the_highest(tmp_path):
     assert best_epoch(file) == (2, 0.3, 0.5, 0.2)
 
 
+def test_while_no_epoch_has_scored_the_best_is_the_last(tmp_path):
+    """As best.pt is; see test_trainer.py."""
+    file = write(tmp_path, DETECTOR + "1,0,0.9,0\n2,0,0.5,0\n3,0,0.4,0\n")
+    assert best_epoch(file) == (3, 0, 0.4, 0)
+
+
 def test_the_best_of_a_gate_is_the_last_of_the_lowest(tmp_path):
     file = write(tmp_path, "epoch,metrics/log_loss\n1,0.5\n2,0.25\n3,0.25\n4,0.75\n")
     assert best_gate_epoch(file) == 3
