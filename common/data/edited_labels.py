@@ -65,10 +65,10 @@ def truth_of_labels(
         there = known[image_id].to_numpy(float) if image_id in known else np.empty((0, 4))
         if not len(shares) and not len(there):
             continue
-        width, height = sizes.loc[image_id, ["width", "height"]]
+        width, height = sizes.loc[image_id, ["width", "height"]].to_numpy(float)
         if not width > 0:
             width, height = picture_size(pictures[image_id])
-        boxes = shares * (width, height, width, height)
+        boxes = shares * np.array([width, height, width, height])
         if not _are_equal(boxes, there):
             changed[image_id] = boxes
     if not changed:

@@ -127,8 +127,9 @@ def _jpeg(frame: bytes, syntax: uid.UID, header: Header) -> Codestream:
         raise UnusablePicture("broken JPEG: no quantisation or Huffman table before the scan")
     stray = _first_stray_marker(frame, at)
     if stray is not None and frame[stray:] != EOI:
-        marker = frame[stray : stray + 2].hex()
-        raise UnusablePicture(f"broken JPEG: marker {marker} amid its data, expected none before the end")
+        raise UnusablePicture(
+            f"broken JPEG: marker {frame[stray : stray + 2].hex()} amid its data, expected none before the end"
+        )
     return found._replace(is_grey_baseline=0xE1 not in segments)  # Exif may ask readers to turn the picture
 
 

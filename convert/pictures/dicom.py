@@ -111,7 +111,6 @@ def read_notes(data: bytes) -> tuple[str, ...]:
     return _open(data).notes
 
 
-@_quietly()
 def object_without_image(data: bytes) -> str:
     """See `convert.pictures.object_without_image`."""
     try:

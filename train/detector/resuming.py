@@ -273,7 +273,7 @@ def _set_running_means(trainer: Any, state: dict[str, Any]) -> None:
 def strip(file: Path) -> None:
     """Take out of a checkpoint what only a resume needs."""
     part = Path(f"{file}{PART}")
-    strip_optimizer(file, part)
+    strip_optimizer(str(file), str(part))
     os.replace(part, file)
 
 
