@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import os
@@ -14,6 +15,7 @@ import yaml
 
 from common.cli import execute
 from common.errors import UserError
+from train.detector.starting import words_for_new_length
 from train.settings import arguments, options
 from train.train import main
 
@@ -224,8 +226,13 @@ def test_train_twice_then_nothing_to_resume(data_set, cnn, tmp_path, capsys, mon
     assert "RSNA score on val" in said.out
     force_score(monkeypatch, 0.5)
     assert execute(main, ["resume", f"project={runs}", "name=train", "epochs=3"]) == 0
-    assert len((runs / "train" / "results.csv").read_text().splitlines()) == 4
-    assert f"{runs / 'best.pt'}  is now this run's" in capsys.readouterr().out
+    rates = [float(row["lr/pg0"]) / 0.02 for row in csv.DictReader((runs / "train" / "results.csv").open())]
+    said = capsys.readouterr()
+    assert f"{runs / 'best.pt'}  is now this run's" in said.out
+    assert "epochs=3 instead of 2: the schedules are laid anew over 3 epochs" in said.err
+    # 0.99 of the rate falls with the epochs that are done, the last of 2 and of 3.
+    assert rates == pytest.approx([1, 0.505, 0.34], abs=1e-3)
+    assert "the learning rate goes from 0.505 of lr0 in epoch 2 to 0.340 in epoch 3" in said.err
     (record,) = json.loads((runs / "best.json").read_text())["data_sets"].values()
     assert (record["score"], record["run"]) == (0.5, str(runs / "train"))
     assert (runs / "best.pt").read_bytes() == (runs / "train" / "weights" / "best.pt").read_bytes()
@@ -280,6 +287,18 @@ def test_a_damaged_state_is_one_line(stopped, capsys):
     message = failure([f"resume={stopped}", "wandb=False"], capsys)
     assert f"resume: {state}: damaged" in message
     assert "Remove it and resume again" in message
+
+
+def test_what_becomes_of_the_schedules_with_more_epochs():
+    begun = {"epochs": 50, "close_mosaic": 10, "mosaic": 1.0, "lrf": 0.01, "cos_lr": False}
+    words = words_for_new_length(begun, 80, 10, 50, branches=True)
+    assert "from 0.030 of lr0 in epoch 50 to 0.381 in epoch 51" in words  # 0.01 + 0.99 (1 / 50) and (30 / 80)
+    assert "mosaics, off since epoch 41, are on again up to epoch 70" in words
+    assert "the one-to-many branch counts 0.357 instead of 0.100" in words  # 0.1 + 0.7 (29 / 79)
+    cosine = words_for_new_length({**begun, "cos_lr": True, "close_mosaic": 0}, 100, 0, 50, branches=False)
+    assert "to 0.505 in epoch 51" in cosine  # half way from 1 to 0.01
+    assert "mosaic" not in cosine
+    assert "branch" not in cosine
 
 
 def test_a_killed_command_is_resumed(data_set, cnn, tmp_path, capsys):

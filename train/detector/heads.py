@@ -38,6 +38,11 @@ def head_of_description(content: Any) -> str:
     return str(content["head"][-1][2])
 
 
+def is_end_to_end(network: Any) -> bool:
+    """Whether a network's head has two branches, one of which needs no suppression (YOLOv10, YOLO26)."""
+    return getattr(network.model[-1], "one2one_cv2", None) is not None
+
+
 def is_detector(network: Any, kind: type) -> bool:
     """Whether a network's head is of this kind, `Detect` or `RTDETRDecoder`, and for upright boxes alone.
 

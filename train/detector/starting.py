@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -117,6 +118,43 @@ def check_judged_by_score(last: Path, arguments: Mapping[str, Any]) -> None:
         f"Go on with it by: yolo train resume model={shown(last)}, start a new training from its weights: "
         f"python train/train.py model={shown(last)} epochs=N, or name another run: resume=FOLDER"
     )
+
+
+def words_for_new_length(
+    arguments: Mapping[str, Any], epochs: int, close_mosaic: int, done: int, *, branches: bool
+) -> str:
+    """What becomes of the schedules where a training goes on to another number of epochs than it was begun for.
+
+    Args:
+        arguments: Those that it was begun with.
+        epochs: The new number.
+        close_mosaic: Epochs without mosaics at the end, from now on.
+        done: Epochs that are done.
+        branches: Whether the head is an end-to-end one, whose two branches are weighed by a schedule, too.
+    """
+    old, without = arguments["epochs"], arguments["close_mosaic"]
+    before, now = _rate_share(arguments, done - 1, old), _rate_share(arguments, done, epochs)
+    words = [f"the learning rate goes from {before:.3f} of lr0 in epoch {done} to {now:.3f} in epoch {done + 1}"]
+    last = epochs - close_mosaic
+    if arguments["mosaic"] and without and old - without < done < last:
+        words.append(f"mosaics, off since epoch {old - without + 1}, are on again up to epoch {last}")
+    elif arguments["mosaic"] and close_mosaic and done < last:
+        words.append(f"mosaics are on up to epoch {last}")
+    if branches:  # as `E2ELoss.decay`
+        before, now = (0.1 + 0.7 * max(1 - at / max(of - 1, 1), 0) for at, of in ((done - 1, old), (done, epochs)))
+        words.append(f"the one-to-many branch counts {now:.3f} instead of {before:.3f}")
+    return (
+        f"epochs={epochs} instead of {old}: the schedules are laid anew over {epochs} epochs, so what comes out is not "
+        f"what a training begun with epochs={epochs} gives: {'; '.join(words)}."
+    )
+
+
+def _rate_share(arguments: Mapping[str, Any], epoch: int, epochs: int) -> float:
+    """The learning rate after the warm-up in an epoch (from 0), as a share of lr0."""
+    least = arguments["lrf"]
+    if arguments["cos_lr"]:
+        return max((1 - math.cos(epoch * math.pi / epochs)) / 2, 0) * (least - 1) + 1
+    return max(1 - epoch / epochs, 0) * (1 - least) + least
 
 
 def check_classes(wanted: Mapping[str, Any], data: Mapping[str, Any]) -> None:

@@ -27,6 +27,7 @@ from train.detector.starting import (
     find_pretrained,
     load_resumable,
     warn_of_idle,
+    words_for_new_length,
 )
 from train.settings.arguments import COMMAND_DEFAULTS, check_values, ultralytics_defaults
 from train.settings.options import DEFAULTS, LOSS
@@ -194,6 +195,9 @@ def _resume(last: Path, request: _Request) -> Trained:
         if given.get("wandb", arguments.get("wandb")):
             complete(run_dir, done, arguments.get("group"))
         return _finish(run_dir, os.fspath(data_yaml), data, request)
+    if epochs != arguments["epochs"]:
+        ended = given.get("close_mosaic", arguments["close_mosaic"])
+        print_warning(words_for_new_length(arguments, epochs, ended, done, branches=heads.is_end_to_end(model)))
     again = {name: given[name] for name in given.keys() & (_MAY_CHANGE - {"model", "project", "name", "exist_ok"})}
     again |= {"resume": os.fspath(last), "data": os.fspath(data_yaml), "save_dir": os.fspath(run_dir)}
     request.train(_trainer_for(heads.head_of(model))(overrides=again))
