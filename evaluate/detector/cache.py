@@ -15,7 +15,7 @@ from common.data.data_set import Split
 from common.data.tables import read_predictions, write_predictions
 from common.errors import UserError, WorkError
 from common.files import sha256, write_json
-from common.paths import shown
+from common.paths import shown, typed
 from evaluate.detector.inference import Settings, predict, warn_if_augment_is_idle
 from evaluate.detector.loading import Picture, stamp_of
 from evaluate.detector.options import InferenceOptions
@@ -117,7 +117,7 @@ def _put_aside(path: Path) -> None:
     path.replace(target)
     print_warning(
         f"{shown(path)}: was changed since it was predicted, so it is not used; kept as {target.name}, and predicted "
-        f"anew. To score it: python evaluate/score.py --predictions {shown(target)}"
+        f"anew. To score it: python evaluate/score.py --predictions {typed(target)}"
     )
 
 

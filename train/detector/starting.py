@@ -12,7 +12,7 @@ from typing import Any
 
 from common.cli import print_warning
 from common.errors import UserError, WorkError
-from common.paths import shown
+from common.paths import shown, typed
 from train.detector.locating import download_weights, find_model
 from train.settings.arguments import ultralytics_defaults
 from train.settings.options import DEFAULTS
@@ -116,7 +116,7 @@ def check_judged_by_score(last: Path, arguments: Mapping[str, Any]) -> None:
     raise UserError(
         f"resume: {shown(last)} is of plain `yolo train`, whose best epoch was chosen by mAP, not by the RSNA score. "
         f"Go on with it by: yolo train resume model={shown(last)}, start a new training from its weights: "
-        f"python train/train.py model={shown(last)} epochs=N, or name another run: resume=FOLDER"
+        f"python train/train.py model={typed(last)} epochs=N, or name another run: resume=FOLDER"
     )
 
 
@@ -250,7 +250,7 @@ def explained(trainer: Any) -> Iterator[None]:
             raise
         raise WorkError(
             f"{shown(trainer.save_dir)}: a checkpoint cannot be written; is the disk full? Free space, and go on with "
-            f"resume={shown(trainer.save_dir)} after the first epoch, or else start again."
+            f"resume={typed(trainer.save_dir)} after the first epoch, or else start again."
         ) from error
     finally:
         _remove_empty(Path(trainer.save_dir))

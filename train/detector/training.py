@@ -216,7 +216,7 @@ def _warn_finished(last: Path, done: int, waited: int | None) -> None:
     else:
         what = f"stopped early after {done} epochs, {waited} of them without a better one"
         remedy = f"patience=N, more than {waited}; 0 never stops"
-    print_warning(f"resume: the training of {shown(last)} is {what}. To train on: resume={shown(last)} {remedy}")
+    print_warning(f"resume: the training of {shown(last)} is {what}. To train on: resume={typed(last)} {remedy}")
 
 
 def check_arguments(wanted: Mapping[str, Any]) -> None:
