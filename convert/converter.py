@@ -150,6 +150,7 @@ class Converter:
             replace(splitting, test_ids=None) if self.parses_test_ids else splitting,
             size=args.size,
             boxes_size=args.boxes_size,
+            verify=args.verify,
             workers=args.workers,
             overwrite=args.overwrite,
             resume=args.resume,
@@ -245,6 +246,11 @@ def _add_work_options(command: argparse.ArgumentParser) -> None:
         type=side_in_pixels,
         metavar="PIXELS",
         help="scale pictures down to this longest side (default: keep them, which is faster and loses nothing)",
+    )
+    group.add_argument(
+        "--verify",
+        action="store_true",
+        help="decode every JPEG, to refuse those whose data end early (slower; wrong values are not found even so)",
     )
     group.add_argument("--workers", type=process_count, default=available_cores(), metavar="N", help="processes")
     again = group.add_mutually_exclusive_group()

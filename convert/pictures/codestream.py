@@ -24,6 +24,9 @@ _SEQUENTIAL, _LOSSY = {0xC0, 0xC1}, {0xC0, 0xC1, 0xC2}
 _COMMENTS = {*range(0xE0, 0xF0), 0xFE}
 EOI = b"\xff\xd9"
 """Ends JPEG, JPEG-LS and JPEG 2000 alike."""
+UNLIKELY = b"\x5a\x33\xc7\x1d" * 16
+"""Goes on the data of a JPEG, to find out whether they are complete."""
+INCOMPLETE = "broken JPEG: its data end before its last pixel, expected data for every pixel"
 _RGB_IDS = (b"RGB", b"rgb")
 _PLAIN_JFIF = 14  # bytes of a JFIF segment without a thumbnail: nothing but a version and a density
 

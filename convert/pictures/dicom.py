@@ -69,8 +69,7 @@ def to_picture(data: bytes, size: int | None = None, *, verify: bool = False) ->
     Args:
         data: The whole file.
         size: See `convert.pictures.read_picture`.
-        verify: Decode JPEG twice more, so that one whose data end before its last pixel is refused although it has an
-            end marker. Data of the right length but with wrong values cannot be told from an image even so.
+        verify: See `convert.pictures.read_picture`.
 
     Raises:
         UnusablePicture: Not DICOM, truncated, without pixel data, multi-frame, broken or not decodable.

@@ -12,7 +12,7 @@ from pydicom import uid
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import get_decoder
 
-from convert.pictures.codestream import EOI, Codestream
+from convert.pictures.codestream import EOI, INCOMPLETE, UNLIKELY, Codestream
 from convert.pictures.elements import Elements, kind_of, name_of_uid
 from convert.pictures.picture import Header, UnusablePicture, reason_of
 
@@ -158,11 +158,11 @@ def check_complete(codestream: Codestream, syntax: uid.UID, header: Header, pixe
 
     Decoders fill what is missing and say nothing. But only where data are missing does it matter what follows them.
     """
-    longer = codestream._replace(data=codestream.data.removesuffix(EOI) + b"\x5a\x33\xc7\x1d" * 16 + EOI)
+    longer = codestream._replace(data=codestream.data.removesuffix(EOI) + UNLIKELY + EOI)
     # pylibjpeg's decoder, since others print a complaint about the bytes added.
     decoded, same = (decode_frame(one, syntax, header, pixel_format) for one in (codestream, longer))
     if not np.array_equal(decoded, same):
-        raise UnusablePicture("broken JPEG: its data end before its last pixel, expected data for every pixel")
+        raise UnusablePicture(INCOMPLETE)
 
 
 def native_values(value: bytes, syntax: uid.UID, vr: str, header: Header, pixel_format: PixelFormat) -> NDArray[Any]:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import uid
 
-from convert.pictures.codestream import read_codestream
+from convert.pictures.codestream import EOI, INCOMPLETE, UNLIKELY, read_codestream
 from convert.pictures.grey import Rendering
 from convert.pictures.picture import COLOUR, MAX_PIXELS, Header, Picture, UnusablePicture, as_png, reason_of
 
@@ -49,18 +49,21 @@ _UNREADABLE = (
 _STRETCHED = Rendering(None, 1.0, 0.0, None, None, inverted=False, exact=False)
 
 
-def to_picture(data: bytes, size: int | None = None) -> Picture:
+def to_picture(data: bytes, size: int | None = None, *, verify: bool = False) -> Picture:
     """Make an 8-bit grey picture of a picture file; see the module.
 
     Args:
         data: The whole file.
         size: See `convert.pictures.read_picture`.
+        verify: See `convert.pictures.read_picture`.
 
     Raises:
         UnusablePicture: Truncated, broken, floating-point, of several frames, or too large.
     """
     header = read_header(data)
     kept = _kept(data, header, size)
+    if verify and data.startswith(b"\xff\xd8"):
+        _check_complete(data)
     if kept:
         return Picture(header, kept.encoded, kept.suffix, "passed through")
     pixels = to_pixels(data)
@@ -68,6 +71,14 @@ def to_picture(data: bytes, size: int | None = None) -> Picture:
         found = f"{pixels.shape[0]} x {pixels.shape[1]}"
         raise UnusablePicture(f"decodes to {found} pixels, its header says {header.height} x {header.width}")
     return as_png(header, pixels, size, read_notes(data))
+
+
+def _check_complete(jpeg: bytes) -> None:
+    """Refuse a JPEG whose data end before its last pixel: only then does it matter what follows them."""
+    end = jpeg.rfind(EOI)
+    longer = jpeg[:end] + UNLIKELY + jpeg[end:]
+    if not np.array_equal(*(_decoded(one, cv2.IMREAD_COLOR) for one in (jpeg, longer))):
+        raise UnusablePicture(INCOMPLETE)
 
 
 def passed_through(data: bytes, size: int | None = None) -> Literal[".jpg", ".png"] | None:

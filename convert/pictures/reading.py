@@ -10,13 +10,16 @@ from convert.pictures import dicom, raster
 from convert.pictures.picture import Header, Picture, UnusablePicture, decode_picture
 
 
-def read_picture(data: bytes, size: int | None = None) -> Picture:
+def read_picture(data: bytes, size: int | None = None, *, verify: bool = False) -> Picture:
     """Make an 8-bit grey picture of a file; how is in `convert.pictures.dicom` and `convert.pictures.raster`.
 
     Args:
         data: The whole file.
         size: Longest side in pixels. A larger image is downscaled to it (area averaging) and stored as PNG; a smaller
             one stays as it is.
+        verify: Decode JPEG even where it is passed through, and refuse one whose data end before its last pixel, which
+            decoders fill up without a word. Data of the right length but with wrong values cannot be told from an
+            image even so.
 
     Raises:
         UnusablePicture: Neither DICOM nor a picture file, truncated, broken, or of a kind that no radiograph is.
@@ -24,7 +27,8 @@ def read_picture(data: bytes, size: int | None = None) -> Picture:
     """
     if size is not None and size < 1:
         raise ValueError(f"size is {size}, expected the longest side in pixels, at least 1")
-    return raster.to_picture(data, size) if is_picture_file(data) else dicom.to_picture(data, size)
+    module = raster if is_picture_file(data) else dicom
+    return module.to_picture(data, size, verify=verify)
 
 
 def read_header(data: bytes) -> Header:

@@ -82,6 +82,7 @@ class _Setting:
     output: str
     size: int | None
     resumed: bool
+    verify: bool
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ def convert(
     *,
     size: int | None = None,
     boxes_size: BoxesSize | None = None,
+    verify: bool = False,
     workers: int = 1,
     overwrite: bool = False,
     resume: bool = True,
@@ -118,6 +120,7 @@ def convert(
         splitting: How images are divided.
         size: Longest side of the pictures in pixels, which are scaled down to it; None keeps them as they are.
         boxes_size: The frame that boxes are given in; None for the pictures, as far as that is plausible.
+        verify: Decode every JPEG to find those whose data end early; see `convert.pictures.read_picture`.
         workers: Processes, at most; few images get fewer.
         overwrite: Replace the data set that is there.
         resume: Go on with an unfinished one.
@@ -131,7 +134,7 @@ def convert(
         WorkError: The disk is full, the source is gone, no image could be used, or another conversion writes there.
     """
     output = output.expanduser().absolute()
-    plan = make_plan(parsed, splitting, size, boxes_size)
+    plan = make_plan(parsed, splitting, size, boxes_size, verify)
     plausibility.check_source(plan)
     started = time.monotonic()
     out = console()
@@ -166,7 +169,7 @@ def convert_plan(plan: Plan, output: Path, workers: int, *, resumed: bool) -> Co
         UserError: Boxes and pictures do not fit.
         WorkError: The disk is full, the source is gone, or no image could be used.
     """
-    setting = _Setting(plan.source, os.fspath(output), plan.size, resumed)
+    setting = _Setting(plan.source, os.fspath(output), plan.size, resumed, plan.verify)
     jobs = _jobs(plan)
     results = in_chunks(functools.partial(_convert_images, setting), jobs, workers)
     done = list(progress(results, "converting", total=len(jobs)))
@@ -216,7 +219,7 @@ def _convert_image(setting: _Setting, job: _Job) -> _Result:
             header, encoded, notes = read_header(data), None, read_notes(data)
             stored, suffix = there
         else:
-            picture = read_picture(data, setting.size)
+            picture = read_picture(data, setting.size, verify=setting.verify)
             header, encoded, notes = picture.header, picture.encoded, picture.notes
             stored, suffix = picture.stored, picture.suffix
     except UnusablePicture as error:

@@ -37,6 +37,7 @@ class Plan:
         details: What is known of images besides their headers: index image_id, columns of `DETAILS`.
         shapes: Width and height in pixels of the picture that an image's boxes were drawn on, where the source says so.
         boxes_size: The frame that boxes are given in, in place of the picture; see `BoxesSize`.
+        verify: Decode every JPEG to find those whose data end early.
         other_reading: See `Parsed`.
         class_names: The boxes' labels by class index.
         settings: What decides the outcome, for `layout.begin`.
@@ -57,6 +58,7 @@ class Plan:
     details: pd.DataFrame | None = None
     shapes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     boxes_size: BoxesSize | None = None
+    verify: bool = False
     other_reading: str = ""
 
     def frame_of(self, image_id: str) -> tuple[float, float] | None:
@@ -67,7 +69,11 @@ class Plan:
 
 
 def make_plan(
-    parsed: Parsed, splitting: Splitting, size: int | None = None, boxes_size: BoxesSize | None = None
+    parsed: Parsed,
+    splitting: Splitting,
+    size: int | None = None,
+    boxes_size: BoxesSize | None = None,
+    verify: bool = False,
 ) -> Plan:
     """Decide everything that can be decided before the first picture is read.
 
@@ -76,6 +82,7 @@ def make_plan(
         splitting: How images are divided.
         size: Longest side of the pictures in pixels, which are scaled down to it; None keeps them as they are.
         boxes_size: The frame that boxes are given in; None for the pictures, as far as that is plausible.
+        verify: Decode every JPEG to find those whose data end early; see `convert.pictures.read_picture`.
 
     Raises:
         UserError: No image is left, a list of ids does not fit, or the source does not state the sizes of its pictures.
@@ -120,6 +127,8 @@ def make_plan(
     }
     if boxes_size is not None:
         settings["boxes_size"] = list(boxes_size) if isinstance(boxes_size, tuple) else boxes_size
+    if verify:
+        settings["verify"] = True
     return Plan(
         source=parsed.source,
         images=everything,
@@ -133,6 +142,7 @@ def make_plan(
         details=parsed.details,
         shapes=parsed.shapes,
         boxes_size=boxes_size,
+        verify=verify,
         other_reading=parsed.other_reading,
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from convert.pictures import UnusablePicture, decode_picture, read_header, read_notes, read_picture
-from evaluate.detector.inference import Picture, load_picture
+from evaluate.detector.loading import Picture, load_picture
 from tests.convert.pictures.corpus import CASES
 
 RENDERED = [case for case in CASES if case.grey is not None]
@@ -43,5 +43,5 @@ def test_refused_with_a_reason(case):
     with pytest.raises(UnusablePicture, match=case.reason) as error:
         read_picture(case.data)
     assert "\n" not in str(error.value)
-    with pytest.raises(ValueError, match=case.reason):
+    with pytest.raises(ValueError, match=case.reason.removeprefix("no image: ")):  # which prediction has as a status
         shown(case.data, 1)

@@ -15,10 +15,10 @@ import yaml
 from PIL import Image
 
 from common.errors import UserError
-from convert import rsna_to_yolo
+from convert import csv_to_yolo, rsna_to_yolo
 from convert.parsers import any_csv, rsna
 from convert.yolo_set import Splitting, conversion, convert
-from tests.convert.pictures.dicom_bytes import image
+from tests.convert.pictures.dicom_bytes import encapsulated, image
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -181,3 +181,28 @@ def test_going_on_gives_the_same_bytes_of_every_kind_of_picture(tmp_path, tree, 
     assert "8 pictures have a note (manifest.csv):" in summary
     assert "1 for processing: raw values" in summary
     assert "7 colour made grey: the luma" in summary
+
+
+def test_verify_finds_a_jpeg_that_ends_early(tmp_path):
+    """Its markers are sound: only decoding it tells, and only where something follows its data."""
+    noise = np.random.default_rng(4).integers(0, 256, (48, 64), dtype=np.uint8)
+    whole = saved(noise, "JPEG")
+    cut = whole[: len(whole) * 2 // 3] + b"\xff\xd9"
+    syntax = "1.2.840.10008.1.2.4.50"
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for name, frame in (("whole", whole), ("cut", cut)):
+        (raw / f"{name}.jpg").write_bytes(frame)
+        (raw / f"{name}-dicom.dcm").write_bytes(image(noise, syntax=syntax, PixelData=encapsulated(frame)))
+    names = sorted(path.name for path in raw.iterdir())
+    (tmp_path / "boxes.csv").write_text("image,x,y,width,height\n" + "".join(f"{name},5,6,10,12\n" for name in names))
+
+    command = ["--source", str(raw), "--boxes", str(tmp_path / "boxes.csv"), "--output"]
+    csv_to_yolo.main([*command, str(tmp_path / "fast")])
+    assert pd.read_csv(tmp_path / "fast" / "rejected.csv").empty
+    csv_to_yolo.main([*command, str(tmp_path / "slow"), "--verify"])
+    rejected = pd.read_csv(tmp_path / "slow" / "rejected.csv").set_index("image_id")["reason"]
+    assert sorted(rejected.index) == ["cut", "cut-dicom"]
+    assert rejected.str.contains("its data end before its last pixel|cannot be decoded").all()
+    with pytest.raises(UserError, match="verify was true, now null"):
+        csv_to_yolo.main([*command, str(tmp_path / "slow")])
