@@ -115,8 +115,7 @@ def open_collection(path: Path, mapping: Path | None = None, headers: Path | Non
         found = _of_data_set(root)
     else:
         source = rsna.open_release(path)
-        names = {name.rsplit("/", 1)[-1].removesuffix(".gz").removesuffix(".zip") for name in source.names}
-        read = next((reader for marker, reader in _RAW.items() if marker in names), None)
+        read = _reader_of(source)
         if read is None:
             raise UserError(
                 f"{shown(path)}: nothing that is known here; expected a data set of this project (manifest.csv) or raw "
@@ -125,6 +124,15 @@ def open_collection(path: Path, mapping: Path | None = None, headers: Path | Non
             )
         found = read(path, source, mapping)
     return found.filled(read_header_table(headers)) if headers else found
+
+
+def _reader_of(source: Source) -> Callable[[Path, Source, Path | None], Collection] | None:
+    """How to read raw data, by the tables in them; None where none is known."""
+    names = {name.rsplit("/", 1)[-1].removesuffix(".gz").removesuffix(".zip") for name in source.names}
+    markers = [marker for marker in _RAW if marker in names]
+    if rsna.LABELS in markers and rsna_release.ANNOTATIONS in markers and not source.below(rsna.TRAIN_IMAGES, ".dcm"):
+        markers.remove(rsna.LABELS)  # RSNA's own release, with Kaggle's table beside it to tell the test set
+    return _RAW[markers[0]] if markers else None
 
 
 def read_header_table(path: Path) -> pd.DataFrame:

@@ -24,7 +24,7 @@ from convert.sources.parsed import (
     with_file,
 )
 from convert.sources.patients import parse_mapping
-from convert.sources.places import CHALLENGE_IMAGES, CLASSES, LABELS, MAPPING_NAME, RSNA_ZIP, TRAIN_IMAGES
+from convert.sources.places import ANNOTATIONS, CHALLENGE_IMAGES, CLASSES, LABELS, MAPPING_NAME, RSNA_ZIP, TRAIN_IMAGES
 
 OPACITY = POSITIVE_CLASS
 CLASS_NAMES = (OPACITY, "No Lung Opacity / Not Normal", "Normal")
@@ -83,8 +83,8 @@ def open_release(path: Path) -> Source:
     """
     source = open_source(path)
     if isinstance(source, FolderSource) and len(zips := source.find(RSNA_ZIP.name)) == 1:
-        has_table = any(source.find(LABELS + ending) for ending in ("", ".zip", ".gz"))
-        return source if has_table else open_source(path / zips[0])
+        others = (ANNOTATIONS, LABELS, LABELS + ".zip", LABELS + ".gz")
+        return source if any(map(source.find, others)) else open_source(path / zips[0])
     return source
 
 

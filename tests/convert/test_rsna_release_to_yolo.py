@@ -14,6 +14,7 @@ import pytest
 from common.cli import execute
 from common.errors import UserError
 from convert import rsna_release_to_yolo, sample
+from convert.exploring.collection import open_collection
 from convert.pictures.dicom import to_picture
 from convert.synthetic.dicom_writer import write_dicom
 from evaluate import score
@@ -426,3 +427,10 @@ def test_json_nested_too_deep_is_one_line(release):
     (source / ANNOTATIONS).write_text("[" * 100_000)
     with pytest.raises(UserError, match=r"not an MD\.ai export"):
         convert(source)
+
+
+def test_exploring_takes_it_for_what_it_is_though_kaggles_table_lies_beside_it(release):
+    source = release.write()
+    rows = "".join(f"image-{number:02},,,,,0\n" for number in range(3))
+    (source / "stage_2_train_labels.csv").write_text("patientId,x,y,width,height,Target\n" + rows)
+    assert open_collection(source).kind == "RSNA's own release"
