@@ -59,12 +59,13 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_regular(path: Path | str, limit: int = MOST_OF_A_PICTURE) -> bytes:
+def read_regular(path: Path | str, limit: int = MOST_OF_A_PICTURE, most: int = -1) -> bytes:
     """The content of a file, which others may have put there: a pipe or a device is refused instead of waited for.
 
     Args:
         path: The file.
-        limit: Refuse a file of more bytes than this.
+        limit: Refuse a file of more bytes than this, if all of it is to be read.
+        most: Read at most so many bytes; -1 reads all.
 
     Raises:
         UnreadableError: It cannot be read, is no file, or too large.
@@ -75,6 +76,8 @@ def read_regular(path: Path | str, limit: int = MOST_OF_A_PICTURE) -> bytes:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise UnreadableError("a pipe or a device, expected a file")
+            if most >= 0:
+                return file.read(most)
             if found.st_size > limit:
                 raise too_large(found.st_size, limit)
             return file.readall()

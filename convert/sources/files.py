@@ -44,10 +44,22 @@ class Source(ABC):
         Raises:
             UnreadableError: It cannot be read; the message says why in one line.
         """
+        return self._read_from(name, limit, -1)
+
+    def read_head(self, name: str, most: int) -> bytes:
+        """The first bytes of one file; see `read`. Of a zip's member they are not compared with its checksum.
+
+        Args:
+            name: One of `names`.
+            most: How many bytes, at most.
+        """
+        return self._read_from(name, MOST_OF_A_PICTURE, most)
+
+    def _read_from(self, name: str, limit: int, most: int) -> bytes:
         inner = self._inner_of(name)
         if inner:
-            return _opened_inner(self.path, inner).read(name[len(inner) + 1 :], limit=limit)
-        return self._read(name, limit)
+            return _opened_inner(self.path, inner).read(name[len(inner) + 1 :], limit=limit, most=most)
+        return self._read(name, limit, most)
 
     def _inner_of(self, name: str) -> str:
         """The zip in this source that a file lies in; empty where it lies in none."""
@@ -58,7 +70,7 @@ class Source(ABC):
         """The folder or the zip on the disk that a file lies in."""
 
     @abstractmethod
-    def _read(self, name: str, limit: int) -> bytes: ...
+    def _read(self, name: str, limit: int, most: int) -> bytes: ...
 
     def read_whole(self, name: str) -> bytes:
         """The content of a file that the source cannot do without, such as a table.
@@ -168,8 +180,8 @@ class FolderSource(Source):
         inner = self._inner_of(name)
         return Path(path_of(self._root, inner)) if inner else Path(path_of(self._root, name)).parent
 
-    def _read(self, name: str, limit: int) -> bytes:
-        return read_regular(path_of(self._root, name), limit)
+    def _read(self, name: str, limit: int, most: int) -> bytes:
+        return read_regular(path_of(self._root, name), limit, most)
 
 
 class ZipSource(Source):
@@ -189,8 +201,8 @@ class ZipSource(Source):
         """See `Source.container`."""
         return self.path
 
-    def _read(self, name: str, limit: int) -> bytes:
-        return _opened_zip(self.path).read(name, limit=limit)
+    def _read(self, name: str, limit: int, most: int) -> bytes:
+        return _opened_zip(self.path).read(name, limit=limit, most=most)
 
 
 @functools.lru_cache(maxsize=2)

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from common.cli import print_warning, progress
+from common.cores import available_cores
 from common.data.csv_files import read_csv
 from common.errors import UnreadableError, UserError
+from common.parallel import in_chunks
 from convert.pictures import UnusablePicture, read_header
 from convert.sources.files import Source
 from convert.sources.locating import DICOM_SUFFIXES
 from convert.sources.places import MAPPING_NAME
 from convert.sources.tables import is_given
+
+_HEAD = 1 << 16
+"""Bytes of a DICOM file that hold its header, nearly always."""
+_WORTH_A_PROCESS = 2000
+"""Files whose headers are read in less time than a process takes to start."""
 
 
 def parse_mapping(data: bytes, where: str) -> pd.Series:
@@ -49,7 +59,12 @@ def parse_mapping(data: bytes, where: str) -> pd.Series:
     patients = pd.Series(names, index=pd.Index(image_ids, dtype=str), dtype=str).str.replace(
         r"^(\d+)_\d+\.png$", r"\1", regex=True
     )
-    return patients[~patients.index.duplicated()]
+    patients = patients[~(patients.index.duplicated() & patients.reset_index().duplicated().to_numpy())]
+    twice = patients.index[patients.index.duplicated()]
+    if len(twice):
+        who = " and ".join(patients[[twice[0]]])
+        raise UserError(f"{where}: the image {twice[0]} has two patients, {who}; expected one. Keep one row of it.")
+    return patients
 
 
 def find_patients(source: Source, files: Mapping[str, str], pattern: str | None) -> pd.Series | None:
@@ -61,8 +76,9 @@ def find_patients(source: Source, files: Mapping[str, str], pattern: str | None)
         pattern: A regular expression; its first group, or else all that it matches in the file's path, is the patient.
 
     Returns:
-        Patient ids by image id. A header's Patient ID becomes a number, `patient-1` and so on: it tells patients apart
-        as well, and stays in the hospital. None, with a warning, where nobody knows.
+        Patient ids by image id. Instead of a header's Patient ID there is what follows from it, `patient-0b3cf6e41d`:
+        it tells patients apart as well, and the ID cannot be read from it, though whoever guesses an ID can confirm it.
+        None, with a warning, where nobody knows.
 
     Raises:
         UserError: The pattern is none, or matches no file.
@@ -96,18 +112,31 @@ def _from_headers(source: Source, files: Mapping[str, str]) -> pd.Series | None:
     dicoms = {image_id: file for image_id, file in files.items() if _may_be_dicom(file)}
     if not dicoms:
         return None
-    names: dict[str, str] = {}
-    for image_id, file in progress(dicoms.items(), "reading patients", total=len(dicoms)):
-        try:
-            patient = read_header(source.read(file)).patient_id
-        except (UnusablePicture, UnreadableError):
-            patient = ""  # the conversion will say what is wrong with it
-        if patient:
-            names[image_id] = patient
-    if not names:
-        return None
-    number = {name: f"patient-{index}" for index, name in enumerate(sorted(set(names.values())), start=1)}
-    return pd.Series({image_id: number[name] for image_id, name in names.items()}, dtype=str)
+    found = in_chunks(
+        functools.partial(_patients_in, source), list(dicoms.values()), available_cores(), fewest=_WORTH_A_PROCESS
+    )
+    named = zip(dicoms, progress(found, "reading patients", total=len(dicoms)), strict=True)
+    patients = {image_id: _pseudonym(patient) for image_id, patient in named if patient}
+    return pd.Series(patients, dtype=str) if patients else None
+
+
+def _patients_in(source: Source, files: Sequence[str]) -> list[str]:
+    """Each file's Patient ID; empty where it has none, or cannot be read: the conversion will say what is wrong."""
+    found = []
+    for file in files:
+        patient = ""
+        with contextlib.suppress(UnreadableError, UnusablePicture):
+            try:
+                patient = read_header(source.read_head(file, _HEAD)).patient_id
+            except UnusablePicture:  # perhaps since this is not all of it
+                patient = read_header(source.read(file)).patient_id
+        found.append(patient)
+    return found
+
+
+def _pseudonym(patient: str) -> str:
+    """What stands for a Patient ID: it follows from it alone, so that no other image changes it."""
+    return f"patient-{hashlib.sha256(f'Patient ID {patient}'.encode()).hexdigest()[:10]}"
 
 
 def _may_be_dicom(file: str) -> bool:

@@ -16,8 +16,9 @@ from common.files import sha256
 _UNIQUE_NAME = re.compile(r"(?=.*\d)[0-9A-Fa-f.-]{20,}|\d{8}_\d{3}")
 """Names that mean the same image wherever they are: UUIDs and checksums, DICOM UIDs, NIH's patient and follow-up."""
 
-_NUMBERED = re.compile(r"patient-\d+")
-"""Names that a conversion gives to patients; in another conversion the same one is somebody else."""
+_NUMBERED = re.compile(r"patient-\d{1,9}")
+"""Names that an earlier version gave to patients; in another conversion the same one is somebody else. What stands for
+a Patient ID now has ten digits, hexadecimal ones, and means the same ID everywhere."""
 
 _MOST_BYTES = 4_000_000_000
 """Of pictures to be read for comparing contents: some seconds from a local disk."""

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from common.errors import UserError
-from convert.sources.files import open_source
+from convert.sources import patients
+from convert.sources.files import FolderSource, open_source
 from convert.sources.patients import find_patients, parse_mapping
 from convert.synthetic.dicom_writer import write_dicom
 from tests.damaged_zip import REASONS, write_zip
@@ -29,7 +31,7 @@ def test_reads_rsna_json():
     [
         ("patientId,nih_image\na,00000001_003.png\n", {"a": "00000001"}),
         ("\ufeffimage,patient,more\na,P-7,x\nb,P-7,y\n", {"a": "P-7", "b": "P-7"}),
-        ("image,patient\na,one\na,two\nb,\n\nNA,three\nc,nan\n", {"a": "one"}),
+        ("image,patient\na,one\na,one\nb,\n\nNA,three\nc,nan\n", {"a": "one"}),
     ],
     ids=["NIH files", "patients of one's own", "duplicates and gaps"],
 )
@@ -57,4 +59,43 @@ def test_a_member_that_the_zip_does_not_give_has_no_patient(tmp_path, kind):
     source = open_source(write_zip(tmp_path / "raw.zip", files, "b.dcm", kind))
     known = find_patients(source, {"a": "a.dcm", "b": "b.dcm"}, None)
     assert known is not None
-    assert known.to_dict() == {"a": "patient-1"}
+    assert list(known.index) == ["a"]
+
+
+def test_an_image_of_two_patients_is_no_mapping():
+    with pytest.raises(UserError, match=r"m\.csv: the image a has two patients, one and two; expected one"):
+        parse_mapping(b"image,patient\na,one\nb,one\na,two\n", "m.csv")
+
+
+def _dicoms(folder, patients):
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 300), dtype=np.uint8)
+    folder.mkdir()
+    for number, patient in enumerate(patients):
+        encoding = ("jpeg-baseline", "deflated", "big-endian", "implicit-vr")[number % 4]
+        data = write_dicom(pixels, encoding, image_id=str(number), patient_id=patient)
+        (folder / f"{number}.dcm").write_bytes(data)
+    return open_source(folder), {str(number): f"{number}.dcm" for number in range(len(patients))}
+
+
+def test_a_patient_from_headers_stays_the_same_when_images_come(tmp_path):
+    few, many = ["m-2", "m-2", "", "m-7"], ["m-2", "m-2", "", "m-7", "a-1", "Müller"]
+    first = find_patients(*_dicoms(tmp_path / "few", few), None)
+    second = find_patients(*_dicoms(tmp_path / "many", many), None)
+    assert first is not None
+    assert second is not None
+    assert first.to_dict() == {key: second[key] for key in ("0", "1", "3")}
+    assert first["0"] == first["1"] != first["3"]
+    assert second.nunique() == 4
+    assert second.str.fullmatch("patient-[0-9a-f]{10}").all()
+
+
+def test_only_the_beginnings_of_files_are_read_in_one_process_or_several(tmp_path, monkeypatch):
+    source, names = _dicoms(tmp_path / "raw", [f"m-{number % 3}" for number in range(12)])
+    whole, read = [], FolderSource.read
+    monkeypatch.setattr(FolderSource, "read", lambda self, name: whole.append(name) or read(self, name))
+    alone = find_patients(source, names, None)
+    assert sorted(whole) == ["1.dcm", "5.dcm", "9.dcm"]  # a deflated data set has to be whole
+    monkeypatch.setattr(patients, "_WORTH_A_PROCESS", 6)
+    monkeypatch.setattr(patients, "available_cores", lambda: 2)
+    assert alone is not None
+    pd.testing.assert_series_equal(find_patients(source, names, None), alone)
