@@ -168,6 +168,8 @@ def duplicate_text(collection: Collection, pairs: pd.DataFrame, looked_at: int) 
         f"{count(len(pairs))} pair{'' if one else 's'} of pictures ({count(len(images))} images of {count(looked_at)}) "
         f"{'is' if one else 'are'} the same but for encoding or brightness."
     )
+    if pairs["first"].duplicated().any():
+        text += " Of several copies of one picture, each is paired with the first."
     for column, what in ((labels, "have different classes"), (splits, "are in different splits"),
                          (patients, "count as different patients")):  # fmt: skip
         if number := differ(column):
