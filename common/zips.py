@@ -19,7 +19,8 @@ from common.walking import escape, is_clutter
 
 _ENCRYPTED, _IS_UTF8 = 0x1, 0x800  # bits of a member's flags
 _UNICODE_PATH = 0x7075  # an extra field of Info-ZIP's: the name in UTF-8
-_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError, OverflowError)
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, ValueError, OverflowError)
+"""What zipfile raises of a zip or a member that is not whole; of these an OSError can be the disk's fault as well."""
 _CHUNK = 1 << 20
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 """Names that are clean as they are, and no clutter: nearly all."""
@@ -43,7 +44,7 @@ class Archive:
         """
         try:
             self._zip = zipfile.ZipFile(file)
-        except (*_DAMAGED, RuntimeError, IndexError, MemoryError) as error:
+        except (*DAMAGED, RuntimeError, IndexError, MemoryError) as error:
             raise UnreadableError(f"not a readable zip ({describe(error)})") from error
         self._entries: dict[str, list[zipfile.ZipInfo]] = {}
         for entry in self._zip.infolist():
@@ -86,7 +87,7 @@ class Archive:
                 file.seek(entry.header_offset)
                 name_length, extra_length = struct.unpack("<26xHH", file.read(30))
             window = _Window(path, entry.header_offset + 30 + name_length + extra_length, entry.file_size)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise UnreadableError(f"damaged in the zip ({describe(error)})") from error
         return Archive(io.BufferedReader(window))
 
@@ -194,7 +195,7 @@ def read_member(
         raise UnreadableError(f"unknown compression in the zip ({name}); extract it and zip it as deflate") from error
     except MemoryError as error:
         raise UnreadableError(f"too large for this machine's memory ({entry.file_size:,} bytes)") from error
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise UnreadableError(f"damaged in the zip ({describe(error)})") from error
 
 

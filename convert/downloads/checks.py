@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import zipfile
-import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from common.cli import print_warning, progress
+from common.errors import UnreadableError, WorkError
 from common.paths import shown
-from convert.downloads.record import CHUNK
+from common.walking import escape
+from common.zips import DAMAGED, read_member
 
 
 class NotWholeError(Exception):
@@ -33,12 +35,37 @@ class Check(Protocol):
 
 
 def is_zip(path: Path) -> bool:
-    """Whether the zip's directory, which lies at its end, can be read: a download that broke off has none."""
+    """Whether there is a zip whose directory, which lies at its end, can be read: a download that broke off has none.
+
+    Raises:
+        WorkError: The disk fails.
+    """
     try:
-        with zipfile.ZipFile(path):
+        with _opened(path):
             return True
-    except (zipfile.BadZipFile, OSError):
+    except (DamagedError, FileNotFoundError):
         return False
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except FileNotFoundError:
+        raise
+    except (*DAMAGED, RuntimeError, IndexError) as error:
+        _check_disk(path, error)
+        raise DamagedError(f"not a readable zip ({error}); found {path.stat().st_size:,} bytes") from error
+
+
+def _check_disk(path: Path, error: BaseException | None) -> None:
+    """Tell a disk that fails from a file that is damaged, and that would be deleted."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: a place before the file
+            raise WorkError(
+                f"{shown(path)}: cannot be read ({error.strerror}). That is the fault of the disk or a permission, and "
+                "the file may be whole: nothing was deleted. Check the disk and run the same command again."
+            ) from error
+        error = error.__cause__ or error.__context__  # zipfile takes it for a file that is no zip
 
 
 def check_zip(path: Path, tables: Collection[str], pictures: Mapping[str, int], *, verify: bool) -> None:
@@ -52,18 +79,17 @@ def check_zip(path: Path, tables: Collection[str], pictures: Mapping[str, int], 
         verify: Read every member and compare its checksum (CRC-32), behind a progress bar.
 
     Raises:
-        NotWholeError: A table is missing, or there are no pictures.
+        NotWholeError: A table is missing, there are no pictures, or a member is encrypted, or compressed in a way that
+            Python does not know.
         DamagedError: It is no zip, or a member is damaged.
+        WorkError: The disk fails.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if not name.endswith("/")]
-            _check_names(path, names, tables, pictures)
-            if verify:
-                for name in progress(names, "checking", unit="files"):
-                    _read_through(archive, name)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DamagedError(f"not a readable zip ({error}); found {path.stat().st_size:,} bytes") from error
+    with _opened(path) as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/")]
+        _check_names(path, names, tables, pictures)
+        if verify:
+            for name in progress(names, "checking", unit="files"):
+                _read_through(path, archive, name)
 
 
 def _check_names(path: Path, names: Collection[str], tables: Collection[str], pictures: Mapping[str, int]) -> None:
@@ -84,13 +110,13 @@ def _check_names(path: Path, names: Collection[str], tables: Collection[str], pi
             print_warning(f"{shown(path)}: {found:,} .dcm files {where}, expected {expected:,}")
 
 
-def _read_through(archive: zipfile.ZipFile, name: str) -> None:
+def _read_through(path: Path, archive: zipfile.ZipFile, name: str) -> None:
     try:
-        with archive.open(name) as member:
-            while member.read(CHUNK):
-                pass
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DamagedError(f"its member {name} is damaged ({error})") from error
+        read_member(archive, name)
+    except UnreadableError as error:
+        _check_disk(path, error.__cause__)
+        kind = DamagedError if isinstance(error.__cause__, DAMAGED) else NotWholeError
+        raise kind(f"its member {escape(name)}: {error}") from error
 
 
 def check_mapping(path: Path, *, verify: bool = True) -> None:
@@ -123,5 +149,6 @@ def check_annotations(path: Path, *, verify: bool = True) -> None:
 def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
+        _check_disk(path, error)
         raise DamagedError(f"not a readable JSON file ({error}); found {path.stat().st_size:,} bytes") from error

@@ -33,6 +33,13 @@ from convert.downloads.record import CHUNK
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 """Seconds before each new attempt after a broken connection, as long as nothing comes."""
 
+ANEW = 3
+"""How often a download begins anew because the server's answer does not fit what has come: its file may have changed
+meanwhile, but not again and again."""
+
+SPARE, MOST_UNSTATED = 10**9, 20 * 10**9
+"""Bytes that stay free on the disk, and that are taken at most, of a file whose size the server does not state."""
+
 BACKOFF = 0.5
 """Seconds of the first wait for a server that is busy or cannot be reached; it doubles, four times."""
 
@@ -78,28 +85,36 @@ def fetch(url: str, part: Path, waits: Sequence[float] | None = None) -> Remote:
     Args:
         url: The file's address, over HTTP or HTTPS; a proxy is taken from the environment, as by every program.
         part: Where to; its folder must exist. It is whole when this returns, as far as its size tells.
-        waits: Seconds before each new attempt after a broken connection, counted anew whenever something has come;
-            None takes `WAITS`.
+        waits: Seconds before each new attempt, counted anew whenever more has come than ever before; None takes
+            `WAITS`.
 
     Raises:
         UserError: The address is none.
-        WorkError: No connection, the server refuses, something else than a file came, or the disk is full. What has
-            come stays, so that the next call goes on.
+        WorkError: No connection, the server refuses or contradicts itself, something else than a file came, or the disk
+            is full. What has come stays, so that the next call goes on.
     """
     waits = WAITS if waits is None else waits
-    failed, begun = 0, False
+    failed, anew, begun = 0, 0, False
+    most = _size(part)
     with _session() as session:
         while True:
-            before = _size(part)
             try:
                 return _fetch_rest(session, url, part, begun)
             except StaleError as error:
+                if anew == ANEW:
+                    raise WorkError(
+                        f"{url}: the server's answers do not fit together ({error}), even after {ANEW} new beginnings. "
+                        f"{_size(part):,} bytes are kept. Run the same command again later; --url names another place."
+                    ) from error
                 print_warning(f"{shown(part)}: {error}; beginning anew")
+                if anew and waits:
+                    time.sleep(waits[min(anew, len(waits)) - 1])
+                anew += 1
                 discard(part)
             except _DroppedError as error:
                 begun = True
-                if _size(part) > before:
-                    failed = 0
+                if _size(part) > most:
+                    failed, most = 0, _size(part)
                 if failed == len(waits):
                     raise WorkError(
                         f"{url}: the connection was lost {failed + 1} times without anything new ({error}). "
@@ -149,8 +164,22 @@ def _receive(response: requests.Response, file: IO[bytes], part: Path, have: int
     name = part.name.removesuffix(PART)
     what = f"downloading {name}" + (f", from {have / 1e6:,.0f} MB on" if have else "")
     count = math.ceil((total - have) / CHUNK) if total else None
-    for _ in progress(_write(response, file), what, count, unit="MiB"):
-        pass
+    for came, _ in enumerate(progress(_write(response, file), what, count, unit="MiB"), start=1):
+        if total is None:
+            _check_unstated(part, came * CHUNK)
+
+
+def _check_unstated(part: Path, came: int) -> None:
+    """Stop what may never end, and delete it: without a size it could not be gone on with."""
+    free = shutil.disk_usage(part.parent).free
+    if free >= SPARE and came <= MOST_UNSTATED:
+        return
+    discard(part)
+    raise WorkError(
+        f"{shown(part)}: the server does not say how large the file is, and after {came / 1e9:.2f} GB there is no end, "
+        f"with {free / 1e9:.2f} GB free on this disk. Deleted. Free some space, choose another disk with --output, or "
+        "name another place with --url."
+    )
 
 
 def _write(response: requests.Response, file: IO[bytes]) -> Iterator[None]:

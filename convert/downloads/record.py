@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.cli import progress
+from common.errors import WorkError
 from common.files import write_json
 
 SUFFIX = ".download.json"
@@ -74,7 +76,8 @@ def is_known(path: Path, *, verify: bool) -> bool:
         return True
     if record.sha256 is None or hexdigests(path, ["sha256"])["sha256"] != record.sha256:
         return False
-    write_record(path, record.source, record.sha256)
+    with contextlib.suppress(WorkError):  # a folder that is only to be read
+        write_record(path, record.source, record.sha256)
     return True
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from common.cli import confirm, console, is_interactive, print_warning
 from common.errors import UserError, WorkError
 from common.files import PART
+from common.locks import locked
 from common.paths import shown
 from convert.downloads.checks import (
     Check,
@@ -61,6 +63,12 @@ def download_kaggle(folder: Path = RAW, *, verify: bool = True) -> Path:
         UserError: No client, no credentials, or rules that were not accepted.
         WorkError: The download failed, or what came is not what was expected.
     """
+    _make_folder(folder)
+    with _alone(folder / RSNA_ZIP.name):
+        return _download_kaggle(folder, verify=verify)
+
+
+def _download_kaggle(folder: Path, *, verify: bool) -> Path:
     from convert.downloads import kaggle
     from convert.downloads.http import need_space
 
@@ -71,7 +79,6 @@ def download_kaggle(folder: Path = RAW, *, verify: bool = True) -> Path:
     gathering = target.with_name(target.name + PART)
     begun = gathering / target.name
     marker = begun.with_name(begun.name + kaggle.MARKER)
-    _make_folder(folder)
     if target.exists() and not is_zip(target):
         _take_up(target, begun)
     if _is_there(target, check, verify=verify):
@@ -105,7 +112,10 @@ def download_kaggle(folder: Path = RAW, *, verify: bool = True) -> Path:
             f"{shown(begun)}: a zip, but not the challenge's: {error}. Look into it, and delete it to begin anew."
         ) from error
     marker.unlink(missing_ok=True)
-    gathering.rmdir()
+    try:
+        gathering.rmdir()
+    except OSError:  # a .DS_Store, an .nfs... of a file that is still open: no reason to fail now
+        print_warning(f"{shown(gathering)}: not empty, so it stays; it is needed no more.")
     return target
 
 
@@ -177,9 +187,26 @@ def add_mapping(folder: Path = RAW, base: str = BUCKET) -> None:
 
 def _download_file(folder: Path, base: str, name: str, check: Check, *, verify: bool, known: str | None = None) -> Path:
     """Download one file of RSNA's: fetched, compared with what the server says, looked into, put in its place."""
+    _make_folder(folder)
+    with _alone(folder / name):
+        return _download_file_alone(folder, base, name, check, verify=verify, known=known)
+
+
+@contextlib.contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Keep other downloads of the same file out: two would write into one part.
+
+    Raises:
+        WorkError: There is one.
+    """
+    busy = f"{shown(target)}: another download of it is under way. Wait until it ends, or choose another --output."
+    with locked(target.with_name(f"{target.name}{PART}.lock"), busy):
+        yield
+
+
+def _download_file_alone(folder: Path, base: str, name: str, check: Check, *, verify: bool, known: str | None) -> Path:
     from convert.downloads.http import discard, fetch, part_path
 
-    _make_folder(folder)
     target = folder / name
     if _is_there(target, check, verify=verify):
         return target
@@ -218,7 +245,8 @@ def _is_there(target: Path, check: Check, *, verify: bool) -> bool:
         check(target, verify=verify)
     except NotWholeError as error:
         raise WorkError(f"{shown(target)}: {error}. Delete it and run the same command again.") from error
-    write_record(target, "found there", hexdigests(target, ["sha256"])["sha256"] if verify else None)
+    with contextlib.suppress(WorkError):  # a folder that is only to be read: it is looked into again the next time
+        write_record(target, "found there", hexdigests(target, ["sha256"])["sha256"] if verify else None)
     return True
 
 

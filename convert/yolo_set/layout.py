@@ -26,8 +26,8 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from filelock import FileLock, Timeout
 
+from common import locks
 from common.data.names import CHALLENGE, SPLITS
 from common.errors import UserError, WorkError
 from common.files import PART, write_atomic, write_json
@@ -61,8 +61,7 @@ _HALF_WRITTEN = re.compile(rf".*\.\d+{re.escape(PART)}")
 def locked(output: Path) -> Iterator[None]:
     """Keep other conversions out of an output folder: two would remove each other's half-written files.
 
-    The system drops the lock of a process that dies. A folder that cannot be written, or whose file system knows no
-    locks, is not locked: a finished data set may lie on a disk that is only to be read.
+    A finished data set may lie on a disk that is only to be read; see `locks.locked`.
 
     Args:
         output: The data set's folder, made if need be.
@@ -70,23 +69,14 @@ def locked(output: Path) -> Iterator[None]:
     Raises:
         WorkError: Another conversion is at work there.
     """
-    lock, made = FileLock(output / _LOCK, timeout=0), not output.exists()
-    try:
+    made = not output.exists()
+    with contextlib.suppress(OSError):  # `begin` says what is wrong with the folder, if it has to be written
         output.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise WorkError(
-            f"{shown(output)}: another conversion is at work in it. Wait until it ends, or choose another --output."
-        ) from error
-    except (OSError, NotImplementedError):
-        pass  # `begin` says what is wrong with the folder, if it has to be written
+    busy = f"{shown(output)}: another conversion is at work in it. Wait until it ends, or choose another --output."
     try:
-        yield
+        with locks.locked(output / _LOCK, busy):
+            yield
     finally:
-        if lock.is_locked:
-            # Before it is released: whoever has opened the file meanwhile sees that it is gone.
-            (output / _LOCK).unlink(missing_ok=True)
-            lock.release()
         if made:
             with contextlib.suppress(OSError):
                 output.rmdir()  # nothing came of it

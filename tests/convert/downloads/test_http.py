@@ -82,6 +82,52 @@ def test_a_part_that_was_whole_is_not_asked_for_again(web, part):
     assert len(web.asked) == 1
 
 
+@pytest.fixture
+def slept(monkeypatch) -> list[float]:
+    """The seconds that were waited."""
+    seconds: list[float] = []
+    monkeypatch.setattr(http.time, "sleep", seconds.append)
+    return seconds
+
+
+def test_a_file_that_is_shorter_than_the_server_says_is_given_up(web, part, slept):
+    web.headers["Content-Length"] = "3500000"  # and then: nothing after the 3,000,000th byte
+    with pytest.raises(WorkError, match=r"answers do not fit together .*3,000,000 bytes are kept.*--url"):
+        fetch(f"{web.url}/a.zip", part, [1.0, 2.0, 4.0, 8.0])
+    assert part.read_bytes() == CONTENT
+    assert len(web.asked) <= 8
+    assert max(slept) > 1
+    assert len(slept) >= 5
+
+
+@pytest.mark.parametrize("said", ["bytes 0-2999999/3000000", "bytes 700000-2999999/9000000", "nonsense"])
+def test_parts_that_are_not_what_was_asked_for_are_given_up(web, part, slept, said):
+    web.content_range, web.drops = said, [700_000] * 100
+    with pytest.raises(WorkError, match=r"answers do not fit together .*700,000 bytes are kept"):
+        fetch(f"{web.url}/a.zip", part, [1.0, 2.0, 4.0, 8.0])
+    assert part.read_bytes() == CONTENT[:700_000]
+    assert len(web.asked) <= 8
+    web.drops, web.content_range = [], ""
+    get(web, part)
+    assert part.read_bytes() == CONTENT
+
+
+def test_a_file_without_a_size_is_taken_as_far_as_the_disk_can_bear(web, part, monkeypatch):
+    web.headers = {"Content-Length": ""}
+    assert get(web, part).bytes is None
+    assert part.read_bytes() == CONTENT
+    free = iter([5 * 10**9, 10**9, 10**9 - 1])
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.disk_usage", lambda _folder: type("Usage", (), {"free": next(free)}))
+        with pytest.raises(WorkError, match=r"does not say how large .*1\.00 GB free on this disk\. Deleted"):
+            get(web, part)
+    assert not list(part.parent.iterdir())
+    monkeypatch.setattr(http, "MOST_UNSTATED", 2_000_000)
+    with pytest.raises(WorkError, match=r"after 0\.00 GB there is no end"):
+        get(web, part)
+    assert not list(part.parent.iterdir())
+
+
 @pytest.mark.parametrize("honours_if_range", [True, False])
 @pytest.mark.parametrize("size", [3_000_000, 3_500_000, 100_000])
 def test_a_file_that_changed_begins_anew(web, part, honours_if_range, size, capsys):

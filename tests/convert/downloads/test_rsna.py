@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -134,7 +136,7 @@ def test_a_second_call_finds_everything_there(kaggle, raw, capfd):
     assert "already there and whole" in capfd.readouterr().out
     spoil(raw / NAME, b"image-07.dcm")
     assert rsna_from_kaggle(raw) == 1
-    assert re.search(r"its member stage_2_train_images/image-\d\d\.dcm is damaged .* Delete it", capfd.readouterr().err)
+    assert re.search(r"its member stage_2_train_images/image-\d\d\.dcm: damaged .* Delete it", capfd.readouterr().err)
     assert len(kaggle.calls()) == 1
 
 
@@ -263,6 +265,72 @@ def test_wrong_content_never_takes_the_zips_place(kaggle, raw, capfd):
     assert files(raw) == []
 
 
+def test_a_second_download_ends_at_once(kaggle, raw, web, capfd, monkeypatch):
+    web.files[f"/{MAPPING_NAME}"] = (kaggle.folder / "release" / MAPPING_NAME).read_bytes()
+    arguments = [["rsna", "--no-mapping"], ["rsna-mapping", "--url", web.url]]
+    commands = [[sys.executable, "convert/download.py", *some, "--output", str(raw)] for some in arguments]
+    seen = []
+
+    def meanwhile(*given, **options):
+        seen.append(subprocess.run(commands.pop(0), cwd=ROOT, capture_output=True, text=True))
+        return write_record(*given, **options)
+
+    write_record = rsna_download.write_record
+    monkeypatch.setattr(rsna_download, "write_record", meanwhile)
+    for some in arguments:
+        assert execute(download.main, [*some, "--output", str(raw)]) == 0
+    assert [done.returncode for done in seen] == [1, 1]
+    for done, name in zip(seen, (NAME, MAPPING_NAME), strict=True):
+        assert done.stderr == (
+            f"error: {raw / name}: another download of it is under way. Wait until it ends, or choose another "
+            "--output.\n"
+        )
+    assert len(kaggle.calls()) == 1
+    assert len(web.asked) == 1
+    assert not list(raw.glob("*.lock"))
+
+
+def test_what_the_system_leaves_beside_the_zip_is_no_fault(kaggle, raw, capfd):
+    (raw / f"{NAME}.part").mkdir(parents=True)
+    (raw / f"{NAME}.part" / ".DS_Store").touch()
+    assert rsna_from_kaggle(raw) == 0
+    assert f"{raw / NAME}.part: not empty, so it stays" in capfd.readouterr().err
+    assert files(raw) == [NAME, f"{NAME}.download.json", f"{NAME}.part/.DS_Store"]
+
+
+@pytest.mark.parametrize("when", ["opened", "read through"])
+def test_a_disk_that_fails_is_not_taken_for_damage(kaggle, raw, capfd, monkeypatch, when):
+    read = io.BufferedReader.read
+
+    def failing(self, *size):
+        if str(self.name).endswith(NAME) and (when == "opened" or self.tell() < kaggle.zip.stat().st_size // 3):
+            raise OSError(errno.EIO, "Input/output error")
+        return read(self, *size)
+
+    def opened(path, mode="r", *more):
+        return type("Failing", (io.BufferedReader,), {"read": failing})(io.FileIO(path, "r"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile.io, "open", opened)
+        assert rsna_from_kaggle(raw) == 1
+    assert re.search(
+        rf"error: {raw}.*: cannot be read \(Input/output error\)\. .*nothing was deleted", capfd.readouterr().err
+    )
+    assert files(raw) == [f"{NAME}.part/{NAME}"]
+    assert rsna_from_kaggle(raw) == 0
+    assert len(kaggle.calls()) == 1
+
+
+def test_a_member_that_cannot_be_unpacked_is_said_and_the_zip_kept(kaggle, raw, capfd):
+    data = bytearray(kaggle.zip.read_bytes())
+    for place in (data.index(b"PK\x03\x04") + 6, data.index(b"PK\x01\x02") + 8):  # the first member's flags
+        data[place] |= 1
+    kaggle.zip.write_bytes(data)
+    assert rsna_from_kaggle(raw) == 1
+    assert "encrypted in the zip" in capfd.readouterr().err
+    assert files(raw) == [f"{NAME}.part/{NAME}"]
+
+
 def test_free_space_is_looked_at_before_the_client_runs(kaggle, raw, monkeypatch, capfd):
     monkeypatch.setattr(rsna_download, "ZIP_BYTES", 10**18)
     assert rsna_from_kaggle(raw) == 1
@@ -385,10 +453,10 @@ def test_members_are_read_through(bucket, web, raw, tmp_path, capfd):
     spoil(spoiled, b"PK\x03\x04")
     web.files[f"/AI/2018/{places.PICTURES}"] = spoiled.read_bytes()
     assert rsna_release_from(web, raw) == 1
-    assert re.search(r"deleted: its member .*\.dcm is damaged \(Bad CRC-32", capfd.readouterr().err)
+    assert re.search(r"deleted: its member .*\.dcm: damaged in the zip \(Bad CRC-32", capfd.readouterr().err)
     assert rsna_release_from(web, raw, "--no-verify") == 0  # looks at the directory only
     assert rsna_release_from(web, raw) == 1
-    assert re.search(r"is damaged .* Delete it and run the same command again", capfd.readouterr().err)
+    assert re.search(r": damaged .* Delete it and run the same command again", capfd.readouterr().err)
 
 
 def test_another_file_than_others_had_is_worth_a_warning(bucket, web, raw, monkeypatch, capfd):

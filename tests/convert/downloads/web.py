@@ -19,6 +19,7 @@ class Web:
         headers: Sent with every file; validators belong here.
         drops: After how many bytes of the body the connection is closed, for the answers to come.
         honours_if_range: A changed file is sent whole, as it should be.
+        content_range: What is said of any part; empty for the truth.
         answers: Instead of a file: status and content type, for all answers.
         asked: The headers of all requests, with `path`.
         sent: Bytes of bodies that were sent.
@@ -29,6 +30,7 @@ class Web:
     drops: list[int] = field(default_factory=list)
     ranges: bool = True
     honours_if_range: bool = True
+    content_range: str = ""
     answers: tuple[int, str] | None = None
     asked: list[dict[str, str]] = field(default_factory=list)
     sent: int = 0
@@ -54,7 +56,7 @@ def serve() -> Iterator[Web]:
             fits = self.headers.get("If-Range") in validators or not web.honours_if_range
             if wanted and web.ranges and fits:
                 begin, status = int(wanted[1]), 206
-                more = {"Content-Range": f"bytes {begin}-{len(content) - 1}/{len(content)}"}
+                more = {"Content-Range": web.content_range or f"bytes {begin}-{len(content) - 1}/{len(content)}"}
                 if begin >= len(content):
                     self._answer(416, b"", {"Content-Range": f"bytes */{len(content)}"})
                     return
