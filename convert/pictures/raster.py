@@ -232,12 +232,30 @@ def decode(data: bytes, channels: int) -> NDArray[Any] | None:
     Returns:
         Upright, shape (height, width) or (height, width, 3) in the order blue, green, red; of 8 bits what Ultralytics
         sees of such a file.
+
+    Raises:
+        UnusablePicture: It is larger than any radiograph.
     """
+    _check_size(data)
     colours = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), colours | cv2.IMREAD_ANYDEPTH)
     except cv2.error:
         return None
+
+
+def _check_size(data: bytes) -> None:
+    """Refuse a picture beyond `MAX_PIXELS` before it is decoded: a megabyte of PNG can become gigabytes."""
+    if data.startswith(_PNG):
+        width, height = struct.unpack(">II", data[16:24].ljust(8, b"\0"))
+    else:
+        try:
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+                width, height = image.size
+        except _UNREADABLE:  # OpenCV may still know it, within limits of its own
+            return
+    if width * height > MAX_PIXELS:
+        raise UnusablePicture(f"{height} x {width} pixels, expected at most {MAX_PIXELS:,} in all")
 
 
 def _decoded(data: bytes, flags: int) -> NDArray[Any]:

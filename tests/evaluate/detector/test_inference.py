@@ -206,6 +206,17 @@ def test_unreadable_pictures_are_rejected_with_their_reason(detector, data_set):
     assert predict(detector, bad, Settings(imgsz=128)).predictions.empty
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
+def test_a_picture_too_large_for_any_radiograph_is_not_decoded(suffix, monkeypatch):
+    """As in a conversion; a megabyte of PNG can hold gigabytes."""
+    monkeypatch.setattr("convert.pictures.raster.MAX_PIXELS", 29 * 20)
+    pictures = {width: cv2.imencode(suffix, np.full((20, width), 90, np.uint8))[1].tobytes() for width in (29, 30)}
+    assert load_picture(Picture("a", "a" + suffix, lambda: pictures[29])).shape == (20, 29)
+    monkeypatch.setattr("cv2.imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ValueError, match="20 x 30 pixels, expected at most 580"):
+        load_picture(Picture("a", "a" + suffix, lambda: pictures[30]))
+
+
 def test_picture_is_decoded_as_for_training(tmp_path):
     colour = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
     path = tmp_path / "colour.png"
