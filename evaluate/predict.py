@@ -52,6 +52,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="how many pictures to draw, the most confident: number, all, none",
     )
     add("--truth", type=Path, help="truth.csv, to draw its boxes as well")
+    add(
+        "--class",
+        dest="class_name",
+        metavar="NAME",
+        help="of several classes the one to predict, or all (without it: Lung Opacity, or the only class)",
+    )
     add("--batch", type=positive_int, default=16, help="images at a time")
     add("--imgsz", type=positive_int, help="side of the model's input in pixels; otherwise that of the training")
     add("--device", help="cpu, 0, cuda:1, mps; otherwise a GPU if there is one")
@@ -86,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
             only=args.only or "",
             overlays=args.overlays,
             truth=args.truth,
+            class_name=args.class_name,
             inference=InferenceOptions(args.imgsz, args.augment, args.half, args.batch, args.device),
         )
     )

@@ -51,6 +51,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--tune-on", default="val", metavar="SPLIT", help="split on which the confidence is chosen")
     add("--report-on", default="test", metavar="SPLIT", help="split whose score is reported")
+    add(
+        "--class",
+        dest="class_name",
+        metavar="NAME",
+        help="of several classes the one to score, or all: a box of any class counts, as one class (without it: Lung "
+        "Opacity, or the only class)",
+    )
     add("--confidence", type=share, metavar="X", help="use this confidence, 0 to 1, and tune nothing")
     add(
         "--box-scale",
@@ -108,6 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         gates=tuple(args.gate or ()),
         gate_mode=args.gate_mode,
         gate_threshold=args.gate_threshold,
+        class_name=args.class_name,
         inference=InferenceOptions(args.imgsz, args.augment, args.half, args.batch, args.device),
         again=args.again,
         output=args.output,

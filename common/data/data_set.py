@@ -25,7 +25,7 @@ from common.data.data_yaml import (
     resolve_split,
 )
 from common.data.edited_labels import truth_of_labels
-from common.data.names import positive_class
+from common.data.names import scored_classes
 from common.data.tables import is_manifest, read_manifest, read_truth
 from common.errors import UserError
 from common.paths import shown
@@ -61,11 +61,15 @@ class DataSet:
     Attributes:
         yaml: The data YAML.
         names: Class names by index.
-        positive_class: Index of the class that is scored.
+        scored: Indices of the classes that are scored, as one: of a single class, as a rule.
     """
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, wanted: str | None = None) -> None:
         """Read a data YAML, or the one of a data set's folder.
+
+        Args:
+            data: The file or the folder.
+            wanted: The class that is scored; see `common.data.names.scored_classes`.
 
         Raises:
             UserError: There is no such file or folder, it is no data YAML, or its classes are not ours.
@@ -73,7 +77,7 @@ class DataSet:
         self.yaml = find_yaml(data)
         self._content = read_yaml(self.yaml)
         self.names = class_names(self._content.get("names"), self._content.get("nc"), shown(self.yaml))
-        self.positive_class = positive_class(self.names, shown(self.yaml))
+        self.scored = scored_classes(self.names, shown(self.yaml), wanted)
         self._pictures: dict[str, dict[str, Path]] = {}
         self._roots: dict[Path, Path | None] = {}
         self._tables: dict[Path, pd.DataFrame] = {}
@@ -176,7 +180,7 @@ class DataSet:
         for root, ids in roots.items():
             if root is None:
                 truth, manifest = yolo_labels.read(
-                    {image_id: pictures[image_id] for image_id in ids}, self.names, self.positive_class, name
+                    {image_id: pictures[image_id] for image_id in ids}, self.names, self.scored, name
                 )
             else:
                 manifest = _rows_of(self._manifest(root), ids, root).reset_index()
@@ -186,7 +190,7 @@ class DataSet:
                     self._truth_of(root, ids, name),
                     manifest.set_index("image_id")[["width", "height"]],
                     self.names,
-                    self.positive_class,
+                    self.scored,
                     # Among several classes their names decide which of the labels are scored.
                     (root / _MANIFEST, root / _TRUTH, *([self.yaml] if len(self.names) > 1 else [])),
                 )
@@ -250,9 +254,9 @@ class DataSet:
 
     def _one_class(self, truth: pd.DataFrame) -> pd.DataFrame:
         """The truth of the class that is scored: images whose boxes are all of others keep one row without a box."""
-        if len(self.names) == 1:
+        if len(self.names) == len(self.scored):
             return truth
-        kept = truth[truth["x"].isna() | (truth["label"] == self.names[self.positive_class])]
+        kept = truth[truth["x"].isna() | truth["label"].isin([self.names[index] for index in self.scored])]
         others = truth[~truth["image_id"].isin(kept["image_id"])].drop_duplicates("image_id")
         others = others.assign(**dict.fromkeys(("x", "y", "width", "height"), math.nan))
         return pd.concat([kept, others]).sort_index()

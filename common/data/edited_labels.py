@@ -6,7 +6,7 @@ class names in the data YAML, a model would be trained on one truth and scored o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import pandas as pd
 
 from common.cli import print_warning
 from common.data.names import COORDINATES
-from common.data.yolo_labels import NEGATIVE_LABEL, label_path, picture_size, read_labels
+from common.data.yolo_labels import NEGATIVE_LABEL, label_path, name_of, picture_size, read_labels
 from common.paths import shown
 
 _TOLERANCE = 0.1
@@ -27,7 +27,7 @@ def truth_of_labels(
     truth: pd.DataFrame,
     sizes: pd.DataFrame,
     names: Mapping[int, str],
-    positive: int,
+    scored: Collection[int],
     files: tuple[Path, ...],
 ) -> pd.DataFrame:
     """The truth of a split, with the boxes of the labels where these are others; a warning counts such images.
@@ -35,10 +35,10 @@ def truth_of_labels(
     Args:
         split: Its name, for the message.
         pictures: Picture file by image id, of one converted data set.
-        truth: The boxes table of these images as the conversion wrote it, of the class that is scored.
+        truth: The boxes table of these images as the conversion wrote it, of the classes that are scored.
         sizes: `width` and `height` of the original images in pixels, by image id.
         names: Class names by index, as the labels' numbers mean them now.
-        positive: Index of the class that is scored.
+        scored: Indices of the classes that are scored.
         files: The manifest, which is written after all labels; then what else tells the truth apart, as truth.csv. If
             none of these and no label has changed since, nothing is read.
 
@@ -61,7 +61,7 @@ def truth_of_labels(
     }
     changed: dict[str, np.ndarray] = {}
     for image_id, path in labels.items():
-        shares = read_labels(path, len(names), positive) if times[image_id] is not None else np.empty((0, 4))
+        shares = read_labels(path, len(names), scored) if times[image_id] is not None else np.empty((0, 4))
         there = known[image_id].to_numpy(float) if image_id in known else np.empty((0, 4))
         if not len(shares) and not len(there):
             continue
@@ -76,12 +76,12 @@ def truth_of_labels(
     first = next(iter(changed))
     print_warning(
         f"{shown(manifest.parent)}: the labels of {len(changed)} images of split {split!r} are not what truth.csv "
-        f"says, first {first}: {len(changed[first])} boxes of {names[positive]} in {labels[first].name}, "
+        f"says, first {first}: {len(changed[first])} boxes of {name_of(names, scored)} in {labels[first].name}, "
         f"{len(known.get(first, ()))} in truth.csv. Labels, truth.csv or the classes' names were edited after the "
         "conversion. Scored is what the labels say, which is what is trained on; to undo edits, convert again"
     )
     rows = [
-        (image_id, *box, names[positive] if len(boxes) else NEGATIVE_LABEL)
+        (image_id, *box, name_of(names, scored) if len(boxes) else NEGATIVE_LABEL)
         for image_id, boxes in changed.items()
         for box in boxes.tolist() or [[np.nan] * 4]
     ]

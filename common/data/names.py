@@ -32,7 +32,38 @@ OLDEST_AGE = 120
 """Years. The RSNA files have five ages from 148 to 155; an age above this is a typing error, and so unknown."""
 
 
-def positive_class(names: Mapping[int, str], where: str, remedy: str = "Is it trained on this data?") -> int:
+ALL_CLASSES = "all"
+"""Named in place of a class: a box of any class counts, as one class."""
+
+_REMEDY = "score.py and predict.py take another one with --class NAME, or all of them as one with --class all."
+
+
+def scored_classes(names: Mapping[int, str], where: str, wanted: str | None = None) -> tuple[int, ...]:
+    """Indices of the classes that are scored, as one.
+
+    Args:
+        names: Class names by index.
+        where: Whose they are, for the error.
+        wanted: The name of one, or `ALL_CLASSES`; None: the only one, or the one named `Lung Opacity`. Of a single
+            class any name is right: somebody else may call it otherwise.
+
+    Raises:
+        UserError: There is no such class.
+    """
+    if wanted == ALL_CLASSES:
+        return tuple(names)
+    if wanted is None or len(names) == 1:
+        return (positive_class(names, where),)
+    found = tuple(index for index, name in names.items() if name.casefold() == wanted.casefold())
+    if len(found) != 1:
+        raise UserError(
+            f"{where}: has no class {wanted!r}; it has {', '.join(names.values())}. Name one of these with --class, or "
+            f"{ALL_CLASSES}."
+        )
+    return found
+
+
+def positive_class(names: Mapping[int, str], where: str, remedy: str = _REMEDY) -> int:
     """Index of the class that is scored: the only one, or the one named `Lung Opacity`.
 
     Args:

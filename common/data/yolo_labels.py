@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ _EXIF_ORIENTATION = 0x0112
 
 
 def read(
-    pictures: Mapping[str, Path], names: Mapping[int, str], positive: int, split: str
+    pictures: Mapping[str, Path], names: Mapping[int, str], scored: Collection[int], split: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the labels of pictures into a boxes table, and make a manifest for them.
 
@@ -29,7 +29,7 @@ def read(
     Args:
         pictures: Picture file by image id.
         names: Class names by index.
-        positive: Index of the class to take; boxes of others are left out.
+        scored: Indices of the classes to take; boxes of others are left out.
         split: Name for the manifest and messages.
 
     Returns:
@@ -46,10 +46,10 @@ def read(
         path = label_path(picture)
         boxes = np.empty((0, 4))
         if path.is_file():
-            boxes = read_labels(path, len(names), positive) * (width, height, width, height)
+            boxes = read_labels(path, len(names), scored) * (width, height, width, height)
         else:
             missing.append(path)
-        label = names[positive] if len(boxes) else NEGATIVE_LABEL
+        label = name_of(names, scored) if len(boxes) else NEGATIVE_LABEL
         coordinates = boxes.tolist() or [[math.nan] * 4]
         rows += [(image_id, x, y, w, h, label) for x, y, w, h in coordinates]
         manifest.append(
@@ -62,6 +62,11 @@ def read(
             "they count as images without boxes"
         )
     return pd.DataFrame(rows, columns=TRUTH_COLUMNS), pd.DataFrame(manifest, columns=MANIFEST_COLUMNS)
+
+
+def name_of(names: Mapping[int, str], scored: Collection[int]) -> str:
+    """What boxes of these classes are called together, such as `Lung Opacity` or `Mass; Nodule`."""
+    return "; ".join(names[index] for index in scored)
 
 
 def label_path(picture: Path) -> Path:
@@ -89,8 +94,8 @@ def picture_size(path: Path) -> tuple[int, int]:
         ) from error
 
 
-def read_labels(path: Path, classes: int, positive: int) -> np.ndarray:
-    """The boxes of one class: x, y, width, height as shares of the picture, (N, 4) float.
+def read_labels(path: Path, classes: int, scored: Collection[int]) -> np.ndarray:
+    """The boxes of some classes: x, y, width, height as shares of the picture, (N, 4) float.
 
     Raises:
         UserError: A line is not `class x_center y_center width height`, or out of range.
@@ -114,7 +119,7 @@ def read_labels(path: Path, classes: int, positive: int) -> np.ndarray:
                 f"{shown(path)}, line {number}: found {line.strip()[:60]!r}; expected shares of the picture, 0 to 1, "
                 "with width and height above 0."
             )
-        if index == positive:
+        if index in scored:
             boxes.append((x - width / 2, y - height / 2, width, height))
     # Ultralytics drops repeated lines as well.
     return np.array(list(dict.fromkeys(boxes)), dtype=float).reshape(-1, 4)

@@ -61,7 +61,8 @@ def predict_split(
     """
     name, settings = split.name, options.settings(weights)
     made_from = _fingerprint(weights, split, settings)
-    path = _place(folder, name, made_from, is_usual=settings == InferenceOptions().settings(weights))
+    is_usual = weights.class_name is None and settings == InferenceOptions().settings(weights)
+    path = _place(folder, name, made_from, is_usual)
     sidecar = path.with_suffix(".json")
     if not again and path.is_file() and _is_of(_read(sidecar), made_from):
         if _read(sidecar).get(_CSV) == sha256(path):

@@ -49,6 +49,7 @@ class Settings:
         half: Compute in 16 bits; on a GPU only.
         picture_size: Pictures are scaled down to this longest side first, in pixels, as those were that the model was
             trained on; None: they were not.
+        class_name: The class that was asked for, of weights of several; None: the usual one.
     """
 
     imgsz: int
@@ -58,6 +59,7 @@ class Settings:
     augment: bool = False
     half: bool = False
     picture_size: int | None = None
+    class_name: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as JSON values; those that are None are left out."""
@@ -206,7 +208,7 @@ def _infer(weights: Weights, loaded: list[Loaded], settings: Settings, device: A
     import torch
 
     predictor = weights.model.predictor
-    one_class = predictor_of(weights.positive_class) if has_several_classes(weights.model) else None
+    one_class = predictor_of(weights.classes) if has_several_classes(weights.model) else None
     squares = [one.square for one in loaded]
     if predictor is not None:
         # On a CPU, Ultralytics' set-up leaves one core idle, which is half of a small machine.
@@ -221,7 +223,7 @@ def _infer(weights: Weights, loaded: list[Loaded], settings: Settings, device: A
             conf=settings.confidence,
             iou=1.0 if settings.nms_iou is None else settings.nms_iou,
             max_det=settings.max_predictions,
-            classes=[0 if one_class else weights.positive_class],
+            classes=[0] if one_class else list(weights.classes),
             predictor=one_class,
             augment=settings.augment,
             quantize=16 if settings.half else None,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.data.data_set import DataSet
+from common.data.names import ALL_CLASSES
 from common.errors import UserError
 from common.files import sha256
 from common.paths import PROJECT, shown
@@ -62,7 +63,7 @@ def trace(weights: Weights) -> Lineage:
         if seen.startswith(_PHOTOGRAPHS) or (not seen and _is_published(path.name)):
             break
         try:
-            found.append(DataSet(training_data(path, arguments)))
+            found.append(DataSet(training_data(path, arguments), ALL_CLASSES))
         except UserError as error:
             why = str(error).partition(". ")[0]  # what follows is the remedy for weights that are to be scored
             return Lineage(

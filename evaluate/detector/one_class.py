@@ -25,9 +25,16 @@ def has_several_classes(model: Any) -> bool:
 
 
 @cache
-def predictor_of(positive_class: int) -> Any:
-    """Ultralytics' predictor for one class of several; it calls that class 0."""
+def predictor_of(classes: tuple[int, ...]) -> Any:
+    """Ultralytics' predictor for some of several classes as one; it calls that class 0.
+
+    Args:
+        classes: Their indices. Of several, a box has the confidence of its most confident one.
+    """
+    import torch
     from ultralytics.models.yolo.detect import DetectionPredictor
+
+    channels = [4 + index for index in classes]
 
     class OneClassPredictor(DetectionPredictor):
         """Predicts one class."""
@@ -36,6 +43,6 @@ def predictor_of(positive_class: int) -> Any:
             """The network's output, (batch, 4 + 1, boxes): of the confidences, those of the class."""
             found = super().inference(im, *args, **kwargs)
             found = found[0] if isinstance(found, list | tuple) else found
-            return found[:, [0, 1, 2, 3, 4 + positive_class]]
+            return torch.cat([found[:, :4], found[:, channels].amax(1, keepdim=True)], 1)
 
     return OneClassPredictor

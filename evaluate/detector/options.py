@@ -47,4 +47,5 @@ class InferenceOptions:
             half=self.half,
             picture_size=weights.picture_size,
             nms_iou=Settings.nms_iou if weights.suppresses else None,
+            class_name=weights.class_name,
         )

@@ -18,7 +18,7 @@ import yaml
 from common.cli import print_warning
 from common.data.data_set import DataSet
 from common.data.data_yaml import class_names
-from common.data.names import PICTURE_SIZE, positive_class
+from common.data.names import ALL_CLASSES, PICTURE_SIZE, scored_classes
 from common.errors import UserError
 from common.files import sha256
 from common.paths import PROJECT, shown
@@ -40,8 +40,10 @@ class Weights:
         model: The `ultralytics.YOLO` (or `RTDETR`) object.
         imgsz: Side of the square that it was trained on, in pixels.
         channels: 1 for grey, 3 for colour.
-        positive_class: Index of the class that counts.
+        classes: Indices of the classes that count, as one: of a single class, as a rule.
         train_args: The training's arguments, as far as the file keeps them.
+        names: Class names by index.
+        class_name: The class that was asked for; see `common.data.names.scored_classes`.
         epoch: The epoch that the weights are of, from 1; None where the file does not tell.
         trained: When that was; None where the file does not tell.
     """
@@ -50,10 +52,17 @@ class Weights:
     model: Any
     imgsz: int
     channels: int
-    positive_class: int
+    classes: tuple[int, ...]
     train_args: Mapping[str, Any] = field(default_factory=dict)
+    names: Mapping[int, str] = field(default_factory=dict)
+    class_name: str | None = None
     epoch: int | None = None
     trained: datetime | None = None
+
+    @property
+    def data_class(self) -> str | None:
+        """The class of the data that these weights are about; all as one if they were trained with `single_cls`."""
+        return self.class_name or (ALL_CLASSES if self.train_args.get("single_cls") else None)
 
     @property
     def description(self) -> str:
@@ -86,7 +95,7 @@ class Weights:
             size = getattr(network, PICTURE_SIZE)
             return size if isinstance(size, int) and size > 0 else None
         try:
-            return DataSet(find_training_data(self)).picture_size("train")
+            return DataSet(find_training_data(self), ALL_CLASSES).picture_size("train")
         except UserError:
             return None
 
@@ -100,8 +109,12 @@ def run_folder(weights: Path) -> Path:
     return folder.parent if folder.name == "weights" else folder
 
 
-def load_weights(path: Path) -> Weights:
+def load_weights(path: Path, class_name: str | None = None) -> Weights:
     """Load a YOLO detection checkpoint, without running any code that it may carry.
+
+    Args:
+        path: The file.
+        class_name: Of several classes the one that counts; see `common.data.names.scored_classes`.
 
     Raises:
         UserError: The file is missing or empty, no checkpoint of Ultralytics, not a detector, or of other classes.
@@ -133,13 +146,17 @@ def load_weights(path: Path) -> Weights:
     if model.task != "detect":
         raise UserError(f"{path}: a model for the task {model.task!r}; expected a detector, task 'detect'.")
     train_args = checkpoint.get("train_args") or {}
+    names = class_names(model.names, None, str(path))
+    classes = scored_classes(names, str(path), class_name)
     return Weights(
         path=path,
         model=model,
         imgsz=_side(path, train_args.get("imgsz", 640)),
         channels=int(getattr(model.model, "yaml", {}).get("channels", 3)),
-        positive_class=positive_class(class_names(model.names, None, str(path)), str(path)),
+        classes=classes,
         train_args=train_args,
+        names=names,
+        class_name=names[classes[0]] if class_name and len(classes) < len(names) else class_name,
         epoch=_epoch(checkpoint),
         trained=_date(checkpoint.get("date")),
     )

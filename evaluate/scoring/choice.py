@@ -8,6 +8,7 @@ from pathlib import Path
 
 from common.cli import print_warning
 from common.data.fingerprint import yaml_fingerprint
+from common.data.names import POSITIVE_CLASS
 from common.errors import UserError
 from common.paths import shown, typed
 from evaluate.detector.inference import Settings
@@ -110,6 +111,13 @@ def choose_point(confidence: float | None, weights: Weights, settings: Settings)
         print_warning(
             f"{shown(path)}: is the score {whose}, not of {shown(weights.path)} as it is now, so its confidence is not "
             f"used. Score these weights: python evaluate/score.py {typed(weights.path)}"
+        )
+        return OperatingPoint(DEFAULT_CONFIDENCE), _NOT_TUNED
+    was = (choice.point.inference or {}).get("class_name")
+    if was != settings.class_name:
+        print_warning(
+            f"{shown(path)}: is the score of class {was or POSITIVE_CLASS}, not of "
+            f"{settings.class_name or POSITIVE_CLASS}, so its confidence is not used. Score that one with --class"
         )
         return OperatingPoint(DEFAULT_CONFIDENCE), _NOT_TUNED
     if choice.weights_sha256 is None:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from common.cli import print_warning
 from common.data.data_set import DataSet, Split, warn_unknown_patients
+from common.data.yolo_labels import name_of
 from common.errors import UserError
 from common.files import make_folder
 from common.paths import default_data, shown
@@ -80,9 +81,11 @@ def from_weights(request: ScoringRequest) -> Inputs:
     path, note = find_weights(request.weights or DEFAULT_WEIGHTS)
     if note:
         print(note, file=sys.stderr)
-    weights = load_weights(path)
+    weights = load_weights(path, request.class_name)
     data, trained, reason = _data_of(weights, request.data)
-    print(f"weights: {weights.description}\ndata: {shown(data.yaml)}", file=sys.stderr)
+    print(f"weights: {weights.description}\ndata: {shown(data.yaml)}{_class_words(data)}", file=sys.stderr)
+    if request.data is None:
+        _warn_of_names(weights, data)
     tune_on = request.tune_on if request.confidence is None else None
     point = None
     if tune_on is not None and not data.has(tune_on) and data.has(request.report_on):
@@ -123,7 +126,7 @@ def from_predictions(request: ScoringRequest) -> Inputs:
         UserError: A file or the data set is wrong, they do not belong together, or something is to be tuned and there
             is nothing to tune on.
     """
-    data = DataSet(request.data or _default_data())
+    data = DataSet(request.data or _default_data(), request.class_name)
     names = list(dict.fromkeys([request.tune_on, request.report_on]))
     predictions = read_by_split(request.predictions, data, names)
     splits = {name: _read_split(data, name) for name in predictions}
@@ -153,12 +156,31 @@ def from_predictions(request: ScoringRequest) -> Inputs:
 def _data_of(weights: Weights, asked: Path | None) -> tuple[DataSet, DataSet | None, str]:
     """The data set to score on, the one that was trained on, and why that one is not known."""
     try:
-        trained = DataSet(find_training_data(weights))
+        trained = DataSet(find_training_data(weights), weights.data_class)
     except UserError as error:
         if asked is None:
             raise
-        return DataSet(asked), None, str(error)
-    return trained if asked is None else DataSet(asked), trained, ""
+        return DataSet(asked, weights.data_class), None, str(error)
+    return trained if asked is None else DataSet(asked, weights.data_class), trained, ""
+
+
+def _class_words(data: DataSet) -> str:
+    """Which classes are scored, where there are several."""
+    if len(data.names) == 1:
+        return ""
+    whole = len(data.scored) == len(data.names)
+    return f", all {len(data.names)} classes as one" if whole else f", class {name_of(data.names, data.scored)}"
+
+
+def _warn_of_names(weights: Weights, data: DataSet) -> None:
+    """Say so where classes were renamed since the training: labels have numbers, and are scored by name."""
+    several = len(data.names) > 1 and not weights.train_args.get("single_cls")
+    if several and dict(weights.names) != data.names:
+        print_warning(
+            f"{shown(data.yaml)}: its classes are {', '.join(data.names.values())}, and were "
+            f"{', '.join(weights.names.values())} when {shown(weights.path)} was trained; the score is of class "
+            f"{name_of(weights.names, weights.classes)} there and {name_of(data.names, data.scored)} here"
+        )
 
 
 def _chosen_before(request: ScoringRequest, weights: Weights, tune_on: str) -> OperatingPoint:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from common import trainings
 from common.data.data_set import DataSet, Split
+from common.data.names import ALL_CLASSES
 from common.data.tables import write_predictions
 from common.errors import UserError
 from common.files import make_folder, sha256, write_json
@@ -85,7 +86,8 @@ def fuse_members(request: EnsembleRequest) -> Fused:
     paths = find_members(request.members)
     first = request.members[0]
     output = request.output or (first if first.is_dir() else first.parent)
-    data = DataSet(request.data or _whole_data(first) or find_training_data(load_weights(paths[0])))
+    leading = load_weights(paths[0])
+    data = DataSet(request.data or _whole_data(first) or find_training_data(leading), leading.data_class)
     splits = {name: data.split(name) for name in _SPLITS if data.has(name)}
     if not splits:
         raise UserError(f"{shown(data.yaml)}: has pictures neither in val nor in test; an ensemble predicts these.")
@@ -95,7 +97,7 @@ def fuse_members(request: EnsembleRequest) -> Fused:
     parts: dict[Path, dict[str, Split]] = {}
     for path in paths:
         weights = load_weights(path)
-        trained_on = (DataSet(find_training_data(weights)), *trace(weights).data)
+        trained_on = (DataSet(find_training_data(weights), ALL_CLASSES), *trace(weights).data)
         parts[path] = {name: unseen(split, data, trained_on) for name, split in splits.items()}
     seen = {name: [set(part[name].pictures) for part in parts.values()] for name in splits}
     voters = {name: _count_voters(splits[name], seen[name]) for name in splits}

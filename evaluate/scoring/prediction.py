@@ -53,6 +53,8 @@ class PredictionRequest:
         only: Take only files with this text in their path below the source.
         overlays: How many pictures to draw, the most confident; None: all.
         truth: A `truth.csv`, to draw its boxes as well.
+        class_name: Of weights of several classes the one to predict, or `all` for all as one; None: `Lung Opacity`, or
+            the only one.
         inference: How predictions are made.
     """
 
@@ -63,6 +65,7 @@ class PredictionRequest:
     only: str = ""
     overlays: int | None = 16
     truth: Path | None = None
+    class_name: str | None = None
     inference: InferenceOptions = field(default_factory=InferenceOptions)
 
 
@@ -111,7 +114,7 @@ def predict_files(request: PredictionRequest) -> PredictedFiles:
     path, note = find_weights(request.weights)
     if note:
         print(note, file=sys.stderr)
-    weights = load_weights(path)
+    weights = load_weights(path, request.class_name)
     print(f"weights: {weights.description}", file=sys.stderr)
     settings = at_size_of_scoring(weights, request.inference.settings(weights))
     point, origin = choose_point(request.confidence, weights, settings)

@@ -27,6 +27,8 @@ class ScoringRequest:
         gates: Files with probabilities of an opacity.
         gate_mode: `weigh`, `keep`, or `tune`: what scores best on the split to tune on, no gate included.
         gate_threshold: Of `keep`; None tunes it.
+        class_name: Of several classes the one that is scored, or `all` for all as one; None: `Lung Opacity`, or the
+            only one.
         inference: How predictions are made.
         again: Predict anew even if kept predictions are still right.
         output: The folder to write to; None: the training's, or one beside the first predictions file, named after it.
@@ -46,6 +48,7 @@ class ScoringRequest:
     gates: tuple[Path, ...] = ()
     gate_mode: Literal["tune", "weigh", "keep"] = "tune"
     gate_threshold: float | None = None
+    class_name: str | None = None
     inference: InferenceOptions = field(default_factory=InferenceOptions)
     again: bool = False
     output: Path | None = None

@@ -32,7 +32,7 @@ def test_run_of_linked_weights_is_the_training(tmp_path):
 
 def test_loads_trained_weights(trained, data_set):
     loaded = weights.load_weights(trained)
-    assert (loaded.imgsz, loaded.channels, loaded.positive_class) == (128, 1, 0)
+    assert (loaded.imgsz, loaded.channels, loaded.classes) == (128, 1, (0,))
     assert weights.find_training_data(loaded) == data_set / "data.yaml"
 
 
@@ -71,7 +71,7 @@ def test_weights_say_which_epoch_they_are_of_and_how_old_they_are(untrained, tmp
 
 def test_channels_and_class_come_from_the_checkpoint(untrained):
     loaded = weights.load_weights(untrained(channels=3, names=("Mass", "Lung Opacity"), imgsz=[96, 64]))
-    assert (loaded.imgsz, loaded.channels, loaded.positive_class) == (96, 3, 1)
+    assert (loaded.imgsz, loaded.channels, loaded.classes) == (96, 3, (1,))
 
 
 class Payload:

@@ -47,7 +47,7 @@ def score_weights(weights: Weights, folder: Path, device: str | None) -> TrialSc
         UserError: The data set is not there any more, or wrong.
         WorkError: No picture could be read.
     """
-    data = DataSet(find_training_data(weights))
+    data = DataSet(find_training_data(weights), weights.data_class)
     options = InferenceOptions(device=device)
     splits = {"val": data.split("val")}
     if (test := _test_split(data)) is not None:
