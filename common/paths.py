@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,9 @@ IS_CHECKOUT = (CODE / "pyproject.toml").is_file()
 PROJECT = CODE if IS_CHECKOUT else Path.cwd()
 """The folder with `datasets/` and `runs/`: a checkout's root, so that its commands mean the same files from any folder;
 where the project was installed, the folder in which a command is started."""
+
+
+_ABSOLUTE = re.compile(r"(?<![^\s('\"])/(?:[^\s/:;,()'\"]+/)+[^\s/:;,()'\"]+")
 
 
 def default_data() -> Path:
@@ -37,6 +41,27 @@ def shown(path: Path) -> str:
 def typed(path: Path) -> str:
     """The path as a person would type it in a command: `shown`, and quoted where a shell would take it apart."""
     return shlex.quote(shown(path))
+
+
+def brief(path: Path) -> str:
+    """The path for a heading, or for a record that others may read: it does not tell where on this machine things lie.
+
+    Returns:
+        What lies below the current folder or the project, from there. Of any other path, which is no way to the file
+        then, the last two names, or three for weights, which all have the same two.
+    """
+    text = shown(path)
+    if not Path(text).is_absolute():
+        return text
+    if path.is_relative_to(PROJECT):
+        return escape(path.relative_to(PROJECT).as_posix())
+    names = path.parts[1:][-3 if path.parent.name == "weights" else -2 :]
+    return escape("/".join(names))
+
+
+def brief_text(text: str) -> str:
+    """A sentence with each absolute path in it made `brief`."""
+    return _ABSOLUTE.sub(lambda found: brief(Path(found[0])), text)
 
 
 def without_places(value: Any) -> Any:

@@ -105,7 +105,7 @@ def find_original(copy: Path) -> Path | None:
     """
     try:
         content = json.loads((copy.parent / BEST_RUNS_FILE).read_text(encoding="utf-8"))
-        runs = [Path(str(record["run"])) for record in content["data_sets"].values()]
+        runs = [copy.parent / str(record["run"]) for record in content["data_sets"].values()]
         size, digest = copy.stat().st_size, ""
         for place in dict.fromkeys(place for run in runs for place in (run, copy.parent / run.name)):
             weights = place / "weights" / "best.pt"

@@ -15,7 +15,7 @@ from common.data.data_set import converted_root
 from common.data.names import COORDINATES
 from common.data.tables import read_as_text
 from common.errors import UserError
-from common.paths import shown
+from common.paths import brief, shown
 from convert.parsers import nih, rsna, rsna_release, siim_covid, vindr
 from convert.pictures import Header, age_years
 from convert.sources.boxes import COLUMNS, REJECTED_COLUMNS
@@ -194,14 +194,14 @@ def _of_data_set(root: Path) -> Collection:
     if (images["patient_id"] == images.index).all():
         images["patient_id"] = pd.NA  # where nobody knows them, each image counts as its own patient
     return Collection(
-        name=shown(root),
+        name=brief(root),
         kind=OURS,
         images=_typed(images),
         boxes=truth,
         rejected=rejected,
         source=FolderSource(root),
         synthetic=settings.get("synthetic"),
-        read_from=[f"{shown(root)}/manifest.csv", f"{shown(root)}/truth.csv"],
+        read_from=[f"{brief(root)}/manifest.csv", f"{brief(root)}/truth.csv"],
     )
 
 
@@ -230,7 +230,7 @@ def _of_rsna(path: Path, source: Source, mapping: Path | None) -> Collection:
         images["width"] = images["height"] = _RSNA_SIDE
     without = labels[["x", "y", "width", "height"]].apply(lambda column: column.str.strip() == "").all(axis=1)
     return Collection(
-        name=shown(path),
+        name=brief(path),
         kind=RSNA,
         images=_typed(images.reindex(columns=list(COLUMNS_OF_IMAGES))),
         boxes=cleaned.boxes,
@@ -239,7 +239,7 @@ def _of_rsna(path: Path, source: Source, mapping: Path | None) -> Collection:
         rows=len(labels),
         rows_without_box=int(without.sum()),
         synthetic=synthetic,
-        read_from=[rsna.LABELS, rsna.CLASSES, *([shown(mapping)] if mapping else [])],
+        read_from=[rsna.LABELS, rsna.CLASSES, *([brief(mapping)] if mapping else [])],
     )
 
 
@@ -281,13 +281,13 @@ def _typed(images: pd.DataFrame) -> pd.DataFrame:
 
 def _raw(parse: Callable[..., Parsed], kind: str, **options: object) -> Callable[..., Collection]:
     def read(path: Path, source: Source, mapping: Path | None) -> Collection:
-        return of_parsed(parse(path, **options), shown(path), kind)
+        return of_parsed(parse(path, **options), brief(path), kind)
 
     return read
 
 
 def _of_release(path: Path, source: Source, mapping: Path | None) -> Collection:
-    return of_parsed(rsna_release.parse(path, mapping=mapping), shown(path), "RSNA's own release")
+    return of_parsed(rsna_release.parse(path, mapping=mapping), brief(path), "RSNA's own release")
 
 
 _RAW: dict[str, Callable[[Path, Source, Path | None], Collection]] = {

@@ -23,6 +23,9 @@ a Patient ID now has ten digits, hexadecimal ones, and means the same ID everywh
 _MOST_BYTES = 4_000_000_000
 """Of pictures to be read for comparing contents: some seconds from a local disk."""
 
+_MANY = 1_000
+"""So many take long enough to show how far it is."""
+
 
 @dataclass(frozen=True)
 class Recognised:
@@ -142,8 +145,8 @@ def _by_size(paths: pd.Series) -> dict[int, list[tuple[str, Path]]]:
 
 
 def _digests(paths: Iterable[Path]) -> dict[Path, str]:
-    found = {}
-    for path in progress(list(dict.fromkeys(paths)), "comparing pictures", unit="pictures"):
+    found, files = {}, list(dict.fromkeys(paths))
+    for path in progress(files, "comparing pictures", unit="pictures") if len(files) > _MANY else files:
         try:
             found[path] = sha256(path)
         except OSError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +10,7 @@ import pandas as pd
 from common.cli import print_warning
 from common.data.data_set import DataSet
 from common.data.fingerprint import yaml_fingerprint
-from common.paths import shown
+from common.paths import brief, brief_text
 from common.provenance import describe_origin
 from evaluate.postprocess.gate import GateProbabilities, GateRule, choose_gate, read_gates
 from evaluate.postprocess.operating_point import OperatingPoint
@@ -27,7 +27,7 @@ from evaluate.scoring.numbers import (
     score_subgroups,
 )
 from evaluate.scoring.request import ScoringRequest
-from evaluate.scoring.result import GateComparison, Origin, Score, write_score
+from evaluate.scoring.result import GateComparison, Leakage, Origin, Score, write_score
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def score(request: ScoringRequest) -> Scored:
         gated = _gate(inputs, point, probabilities, request)
         plain, judged = _judge(inputs, inputs.predictions, point), _judge(inputs, gated.predictions, gated.point)
         comparison = GateComparison(
-            files=tuple(shown(path) for path in probabilities.files),
+            files=tuple(brief(path) for path in probabilities.files),
             rule=gated.rule,
             asked=request.gate_mode,
             tuned_on=gated.tuned_on,
@@ -83,11 +83,11 @@ def score(request: ScoringRequest) -> Scored:
     if not splits[inputs.report_on].positive_images:
         print_warning(f"no image of split {inputs.report_on!r} has a truth box: the score can only be 0")
     result = Score(
-        weights=shown(inputs.weights.path) if inputs.weights else None,
+        weights=brief(inputs.weights.path) if inputs.weights else None,
         weights_sha256=inputs.weights.sha256 if inputs.weights else None,
         data_fingerprint=yaml_fingerprint(inputs.data.yaml),
-        predictions={name: shown(path) for name, path in inputs.files.items()},
-        data=shown(inputs.data.yaml),
+        predictions={name: brief(path) for name, path in inputs.files.items()},
+        data=brief(inputs.data.yaml),
         synthetic=inputs.data.is_synthetic(list(judged)),
         tuned_on=inputs.tune_on,
         reported_on=inputs.report_on,
@@ -98,7 +98,7 @@ def score(request: ScoringRequest) -> Scored:
         subgroups=score_subgroups(judged[inputs.report_on]),
         subgroup_differences=compare_subgroups(judged[inputs.report_on]),
         inference=inputs.inference,
-        leakage=inputs.leakage,
+        leakage=_without_places(inputs.leakage),
         origin=Origin(**describe_origin("evaluate/score.py", request.argv)),
     )
     keep_earlier(inputs.output, result)
@@ -109,6 +109,17 @@ def score(request: ScoringRequest) -> Scored:
         predictions=list(dict.fromkeys(inputs.files.values())),
         file=write_score(inputs.output, result),
         run=inputs.run,
+    )
+
+
+def _without_places(leakage: Leakage) -> Leakage:
+    """For the record: what is said at once names paths as they are."""
+    return replace(
+        leakage,
+        reason=None if leakage.reason is None else brief_text(leakage.reason),
+        trained_on=None if leakage.trained_on is None else brief_text(leakage.trained_on),
+        earlier=tuple(map(brief_text, leakage.earlier)),
+        not_seen=tuple(map(brief_text, leakage.not_seen)),
     )
 
 

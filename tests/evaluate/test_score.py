@@ -57,7 +57,7 @@ def test_score_is_the_metric_of_the_files_it_names(run_folder, data_set, capsys)
     said = capsys.readouterr()
     assert f"RSNA score on test: {found['score']:.3f} (no interval: fewer than 20 patients" in said.out
     assert "chosen on val" in said.out
-    assert f"weights {run_folder}/weights/best.pt, data {data_set}/data.yaml" in said.out
+    assert f"weights {run_folder.name}/weights/best.pt, data {data_set.name}/data.yaml" in said.out
     assert f"weights: {run_folder}/weights/best.pt (epoch 12 of 12), trained " in said.err
     assert "LEAKAGE" not in said.err
 

@@ -234,7 +234,7 @@ def test_train_twice_then_nothing_to_resume(data_set, cnn, tmp_path, capsys, mon
     assert rates == pytest.approx([1, 0.505, 0.34], abs=1e-3)
     assert "the learning rate goes from 0.505 of lr0 in epoch 2 to 0.340 in epoch 3" in said.err
     (record,) = json.loads((runs / "best.json").read_text())["data_sets"].values()
-    assert (record["score"], record["run"]) == (0.5, str(runs / "train"))
+    assert (record["score"], record["run"]) == (0.5, "train")
     assert (runs / "best.pt").read_bytes() == (runs / "train" / "weights" / "best.pt").read_bytes()
     last = second / "weights" / "last.pt"
     assert execute(main, [f"resume={last}", "keep_state=False"]) == 0

@@ -18,7 +18,7 @@ from common.data.data_set import find_root
 from common.data.fingerprint import data_fingerprint
 from common.errors import UserError, WorkError
 from common.files import sha256, write_atomic
-from common.paths import PROJECT, default_data, shown
+from common.paths import PROJECT, brief, default_data, shown, without_places
 from common.provenance import describe_origin
 from common.quiet_ultralytics import import_ultralytics
 from common.tracking.runs import RUN_FILE
@@ -298,10 +298,10 @@ def _finish(run_dir: Path, material: _Material, words: Sequence[str], log: GateL
         )
     calibrated = softmax(logits, temperature)
     record = GateRecord(
-        weights=shown(weights),
+        weights=brief(weights),
         weights_sha256=sha256(weights),
         epoch=best_epoch(run_dir / "results.csv"),
-        data=shown(material.yaml),
+        data=brief(material.yaml),
         fold=view.fold,
         fingerprint=data_fingerprint(material.data),
         manifest=view.manifest,
@@ -318,7 +318,7 @@ def _finish(run_dir: Path, material: _Material, words: Sequence[str], log: GateL
             if len(chosen := rows(split))
         },
         images={str(split): int(count) for split, count in images["split"].value_counts().items()},
-        arguments=arguments,
+        arguments=without_places(arguments),
         **describe_origin("train/gate.py", words),
     )
     table = images[["image_id", "split"]].assign(

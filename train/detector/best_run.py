@@ -20,6 +20,7 @@ from typing import Any
 from common.cli import print_warning
 from common.errors import WorkError
 from common.files import PART, sha256, write_json
+from common.paths import brief, without_places
 from common.trainings import BEST_RUNS_FILE
 
 WEIGHTS, RECORDS = "best.pt", BEST_RUNS_FILE
@@ -99,10 +100,10 @@ def offer(
         run=os.fspath(weights.resolve().parent.parent),
         weights_sha256=sha256(weights),
         score=score,
-        data=data,
+        data=brief(Path(data)),
         fingerprint=fingerprint,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        arguments=json.loads(json.dumps(dict(arguments), default=str)),
+        arguments=without_places(json.loads(json.dumps(dict(arguments), default=str))),
     )
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder):
@@ -119,7 +120,7 @@ def offer(
             _copy(best_file, put_aside)
         if source is not None and source != best_file:
             _copy(source, best_file)
-        records = {known_as: asdict(best) for known_as, best in runs.items()}
+        records = {known_as: _to_json(best, folder) for known_as, best in runs.items()}
         write_json(folder / RECORDS, {"best.pt": fingerprint, "data_sets": records})
         _aside(folder, fingerprint).unlink(missing_ok=True)
     return Outcome(best_file, is_best, runs[fingerprint], put_aside)
@@ -133,7 +134,9 @@ def read_records(folder: Path) -> Records:
     file = folder / RECORDS
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        runs = {fingerprint: _to_run(fingerprint, record) for fingerprint, record in content["data_sets"].items()}
+        runs = {
+            fingerprint: _to_run(fingerprint, record, folder) for fingerprint, record in content["data_sets"].items()
+        }
         return Records(content.get("best.pt"), runs)
     except FileNotFoundError:
         return Records()
@@ -146,8 +149,15 @@ def read_records(folder: Path) -> Records:
     return Records()
 
 
-def _to_run(fingerprint: str, record: Mapping[str, Any]) -> BestRun:
-    """What best.json says of a data set.
+def _to_json(best: BestRun, folder: Path) -> dict[str, Any]:
+    """A record with its run relative to the folder of runs, as far as it lies there: that may be moved or shared."""
+    run = Path(best.run)
+    inside = run.is_relative_to(folder.resolve())
+    return asdict(best) | ({"run": run.relative_to(folder.resolve()).as_posix()} if inside else {})
+
+
+def _to_run(fingerprint: str, record: Mapping[str, Any], folder: Path) -> BestRun:
+    """What best.json says of a data set; its run may be absolute, as earlier versions wrote it.
 
     Raises:
         ValueError: It lacks a score or a run.
@@ -156,7 +166,7 @@ def _to_run(fingerprint: str, record: Mapping[str, Any]) -> BestRun:
     if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1 or not record["run"]:
         raise ValueError(f"{fingerprint}: no score or no run")  # NaN would be beaten by no run
     return BestRun(
-        run=str(record["run"]),
+        run=os.fspath(folder.resolve() / str(record["run"])),
         weights_sha256=record.get("weights_sha256"),
         score=score,
         data=str(record.get("data", "")),

@@ -30,7 +30,7 @@ def test_a_file_of_an_older_version(tmp_path):
 def test_a_prediction_follows_what_was_best_without_the_gate(tmp_path):
     plain = read_choice(write_score(tmp_path, SCORE))
     assert plain.point == OperatingPoint(0.5, (0.87, 0.8), {"imgsz": 640, "augment": False})
-    assert plain.words == ", on val of rsna.yaml"
+    assert plain.words == ", on val of datasets/rsna.yaml"
     gated = read_choice(write_score(tmp_path, replace(SCORE, gate=GATE))).point
     assert (gated.confidence, gated.gated) == (0.4, True)
     idle = read_choice(write_score(tmp_path, replace(SCORE, gate=replace(GATE, rule=GateRule("none"))))).point
@@ -97,8 +97,8 @@ def test_a_confidence_of_other_data_is_told(run_folder, own_data_set, capsys):
     capsys.readouterr()
     point, origin = choose_point(None, loaded, _settings(loaded))
     assert point.confidence == read(run_folder)["confidence"]
-    assert f"is a score on {own_data_set}/data.yaml, and the weights were trained on " in capsys.readouterr().err
-    assert origin.endswith(f", on val of {own_data_set}/data.yaml")
+    assert f"is a score on {own_data_set.name}/data.yaml, and the weights were trained on " in capsys.readouterr().err
+    assert origin.endswith(f", on val of {own_data_set.name}/data.yaml")
 
 
 def _settings(weights):

@@ -80,7 +80,7 @@ def test_gate_is_tuned_with_the_confidence_by_brute_force(gated, data_set, tmp_p
     assert found["splits"]["val"]["score"] == max(tried.values()) > plain["splits"]["val"]["score"]
     rule = found["postprocess"]["gate"]
     assert tried[(rule["mode"], rule["threshold"]), found["confidence"]] == max(tried.values())
-    assert rule["files"] == [str(file)]
+    assert rule["files"] == [f"{file.parent.name}/gate.csv"]
     chosen = predictions["test"]
     chance = chosen["image_id"].map(likely)
     chosen = chosen[chance > rule["threshold"]] if rule["mode"] == "keep" else chosen.assign(
@@ -272,10 +272,8 @@ def test_a_data_set_of_nothing_but_a_test_set(external, data_set, run_folder, ca
     assert list(found["splits"]) == ["test"]
     assert found["score"] == chosen["score"]  # they are the same images
     said = capsys.readouterr().err
-    assert (
-        f"confidence {chosen['confidence']:.6g} (chosen in {run_folder}/score.json, on val of {data_set}/data.yaml)"
-        in said
-    )
+    origin = f"chosen in {run_folder}/score.json, on val of {data_set.name}/data.yaml"
+    assert f"confidence {chosen['confidence']:.6g} ({origin})" in said
     run(*arguments, "--box-scale", "0.9,0.8")
     assert read(output)["postprocess"]["box_scale"] == [0.9, 0.8]
     run(*arguments, "--confidence", 0.5)
@@ -293,3 +291,22 @@ def test_a_submission_for_a_data_set_of_nothing_but_a_test_set(external, tmp_pat
     assert read(tmp_path / "p-score")["score"] == rsna_score(truth_of(external, "test"), table, 0.4)
     run("--predictions", tmp_path / "p.csv", "--data", external, *QUIET)
     assert "not tuned" in capsys.readouterr().err
+
+
+def test_the_record_does_not_tell_where_on_this_machine_things_lie(
+    gated, run_folder, own_data_set, tmp_path, monkeypatch
+):
+    """But for the command, which is as it was typed."""
+    import platform
+
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    _, file = gated
+    request = ScoringRequest(
+        weights=run_folder / "weights" / "best.pt", data=own_data_set, gates=(file,), output=tmp_path / "out"
+    )
+    score(request)
+    text = (tmp_path / "out" / "score.json").read_text()
+    assert str(tmp_path) not in text
+    assert platform.node() not in text
+    assert read(tmp_path / "out")["data"] == "own/data.yaml"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from common.data.fingerprint import data_fingerprint
+from common.trainings import find_original
 from train.detector.best_run import offer, read_records
 
 
@@ -46,6 +47,23 @@ def test_the_best_run_stays(run, tmp_path):
     assert record["weights_sha256"] == hashlib.sha256(b"weights of better").hexdigest()
     assert (record["score"], record["arguments"]) == (0.3, {"epochs": 3, "path": "x"})
     assert not list(folder.glob("*.part"))
+
+
+def test_the_record_does_not_tell_where_the_runs_lie(run, tmp_path):
+    folder = tmp_path / "runs"
+    weights = run("first")
+    offer(folder, weights, 0.2, "a" * 64, "/home/me/rsna/data.yaml", {"data": "/home/me/rsna/data.yaml"})
+    text = (folder / "best.json").read_text()
+    assert "/home/me" not in text
+    assert str(tmp_path) not in text
+    moved = tmp_path / "elsewhere"
+    folder.rename(moved)
+    assert read_records(moved).data_sets["a" * 64].run == str(moved / "first")
+    assert find_original(moved / "best.pt") == moved / "first" / "weights" / "best.pt"
+    # An earlier version wrote whole paths.
+    (moved / "best.json").write_text(text.replace('"first"', f'"{moved}/first"'))
+    assert read_records(moved).data_sets["a" * 64].run == str(moved / "first")
+    assert find_original(moved / "best.pt") == moved / "first" / "weights" / "best.pt"
 
 
 def test_another_data_sets_best_is_put_aside_and_comes_back(run, tmp_path):
