@@ -15,14 +15,16 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
-from common.errors import UserError
+from common.errors import UserError, WorkError
 from common.files import PART, write_atomic
 from common.paths import shown
 from common.quiet_ultralytics import import_ultralytics
@@ -30,6 +32,7 @@ from common.quiet_ultralytics import import_ultralytics
 import_ultralytics(verbose=True)
 import torch
 from torch import nn
+from ultralytics.cfg import get_save_dir
 from ultralytics.utils import LOGGER, RANK
 from ultralytics.utils.loss import E2ELoss, v8DetectionLoss
 from ultralytics.utils.torch_utils import strip_optimizer, unwrap_model
@@ -57,10 +60,34 @@ class ExactResume(_Mixin):
         self._batch = -1  # that the training is at, counted from its first epoch on
         self._last_step = -1  # the batch of the optimizer's last step
         self._gathered: dict[str, torch.Tensor] = {}  # gradients of a resumed training, until it begins
+        self._lock: FileLock | None = None
         workers = (overrides or {}).get("workers")
-        super().__init__(cfg, overrides, _callbacks)
+        try:
+            super().__init__(cfg, overrides, _callbacks)
+        except BaseException:
+            release(self._lock)
+            raise
         if workers is not None:  # on a CPU Ultralytics sets 0, also against what was asked for
             self.args.workers = workers
+
+    # --- the run's folder
+
+    def check_resume(self, overrides: dict[str, Any]) -> None:
+        """Take over a checkpoint's arguments, and then, before anything is written, the run's folder for this process.
+
+        Raises:
+            WorkError: Another training is at work in the folder.
+        """
+        super().check_resume(overrides)
+        if RANK == -1:  # of several processes, the one that starts the others
+            self._lock = lock_run(self.args)
+
+    def train(self) -> None:
+        """Train, and give the run's folder free."""
+        try:
+            super().train()
+        finally:
+            release(self._lock)
 
     # --- the training's steps
 
@@ -192,6 +219,47 @@ class ExactResume(_Mixin):
     def batches_since_step(self) -> int:
         """How many batches the gradients have been gathered over."""
         return self._batch - self._last_step
+
+
+def lock_run(arguments: Any) -> FileLock | None:
+    """Take the folder that a training writes into, and put it into its arguments.
+
+    The lock lies beside the folder, which Ultralytics may remove and make anew.
+
+    Returns:
+        What `release` gives free; None where nothing can be locked.
+
+    Raises:
+        WorkError: Another training is at work in the folder.
+    """
+    while True:
+        folder = get_save_dir(arguments)
+        lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout as error:
+            if not (
+                arguments.exist_ok or getattr(arguments, "save_dir", None)
+            ):  # it has just begun, and so this is no longer free
+                time.sleep(0.1)
+                continue
+            raise WorkError(
+                f"{shown(folder)}: another training is at work in it. Wait until it ends, or choose another name=."
+            ) from error
+        except (OSError, NotImplementedError):  # a read-only folder, or one that knows no locks
+            return None
+        if get_save_dir(arguments) == folder:
+            arguments.save_dir = os.fspath(folder)
+            return lock
+        release(lock)  # another training has begun in between
+
+
+def release(lock: FileLock | None) -> None:
+    """Give a folder free, if it was taken."""
+    if lock is not None and lock.is_locked:
+        Path(lock.lock_file).unlink(missing_ok=True)  # before: whoever has opened it meanwhile sees that it is gone
+        lock.release()
 
 
 def save_state(trainer: Any) -> None:

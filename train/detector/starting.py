@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,15 @@ def explained(trainer: Any) -> Iterator[None]:
         raise WorkError(
             f"the GPU's memory does not suffice for batch={trainer.args.batch} imgsz={trainer.args.imgsz} (its "
             f"message: {' '.join(str(error).split())[:120]}). Take a smaller batch or imgsz; batch=-1 finds one."
+        ) from error
+    except FileNotFoundError as error:
+        missing = re.findall(r"Image Not Found (.+)", str(error))  # a worker's message has the line of code, too
+        if not missing:
+            raise
+        raise WorkError(
+            f"{missing[-1]}: cannot be read any more; expected the pictures of the data set where they were when the "
+            f"training began. Put them back, and go on with resume={shown(trainer.save_dir)} after the first epoch, or "
+            "else start again."
         ) from error
     except RuntimeError as error:
         if "PytorchStreamWriter" not in str(error) and "inline_container" not in str(error):
