@@ -133,34 +133,13 @@ _CONVERTERS = [words for words in COMMANDS if words[0] == "convert" and words[1]
         ("download rsna", _GO_ON),
         ("sample", _STARTS_OVER),
         ("explore raw", _STARTS_OVER),
-        (
-            "train model=x epochs=2",
-            "rsna train resume goes on after the last finished epoch of the newest run; "
-            "the same command would begin a new one",
-        ),
-        (
-            "train model=x project=elsewhere",
-            "rsna train resume project=elsewhere goes on after the last finished epoch of the newest run; "
-            "the same command would begin a new one",
-        ),
-        (
-            "train model=x name=mine",
-            "rsna train resume=FOLDER goes on after the last finished epoch of the run in FOLDER; "
-            "the same command would begin a new one",
-        ),
+        ("train model=x epochs=2", _STARTS_OVER),
+        ("train model=x name=mine", _STARTS_OVER),
         ("train resume", _GO_ON),
         ("train resume=runs/train", _GO_ON),
         ("train recipe=winner", _GO_ON),
-        (
-            "train recipe=no-such-recipe",
-            "rsna train resume goes on after the last finished epoch of the newest run; "
-            "the same command would begin a new one",
-        ),
-        (
-            "gate model=x",
-            "rsna gate resume goes on after the last finished epoch of the newest run; "
-            "the same command would begin a new one",
-        ),
+        ("train recipe=no-such-recipe", _STARTS_OVER),
+        ("gate model=x", _STARTS_OVER),
         ("gate resume", _GO_ON),
         ("sweep losses", _GO_ON),
         ("sweep losses --overwrite", "run the same command again, without --overwrite, to go on"),
@@ -185,8 +164,29 @@ def test_after_ctrl_c_every_command_says_what_is_so(typed, expected, monkeypatch
     monkeypatch.setattr(commands, "_through_console", False)
     given = words[2:] if words[0] == "convert" else words[1:]
     assert execute(stop, given, module.STOPPED) == 130
-    typed_as_file = expected.replace("rsna train", "python train/train.py").replace("rsna gate", "python train/gate.py")
-    assert capsys.readouterr().err == f"error: stopped by the user; {typed_as_file}\n"
+    assert capsys.readouterr().err == f"error: stopped by the user; {expected}\n"
+
+
+@pytest.mark.parametrize("command", ["train", "gate"])
+def test_after_ctrl_c_in_a_training_its_own_folder_is_named(command, tmp_path, monkeypatch, capsys):
+    from train.settings import command_line
+
+    def stop(_argv):
+        command_line.note_run(tmp_path / "a run-2")
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command_line, "_begun", [])
+    monkeypatch.setattr(importlib.import_module(COMMANDS[(command,)]), "main", stop)
+    assert run(command, "model=x", "name=a run") == 130
+    assert capsys.readouterr().err == f"error: stopped by the user; {_STARTS_OVER}\n"  # its first epoch is not done
+    (tmp_path / "a run-2" / "weights").mkdir(parents=True)
+    (tmp_path / "a run-2" / "weights" / "last.pt").touch()
+    assert run(command, "model=x", "name=a run") == 130
+    assert capsys.readouterr().err == (
+        f"error: stopped by the user; rsna {command} 'resume=a run-2' goes on after the last finished epoch; "
+        "the same command would begin a new training\n"
+    )
 
 
 @pytest.mark.parametrize("file", [*(file for file in FILES if not file.startswith("benchmarks/"))])

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from common.cli import execute
 from common.errors import UserError
 from train.detector.starting import words_for_new_length
 from train.settings import arguments, options
-from train.train import main
+from train.train import STOPPED, main
 
 from .conftest import kill_when
 
@@ -312,6 +313,32 @@ def test_a_killed_command_is_resumed(data_set, cnn, tmp_path, capsys):
     rows = (runs / "train" / "results.csv").read_text().splitlines()[1:]
     assert [int(row.split(",")[0]) for row in rows] == list(range(1, done + 3))
     assert (runs / "best.pt").is_file()
+
+
+def test_what_is_said_after_ctrl_c_goes_on(data_set, cnn, tmp_path, capsys, monkeypatch):
+    """Typed as it is printed, beside a newer run that bare `resume` would take."""
+    runs = tmp_path / "runs"
+    argv = words(data_set, cnn, runs, epochs=2)
+
+    def stop(trainer):
+        shutil.copytree(trainer.save_dir, runs / "newer")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("train.detector.training._Request.train", stopping(stop))
+        assert execute(main, argv, STOPPED) == 130
+    said = capsys.readouterr().err.splitlines()[-1]
+    typed = re.search(r"python train/train.py (\S+) goes on after the last finished epoch", said)
+    assert execute(main, shlex.split(typed[1])) == 0
+    assert len((runs / "train" / "results.csv").read_text().splitlines()) == 3
+    assert len((runs / "newer" / "results.csv").read_text().splitlines()) == 2
+
+
+def stopping(stop):
+    from train.detector.training import _Request
+
+    train = _Request.train
+    return lambda self, trainer: (trainer.add_callback("on_model_save", stop), train(self, trainer))[1]
 
 
 def test_killed_in_the_last_validation(data_set, cnn, tmp_path, capsys, monkeypatch):

@@ -39,6 +39,7 @@ from train.detector.locating import (
 )
 from train.detector.starting import explained, find_pretrained
 from train.settings.arguments import check_values
+from train.settings.command_line import note_run
 from train.settings.options import GATE
 from train.settings.values import check_device
 
@@ -131,6 +132,7 @@ def train_gate(arguments: Mapping[str, Any], words: Sequence[str] | None = None)
     from train.classifier.trainer import GateTrainer
 
     trainer = GateTrainer(overrides={**wanted, "model": os.fspath(model), "data": os.fspath(material.view.folder)})
+    note_run(trainer.save_dir)
     with GateLog(trainer.save_dir, _config(trainer, material), group, enabled=enabled) as log:
         log.hook_into(trainer)
         with explained(trainer):

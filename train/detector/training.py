@@ -30,6 +30,7 @@ from train.detector.starting import (
     words_for_new_length,
 )
 from train.settings.arguments import COMMAND_DEFAULTS, check_values, ultralytics_defaults
+from train.settings.command_line import note_run
 from train.settings.options import DEFAULTS, LOSS
 from train.settings.values import check_device
 
@@ -77,6 +78,7 @@ class _Request:
         """Train."""
         if self.after_epoch is not None:
             trainer.add_callback("on_model_save", self.after_epoch)
+        note_run(Path(trainer.save_dir))
         with explained(trainer):
             trainer.train()
 

@@ -6,9 +6,11 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from common.cli import GO_ON, parser
+from common.cli import GO_ON, START_OVER, parser
+from common.paths import shown
 from train.settings.arguments import DIFFERING, help_text, parse, warn_of_idle_rate
 from train.settings.options import OWN, Argument
 
@@ -35,6 +37,14 @@ def words_parser(
     return made
 
 
+_begun: list[Path] = []
+
+
+def note_run(run: Path) -> None:
+    """Remember the folder of the training that begins now, for what is said after Ctrl-C."""
+    _begun[:] = [run]
+
+
 def after_stop(command: str, words: Sequence[str]) -> str:
     """What to say after Ctrl-C in a training, which the same words would begin anew.
 
@@ -45,11 +55,11 @@ def after_stop(command: str, words: Sequence[str]) -> str:
     given = dict(word.partition("=")[::2] for word in words)
     if "resume" in given and given["resume"].lower() not in {"false", "none"}:
         return GO_ON
-    project = [f"project={given['project']}"] if given.get("project") else []
-    # A run's folder may have got a number after the name that it was to have, and then the name finds another one.
-    how = f"{command} resume=FOLDER" if given.get("name") else shlex.join([*command.split(), "resume", *project])
-    whose = "of the run in FOLDER" if given.get("name") else "of the newest run"
-    return f"{how} goes on after the last finished epoch {whose}; the same command would begin a new one"
+    # By its folder: the newest run may be another one, and a name may have got a number.
+    if not _begun or not (_begun[0] / "weights" / "last.pt").is_file():
+        return START_OVER
+    how = shlex.join([*command.split(), f"resume={shown(_begun[0])}"])
+    return f"{how} goes on after the last finished epoch; the same command would begin a new training"
 
 
 def read_words(
