@@ -188,14 +188,27 @@ def _remedy_for_missing(module: str) -> str | None:
     return "the environment is not complete. Run: make setup"
 
 
+_PICTURED = {
+    **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"},
+    0x7F: 0x2421,
+    **dict.fromkeys((*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xFFFD),
+}
+"""Characters that tell a terminal to do something, by a picture of them: a file's name or a header may hold any."""
+
+
+def harmless(text: str) -> str:
+    """The text as a terminal may show it: names of files and what files say cannot move its cursor or retitle it."""
+    return text if text.isprintable() else text.translate(_PICTURED)
+
+
 def print_error(message: str) -> None:
     """Print one `error: ...` line to stderr."""
-    print(f"error: {as_typed(message)}", file=sys.stderr)
+    print(f"error: {harmless(as_typed(message))}", file=sys.stderr)
 
 
 def print_warning(message: str) -> None:
     """Print one `warning: ...` line to stderr."""
-    print(f"warning: {as_typed(message)}", file=sys.stderr)
+    print(f"warning: {harmless(as_typed(message))}", file=sys.stderr)
 
 
 def is_interactive() -> bool:
@@ -227,10 +240,15 @@ def confirm(question: str) -> bool:
 def console() -> Console:
     """Rich's console on stdout, without guessing at markup or highlighting in file names."""
     from rich.console import Console
+    from rich.segment import Segment
 
     class AsTyped(Console):
         def print(self, *objects: Any, **options: Any) -> None:
             super().print(*(as_typed(one) if isinstance(one, str) else one for one in objects), **options)
+
+        def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else Segment(harmless(segment.text), segment.style)
 
     return AsTyped(markup=False, highlight=False, soft_wrap=True)
 

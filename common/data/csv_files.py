@@ -1,8 +1,11 @@
-"""The one reader of tables, whoever made them: the bytes of a CSV to columns of text.
+"""The one reader of tables, whoever made them: the bytes of a CSV to columns of text; and the one writer of ours.
 
 Spreadsheets write what they call CSV in many ways. Read are UTF-8 and UTF-16 with or without a mark, and Latin-1; the
 delimiters `,`, `;` and tab, whichever the header has most of; where it is not the comma, decimal commas; any ends of
 lines. What cannot be told for sure, such as a row of more fields than the header has, is an error with its line.
+
+A cell that a spreadsheet would take for a formula, as foreign text may be, is written with an apostrophe before it,
+which spreadsheets take for "this is text"; the reader takes it off again.
 """
 
 from __future__ import annotations
@@ -12,9 +15,13 @@ import io
 import itertools
 import re
 from collections.abc import Collection, Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from common.files import write_atomic
+from common.walking import escape
 
 _DELIMITERS = (",", ";", "\t")
 _QUOTED = re.compile(r'"[^"]*"')
@@ -26,6 +33,9 @@ _NUMBER = r"[+-]?\d+(?:,\d+)?(?:[eE][+-]?\d+)?"
 _NUMBERS = rf"{_NUMBER}(?:[ \\]+{_NUMBER})*"
 _END = "\0"
 """A line of its own after the last one, if no quotation mark is left open; `_normal` text has no such sign."""
+_FORMULA = re.compile(r"'*(?:[=@]|[+-][^(|!]*[(|!])")  # a number, or an id with a hyphen before it, is none
+_WRITTEN_FORMULA = re.compile(f"^'({_FORMULA.pattern})")
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 NOTHING = ("", "nan", "none", "null", "na", "n/a")
 """How tables write, in any capitals, that a cell says nothing."""
 LINE = " line"
@@ -71,7 +81,34 @@ def read_csv(data: bytes, names: Collection[str] = ()) -> pd.DataFrame:
         table = table.apply(lambda column: column.str.strip())
     if delimiter != ",":
         table = table.apply(_with_points)
+    if b"'" in raw:
+        table = table.apply(lambda column: column.str.replace(_WRITTEN_FORMULA, r"\1", regex=True))
     return table[(table != "").any(axis=1)]
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table of ours, atomically: UTF-8, commas, one header line, no index; see the module about formulas.
+
+    Control characters but the end of a line, and what UTF-8 has not, are escaped as in names of files.
+
+    Raises:
+        WorkError: See `write_atomic`.
+    """
+    safe = table.copy(deep=False)
+    for name in table.columns:
+        column = table[name]
+        if pd.api.types.is_string_dtype(column) or column.dtype == object:
+            texts = [value for value in column.dropna().unique() if isinstance(value, str)]
+            changed = {text: written for text in texts if (written := _as_written(text)) != text}
+            if changed:
+                safe[name] = column.astype(object).map(lambda value, changed=changed: changed.get(value, value))
+    write_atomic(path, safe.to_csv(index=False, lineterminator="\n"))
+
+
+def _as_written(text: str) -> str:
+    if not text.isprintable():
+        text = _UNPRINTABLE.sub(lambda found: escape(found[0]), text)
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def first_fields(data: bytes) -> list[str]:

@@ -16,10 +16,10 @@ from typing import NoReturn
 import numpy as np
 import pandas as pd
 
-from common.data.csv_files import LINE, read_csv
+from common.data.csv_files import LINE, read_csv, write_csv
 from common.data.names import COORDINATES
 from common.errors import UnreadableError, UserError
-from common.files import MOST_OF_A_TABLE, read_regular, write_atomic
+from common.files import MOST_OF_A_TABLE, read_regular
 
 PREDICTION_COLUMNS = ["image_id", "confidence", *COORDINATES]
 SUBMISSION_COLUMNS = ["patientId", "PredictionString"]
@@ -79,7 +79,7 @@ def sort_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
 
 def write_predictions(path: Path, predictions: pd.DataFrame) -> None:
     """Write a predictions table as CSV, sorted, atomically; see the module about precision."""
-    write_atomic(path, sort_predictions(predictions)[PREDICTION_COLUMNS].to_csv(index=False, lineterminator="\n"))
+    write_csv(path, sort_predictions(predictions)[PREDICTION_COLUMNS])
 
 
 def write_submission(path: Path, predictions: pd.DataFrame, image_ids: Iterable[str]) -> None:
@@ -99,13 +99,12 @@ def write_submission(path: Path, predictions: pd.DataFrame, image_ids: Iterable[
         if image_id not in strings:
             raise ValueError(f"prediction for image {image_id!r}, which is not among the images of the submission")
         strings[str(image_id)] = " ".join(repr(float(value)) for value in rows.to_numpy().ravel())
-    table = pd.DataFrame(strings.items(), columns=SUBMISSION_COLUMNS)
-    write_atomic(path, table.to_csv(index=False, lineterminator="\n"))
+    write_csv(path, pd.DataFrame(strings.items(), columns=SUBMISSION_COLUMNS))
 
 
 def write_rejected(path: Path, rejected: Sequence[tuple[str, str, str]]) -> None:
     """Write what could not be used: rows of image id, source and reason."""
-    write_atomic(path, pd.DataFrame(rejected, columns=REJECTED_COLUMNS).to_csv(index=False, lineterminator="\n"))
+    write_csv(path, pd.DataFrame(rejected, columns=REJECTED_COLUMNS))
 
 
 def read_predictions(path: Path) -> PredictionsFile:

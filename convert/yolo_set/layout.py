@@ -28,6 +28,7 @@ import pandas as pd
 import yaml
 
 from common import locks
+from common.data.csv_files import write_csv
 from common.data.names import CHALLENGE, SPLITS
 from common.errors import UserError, WorkError
 from common.files import PART, write_atomic, write_json
@@ -248,10 +249,10 @@ def finish(output: Path, tables: Tables, class_names: list[str], negatives: floa
             fold = train.split("_")[0]
             name = train.replace("_train", "")
             write_atomic(output / f"{name}.yaml", _yaml(class_names, train, f"{fold}_val"))
-    write_atomic(output / "truth.csv", tables.truth.to_csv(index=False, lineterminator="\n"))
-    write_atomic(output / "rejected.csv", tables.rejected.to_csv(index=False, lineterminator="\n"))
+    write_csv(output / "truth.csv", tables.truth)
+    write_csv(output / "rejected.csv", tables.rejected)
     remove_parts(output)
-    write_atomic(output / _MANIFEST, manifest[MANIFEST_COLUMNS].to_csv(index=False, lineterminator="\n"))
+    write_csv(output / _MANIFEST, manifest[MANIFEST_COLUMNS])
 
 
 def _lists(manifest: pd.DataFrame, negatives: float | None, seed: int) -> dict[str, list[str]]:

@@ -11,9 +11,10 @@ from pathlib import Path
 import pandas as pd
 
 from common.cli import print_warning
+from common.data.csv_files import write_csv
 from common.data.tables import read_truth, write_predictions, write_rejected, write_submission
 from common.errors import WorkError
-from common.files import make_folder, write_atomic
+from common.files import make_folder
 from common.paths import shown
 from evaluate.detector.finding import DEFAULT_WEIGHTS, find_weights
 from evaluate.detector.inference import Predicted, predict, warn_if_augment_is_idle
@@ -163,7 +164,7 @@ def _write_images(file: Path, outcomes: Sequence[Outcome], submitted: pd.DataFra
         )
         for one in outcomes
     ]
-    write_atomic(file, pd.DataFrame(rows, columns=IMAGE_COLUMNS).to_csv(index=False, lineterminator="\n"))
+    write_csv(file, pd.DataFrame(rows, columns=IMAGE_COLUMNS))
 
 
 def _write_rejected(file: Path, predicted: Predicted, files: int) -> None:

@@ -8,7 +8,18 @@ import sys
 
 import pytest
 
-from common.cli import confirm, execute, go_on_without, is_interactive, parser, progress, run
+from common.cli import (
+    confirm,
+    console,
+    execute,
+    go_on_without,
+    is_interactive,
+    parser,
+    print_error,
+    print_warning,
+    progress,
+    run,
+)
 from common.errors import UserError, WorkError
 
 
@@ -145,3 +156,33 @@ def test_other_system_errors_keep_their_traceback():
 
     with pytest.raises(FileNotFoundError):
         execute(main, [])
+
+
+def test_what_files_say_does_not_reach_the_terminal_as_a_command(capsys):
+    from rich.table import Table
+
+    name = "a\x1b]0;title\x07\x1b[2J\x9b1m\r\x7f\u202eb\tc"
+    print_error(name)
+    print_warning(name)
+    out = console()
+    out.print(f"reading {name}")
+    table = Table()
+    table.add_column(name)
+    table.add_row(name)
+    out.print(table)
+    written = capsys.readouterr()
+    for text in (written.err, written.out):
+        assert not set(text) & set("\x1b\x07\x9b\r\x7f\u202e")
+    shown = "a\u241b]0;title\u2407\u241b[2J\ufffd1m\u240d\u2421\ufffdb\tc\n"
+    assert written.err == f"error: {shown}warning: {shown}"
+    assert "reading a\u241b]0;title" in written.out
+
+
+def test_colours_of_our_own_stay(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    stream = io.StringIO()
+    out = console()
+    out.file = stream
+    out.print("good", style="bold")
+    assert stream.getvalue() == "\x1b[1mgood\x1b[0m\n"

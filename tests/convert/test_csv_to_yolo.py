@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from common.data.tables import read_manifest, read_truth
 from common.errors import UserError
 from convert import csv_to_yolo, explore
 from convert.pictures.dicom import to_picture
@@ -261,3 +262,17 @@ def test_a_pattern_for_patients_that_is_given_counts_and_not_a_column_that_is_th
     assert set(manifest(output)["patient_id"]) == {"5", "6"}
     with pytest.raises(UserError, match=r"--columns patient=sex and --patient-pattern 'x': both say .*leave one out"):
         convert(raw, "--boxes", table, "--patient-pattern", "x", "--columns", "patient=sex", "--overwrite")
+
+
+def test_foreign_text_is_no_formula_in_the_tables(raw, tmp_path):
+    formula = "=HYPERLINK(1)"
+    table = _with_patients(tmp_path, f"p5.png,1,2,3,4,{formula},,", "p6.png,,,,,+1,,", f"{formula}.png,1,2,3,4,x,,")
+    output = convert(raw, "--boxes", table, "--label", "@opacity")
+    written = (output / "manifest.csv").read_text() + (output / "rejected.csv").read_text()
+    assert f",'{formula}," in written
+    assert f",{formula}," not in written
+    assert read_manifest(output / "manifest.csv").set_index("image_id")["patient_id"].to_dict() == {
+        "p5": formula, "p6": "+1",
+    }  # fmt: skip
+    assert yaml.safe_load((output / "data.yaml").read_text())["names"] == {0: "@opacity"}
+    assert read_truth(output / "truth.csv")["label"][0] == "@opacity"

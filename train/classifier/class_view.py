@@ -31,6 +31,7 @@ from typing import Any
 import pandas as pd
 
 from common.cli import print_warning, progress
+from common.data.csv_files import read_csv
 from common.data.names import BETWEEN_LABELS
 from common.errors import UserError, WorkError
 from common.files import sha256, write_json
@@ -162,7 +163,7 @@ def one_class_each(labels: pd.Series, positive: str) -> pd.Series:
 def _read_images(manifest: Path) -> pd.DataFrame:
     """`image_id, split, fold, label, picture`, all text, sorted by image."""
     try:
-        table = pd.read_csv(manifest, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table = read_csv(manifest.read_bytes()).reset_index(drop=True)
     except FileNotFoundError:
         raise UserError(
             f"{shown(manifest)}: no such file, and it is what says which class an image has. A gate needs a data set "

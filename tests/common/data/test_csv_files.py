@@ -4,11 +4,12 @@ import csv
 import io
 import random
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.data.csv_files import first_fields, read_csv
+from common.data.csv_files import first_fields, read_csv, write_csv
 
 
 def read(text: str | bytes, *names: str) -> dict[int, dict[str, str]]:
@@ -150,3 +151,36 @@ def test_the_fast_way_and_the_slow_one_agree():
     found = read(ragged)
     assert found.pop(302) == {"a": "x", "b": "y", "c": "z"}
     assert found == read(regular)
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        ("=1+1", "'=1+1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("+cmd|' /C calc'!A0", "'+cmd|' /C calc'!A0"),
+        ("-HYPERLINK(1)", "'-HYPERLINK(1)"),
+        ("'=1", "''=1"),
+        ("-5.5", "-5.5"),
+        ("-0004cfab-86", "-0004cfab-86"),
+        ("+", "+"),
+        ("'quoted'", "'quoted'"),
+        ("a=b", "a=b"),
+    ],
+)
+def test_formulas_are_written_as_text_and_read_as_they_were(tmp_path, cell, written):
+    table = pd.DataFrame({"text": [cell, "x", None], "number": [-1.5, 2, float("nan")], "mixed": [cell, -3, pd.NA]})
+    write_csv(tmp_path / "t.csv", table)
+    with open(tmp_path / "t.csv", newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["text", "number", "mixed"], [written, "-1.5", written], ["x", "2.0", "-3"], ["", "", ""],
+        ]  # fmt: skip
+    read = read_csv((tmp_path / "t.csv").read_bytes())
+    assert read["text"].tolist() == read["mixed"].replace("-3", "x").tolist() == [cell, "x"]
+    assert table["text"][0] == cell
+
+
+def test_what_cannot_be_printed_is_written_escaped(tmp_path):
+    table = pd.DataFrame({"a": pd.Series(["x\x1b[2J\r\udce9\0", "two\nlines", "é"], dtype=object)})
+    write_csv(tmp_path / "t.csv", table)
+    assert (tmp_path / "t.csv").read_bytes().decode() == 'a\nx\\x1b[2J\\x0d\\xe9\\x00\n"two\nlines"\né\n'
