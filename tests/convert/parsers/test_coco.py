@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import random
+from collections import Counter
 
 import pytest
 
 from common.errors import UserError
 from convert.parsers import coco
+from convert.sources.files import open_source
+from tests.mutations import mutate
 
 FINDING = {"id": 1, "name": "Opacity"}
 
@@ -192,3 +196,80 @@ def test_patients_are_the_same_as_number_and_as_text(parsed):
         "p2": "7",
         "p3": "8",
     }
+
+
+VALUES = (
+    None, True, False, 0, -1, 1.5, float("nan"), float("inf"), 1e300, 10**30, "", " ", "1", "\ud800", "\0", "../x",
+    "p1.png", "a\nb",
+    [], {}, [[]], [1, 2, 3, 4], ["1", 2, 3, 4], {"id": 1}, [None] * 4, "x" * 5000,
+)  # fmt: skip
+"""What may stand in the place of any other value."""
+
+
+def spoiled(content, draw: random.Random):
+    """A copy in which one to three values, keys or entries are others, gone, doubled or exchanged."""
+    content = json.loads(json.dumps(content))
+    for _ in range(draw.choice((1, 1, 2, 3))):
+        holder = content
+        while draw.random() < 0.8:
+            inside = [
+                one
+                for one in (holder.values() if isinstance(holder, dict) else holder)
+                if one and isinstance(one, dict | list)
+            ]
+            if not inside:
+                break
+            holder = draw.choice(inside)
+        keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
+        if not keys:
+            continue
+        key = draw.choice(keys)
+        kind = draw.random()
+        if kind < 0.5:
+            holder[key] = draw.choice(VALUES)
+        elif kind < 0.65:
+            del holder[key]
+        elif kind < 0.8 and isinstance(holder, list):
+            holder.insert(key, json.loads(json.dumps(holder[key])))
+        elif kind < 0.9:
+            other = draw.choice(keys)
+            holder[key], holder[other] = holder[other], holder[key]
+        elif isinstance(holder, dict):
+            holder[draw.choice(("id", "bbox", "supercategory", "iscrowd", "segmentation"))] = draw.choice(VALUES)
+    return content
+
+
+def test_damaged_files_are_one_line_or_are_read(tmp_path, monkeypatch):
+    """2,000 damages of bytes and of structure, the same each time: nothing but the documented error, and no new box."""
+    whole = {
+        "images": [image(number, number, width=64, height=48, who=f"w{number % 2}") for number in range(4)],
+        "annotations": [box(0), box(1, 2), box(1, bbox=(5, 6, 7, 8), iscrowd=1), box(2, bbox=(0, 0, 1, 1))],
+        "categories": [FINDING, {"id": 2, "name": "Mass", "supercategory": "chest"}, {"id": 3, "name": "chest"}],
+    }
+    for number in range(5):
+        (tmp_path / f"p{number}.png").touch()
+    source = open_source(tmp_path)
+    monkeypatch.setattr(coco, "open_source", lambda path: source)
+    monkeypatch.setattr(coco, "find_patients", lambda *_: None)
+    data, draw = json.dumps(whole).encode(), random.Random(6)
+    outcomes = Counter()
+    for number in range(2000):
+        damaged = json.dumps(spoiled(whole, draw)).encode() if number % 4 == 0 else mutate(data, draw)
+        monkeypatch.setattr(coco, "read_file", lambda path, damaged=damaged: damaged)
+        given = {"": [tmp_path / "a.json"]}
+        try:
+            found = coco.parse(
+                tmp_path, annotations=given, classes=None, merge=None, patient_key=draw.choice((None, "who"))
+            )
+        except UserError as error:
+            text = str(error)
+            assert "\n" not in text
+            assert len(text) < 1000
+            text.encode()
+            outcomes["refused"] += 1
+            continue
+        outcomes["read"] += 1
+        assert set(found.boxes["image_id"]) <= {f"p{index}" for index in range(5)}
+        "".join(found.rejected["reason"]).encode()
+        "".join(found.class_names).encode()
+    assert min(outcomes.values()) > 150, outcomes
