@@ -9,6 +9,7 @@ import json
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,10 +113,30 @@ def make_folder(folder: Path, option: str = "--output", remedy: str = "") -> Non
         UserError: A file is in its place, it cannot be made there, or nothing can be written in it, as on a read-only
             file system.
     """
-    try:
+    with _refused(folder, option, remedy):
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        _try(folder)
+
+
+def check_writable(folder: Path, option: str = "--output", remedy: str = "") -> None:
+    """Like `make_folder`, but make nothing: where the folder is not there, the next one above it must be writable.
+
+    Raises:
+        UserError: Nothing can be written there.
+    """
+    with _refused(folder, option, remedy):
+        _try(next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists()))
+
+
+def _try(folder: Path) -> None:
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+@contextlib.contextmanager
+def _refused(folder: Path, option: str, remedy: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UserError(
             f"{option} {folder}: not a folder that can be written ({error.strerror}).{f' {remedy}' if remedy else ''}"

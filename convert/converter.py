@@ -142,6 +142,7 @@ class Converter:
         self.check(args)
         source = self._find_source(args.source)
         output = (args.output or self.output).expanduser().absolute()
+        _check_place(output, overwrite=args.overwrite, report=args.report)
         console().print(f"reading {shown(source)}")
         parsed = self.parse(source, args)
         data = convert(
@@ -175,6 +176,19 @@ class Converter:
             if path.exists():
                 return path
         raise UserError(f"{shown(self.default_sources[0])}: no raw data there. {self.remedy}")
+
+
+def _check_place(output: Path, *, overwrite: bool, report: bool) -> None:
+    """Refuse a place that cannot be written before the source is read; a finished data set is only looked at."""
+    from common.files import check_writable
+    from convert.yolo_set.layout import is_finished
+
+    if not is_finished(output) or overwrite:
+        if not output.is_file():  # `layout.begin` has its own words for that
+            check_writable(output, "--output", "Choose another --output.")
+    elif report:
+        page = f"python convert/explore.py {shlex.quote(shown(output))} --output page.html"
+        check_writable(output, "--report: its page goes into", f"Without --report, and then: {page}")
 
 
 def _say_how_to_go_on(class_names: Sequence[str], data: str, filled: Sequence[str]) -> None:

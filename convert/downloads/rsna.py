@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common.cli import confirm, console, is_interactive, print_warning
 from common.errors import UserError, WorkError
-from common.files import PART
+from common.files import PART, make_folder
 from common.locks import locked
 from common.paths import shown
 from convert.downloads.checks import (
@@ -63,7 +63,8 @@ def download_kaggle(folder: Path = RAW, *, verify: bool = True) -> Path:
         UserError: No client, no credentials, or rules that were not accepted.
         WorkError: The download failed, or what came is not what was expected.
     """
-    _make_folder(folder)
+    if not folder.is_dir():
+        _make_folder(folder)
     with _alone(folder / RSNA_ZIP.name):
         return _download_kaggle(folder, verify=verify)
 
@@ -187,7 +188,8 @@ def add_mapping(folder: Path = RAW, base: str = BUCKET) -> None:
 
 def _download_file(folder: Path, base: str, name: str, check: Check, *, verify: bool, known: str | None = None) -> Path:
     """Download one file of RSNA's: fetched, compared with what the server says, looked into, put in its place."""
-    _make_folder(folder)
+    if not folder.is_dir():
+        _make_folder(folder)
     with _alone(folder / name):
         return _download_file_alone(folder, base, name, check, verify=verify, known=known)
 
@@ -210,6 +212,7 @@ def _download_file_alone(folder: Path, base: str, name: str, check: Check, *, ve
     target = folder / name
     if _is_there(target, check, verify=verify):
         return target
+    _make_folder(folder)
     part = part_path(target)
     url = f"{base.rstrip('/')}/{name}"
     remote = fetch(url, part)
@@ -288,9 +291,4 @@ def _take_up(target: Path, begun: Path) -> None:
 
 
 def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{shown(folder)}: cannot be made ({error.strerror}). Choose another folder with --output."
-        ) from error
+    make_folder(folder, remedy="Choose another folder with --output.")

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from common.cli import console, print_warning
+from common.files import make_folder
 from common.paths import shown
 from convert.exploring.collection import Collection
 
@@ -35,8 +36,10 @@ def explore(
         `output`.
 
     Raises:
-        WorkError: The page cannot be written.
+        UserError: Nothing can be written there.
+        WorkError: The disk is full.
     """
+    make_folder(output.parent, "the page's folder", "Choose another place with --output.")
     from convert.exploring.measuring import measure
     from convert.exploring.page import write_data_page
 

@@ -70,7 +70,6 @@ def write_data_page(output: Path, collection: Collection, measured: Measured | N
         command=command,
         created=datetime.now(UTC).strftime("%Y-%m-%d"),
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(output, page)
     return output
 

@@ -120,7 +120,7 @@ def _prepare(output: Path, settings: dict[str, Any], overwrite: bool) -> bool:
                 (output / folder).mkdir(exist_ok=True)
     except OSError as error:
         raise WorkError(
-            f"{output}: cannot be written ({error.strerror}). Check the folder and its permissions."
+            f"{output}: cannot be written ({error.strerror}). Check the folder, or choose another --output."
         ) from error
     return True
 

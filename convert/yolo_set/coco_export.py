@@ -17,7 +17,7 @@ import yaml
 from common.data.names import POSITIVE_CLASS, SPLITS
 from common.data.tables import MANIFEST_COLUMNS, PredictionsFile, read_as_text, read_predictions, read_truth
 from common.errors import UserError
-from common.files import write_json
+from common.files import make_folder, write_json
 from common.paths import shown
 from convert.sources.boxes import COORDINATES
 from convert.yolo_set.layout import COCO_PREDICTIONS, COCO_TRUTH, DATA_YAML, is_finished
@@ -52,7 +52,7 @@ def export(data: Path, output: Path, predictions: Path | None = None) -> list[Pa
     number = {image_id: index for index, image_id in enumerate(manifest["image_id"], start=1)}
     found = _predictions(predictions, number, names) if predictions is not None else None
 
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output, remedy="Choose another --output.")
     written: list[Path] = []
     for split in SPLITS:
         images = manifest[manifest["split"] == split]

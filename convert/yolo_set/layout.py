@@ -126,7 +126,9 @@ def begin(output: Path, settings: dict[str, Any], overwrite: bool, resume: bool)
                 (output / "labels" / split).mkdir(parents=True, exist_ok=True)
         remove_parts(output)
     except OSError as error:
-        raise WorkError(f"{shown(output)}: cannot be made or cleared ({error.strerror}). Check the folder.") from error
+        raise WorkError(
+            f"{shown(output)}: cannot be made or cleared ({error.strerror}). Choose another --output."
+        ) from error
     if not resumed:
         write_json(output / _SETTINGS, settings)
     return resumed

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from common.errors import UserError, WorkError
-from common.files import make_folder, sha256, write_atomic, write_json
+from common.files import check_writable, make_folder, sha256, write_atomic, write_json
 
 
 @pytest.mark.parametrize("content", [b"", b"x", bytes(range(256)) * 5000, "grün\n"])
@@ -70,6 +70,15 @@ def test_a_folder_that_is_there_must_be_one_to_write_to(tmp_path, read_only):
     for folder in (tmp_path, tmp_path / "new"):
         with pytest.raises(UserError, match=rf"^the run's {folder}: .* \(Read-only file system\)\. Copy it\.$"):
             make_folder(folder, "the run's", "Copy it.")
+
+
+def test_a_place_is_tried_without_making_it(tmp_path, read_only):
+    check_writable(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+    read_only(tmp_path)
+    for folder in (tmp_path, tmp_path / "a" / "b"):
+        with pytest.raises(UserError, match=rf"^the run's {folder}: .* \(Read-only file system\)\. Copy it\.$"):
+            check_writable(folder, "the run's", "Copy it.")
 
 
 def test_checksum(tmp_path):

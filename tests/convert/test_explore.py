@@ -107,6 +107,20 @@ def test_report_of_a_converter_is_kept_in_wandb(raw, tmp_path, capsys, monkeypat
     assert ("data-report", "data-set") in wandb_files.read(Path(folder))["artifacts"]
 
 
+def test_a_place_that_is_only_to_be_read_is_refused_before_the_pictures_are(
+    raw, tmp_path, capsys, monkeypatch, read_only
+):
+    monkeypatch.setattr("convert.explore.PROJECT", tmp_path)
+    read_only(tmp_path)
+    for options, folder in (([], tmp_path / "runs" / "explore"), (["--output", f"{tmp_path}/a.html"], tmp_path)):
+        assert execute(main, [str(raw), "--no-wandb", *options]) == 2
+        printed = capsys.readouterr()
+        assert printed.err == (
+            f"error: the page's folder {folder}: not a folder that can be written (Read-only file system). Choose "
+            "another place with --output.\n"
+        )
+
+
 @pytest.mark.parametrize(
     ("mode", "options", "logged"),
     [("", [], False), ("disabled", [], False), ("offline", ["--no-wandb"], False), ("offline", [], True)],

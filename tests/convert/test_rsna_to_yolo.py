@@ -480,6 +480,28 @@ def test_output_that_is_a_file(good_release):
         convert(good_release)
 
 
+def test_a_place_that_is_only_to_be_read_is_refused_before_the_source_is_read(good_release, read_only, capsys):
+    source = good_release.write()
+    output = convert(source)
+    (output.parent / "locked").mkdir()
+    read_only(output.parent)
+    capsys.readouterr()
+    convert(source)  # finished: only looked at
+    assert "is converted already" in capsys.readouterr().out
+    refused = {
+        ("--output", str(output.parent / "locked" / "new")): "Choose another --output.",
+        ("--overwrite",): "Choose another --output.",
+        ("--report",): f"Without --report, and then: python convert/explore.py {output} --output page.html",
+    }
+    for arguments, remedy in refused.items():
+        place = Path(arguments[1]) if len(arguments) > 1 else output
+        with pytest.raises(UserError) as caught:
+            convert(source, *arguments)
+        assert f"{place}: not a folder that can be written (Read-only file system). {remedy}" in str(caught.value)
+        assert "reading" not in capsys.readouterr().out
+    assert list((output.parent / "locked").iterdir()) == []
+
+
 def test_finished_data_set_is_not_done_again(good_release, capsys):
     output = convert(good_release)
     before = (output / "manifest.csv").stat().st_mtime_ns

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -311,7 +312,7 @@ def test_a_disk_that_fails_is_not_taken_for_damage(kaggle, raw, capfd, monkeypat
         return type("Failing", (io.BufferedReader,), {"read": failing})(io.FileIO(path, "r"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(zipfile.io, "open", opened)
+        patch.setattr(zipfile, "io", SimpleNamespace(**vars(io) | {"open": opened}))
         assert rsna_from_kaggle(raw) == 1
     assert re.search(
         rf"error: {raw}.*: cannot be read \(Input/output error\)\. .*nothing was deleted", capfd.readouterr().err
