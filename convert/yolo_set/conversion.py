@@ -147,7 +147,8 @@ def convert(
         if resumed:
             out.print(f"going on with the unfinished conversion in {shown(output)}")
         converted = convert_plan(plan, output, workers, resumed=resumed)
-    print_summary(converted.tables, converted.clipped, plan.class_names)
+    listed = None if splitting.negatives is None else (output / "train.txt").read_text().count("\n")
+    print_summary(converted.tables, converted.clipped, plan.class_names, listed)
     count, seconds = len(converted.tables.manifest), time.monotonic() - started
     out.print(f"{count:,} images in {seconds:.1f} s ({count / seconds:,.0f} images/s) -> {shown(output)}")
     return data

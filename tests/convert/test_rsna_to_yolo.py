@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -106,8 +107,12 @@ def test_manifest_is_written_as_promised(good_release):
     assert fields[3:8] == ["00000001", "Lung Opacity", "2", "64", "48"]
 
 
-def test_lists_and_yaml_lead_ultralytics_to_the_pictures(good_release):
+def test_lists_and_yaml_lead_ultralytics_to_the_pictures(good_release, capsys):
     output = convert(good_release, "--folds", "2", "--negatives", "0.5")
+    told = re.search(
+        r"train\.txt lists (\d+) of train's 48 images: 16 with boxes and 8 without", capsys.readouterr().out
+    )
+    assert told
     images = manifest(output)
     assert "path" not in yaml.safe_load((output / "data.yaml").read_text())
 
@@ -125,7 +130,7 @@ def test_lists_and_yaml_lead_ultralytics_to_the_pictures(good_release):
     assert listed("train_positives") == ids(train & positive)
     kept = listed("train")
     assert ids(train & positive) <= kept <= ids(train)
-    assert len(kept) == round(1.5 * (train & positive).sum())
+    assert len(kept) == round(1.5 * (train & positive).sum()) == int(told[1])
     assert listed("fold0_val") == ids(images["fold"] == 0)
     assert listed("fold0_train_positives") == ids((images["fold"] == 1) & positive)
     fold = yaml.safe_load((output / "fold1.yaml").read_text())
