@@ -107,10 +107,10 @@ class NoImageError(ValueError):
     """A DICOM object that holds no image; the message is its kind."""
 
 
-def stamp_of(path: Path | str) -> str:
+def stamp_of(path: Path) -> str:
     """Size and time of a file, for `Picture.stamp`; empty where it cannot be looked at: reading it will say why."""
     try:
-        status = Path(path).stat()
+        status = path.stat()
     except OSError:
         return ""
     return f"{status.st_size} {status.st_mtime_ns}"

@@ -14,7 +14,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from common.cli import print_warning
 from common.data.data_set import find_root
@@ -28,6 +28,7 @@ from common.zips import Archive
 from evaluate.detector.loading import DICOM_SUFFIXES, Picture, is_dicom, stamp_of
 
 _ACCEPTED = f"DICOM (any name) or pictures ({', '.join(PICTURE_SUFFIXES)})"
+_SUFFIXES = frozenset((*PICTURE_SUFFIXES, *DICOM_SUFFIXES))
 _HEAD = 132
 _ZIP = ".zip"
 
@@ -114,8 +115,9 @@ def image_id_of(name: str) -> str:
     Args:
         name: The file's name, or its path with `/`.
     """
-    path = PurePosixPath(name)
-    return path.stem if path.suffix.lower() in (*PICTURE_SUFFIXES, *DICOM_SUFFIXES) else path.name
+    basename = name.rsplit("/", 1)[-1]
+    stem, dot, suffix = basename.rpartition(".")
+    return stem if stem and f"{dot}{suffix}".lower() in _SUFFIXES else basename
 
 
 def _image_ids(found: Sequence[_Found]) -> list[str]:
@@ -159,25 +161,36 @@ def _open(source: Path) -> Iterator[_Found]:
         raise UserError(f"{shown(source)}: no such file or folder; expected {_ACCEPTED}, a folder or a zip of these.")
     if source.suffix.lower() == _ZIP:
         return _in_zip(source, escape(source.stem))
-    return iter([_file(source, escape(source.absolute().parent.name), escape(source.name))])
+    picture = _picture(source, escape(source.name), shown(source))
+    return iter([_Found(escape(source.absolute().parent.name), escape(source.name), _file(source), picture)])
 
 
 def _in_folder(folder: Path) -> Iterator[_Found]:
-    label = escape(folder.absolute().name)
+    label, shown_as = escape(folder.absolute().name), shown(folder)
+    prefix = "" if shown_as == "." else f"{shown_as}/"
     unknown: list[tuple[str, UnreadableError]] = []
     for below in files_below(folder):
         path = Path(path_of(folder, below))
-        if PurePosixPath(below).suffix.lower() == _ZIP:
+        if _suffix_of(below) == _ZIP:
             yield from _in_zip(path, label, f"{below}/")
         elif _accepts(below, functools.partial(_head_of, path), unknown):
-            yield _file(path, label, below)
-    _warn_of_unknown(shown(folder), unknown)
+            yield _Found(label, below, _file(path), _picture(path, below, prefix + below))
+    _warn_of_unknown(shown_as, unknown)
 
 
-def _file(path: Path, source: str, below: str) -> _Found:
-    read = functools.partial(read_regular, path)
-    picture = Picture(image_id_of(below), shown(path), read, path=path, stamp=stamp_of(path))
-    return _Found(source, below, (os.path.realpath(path), ""), picture)
+def _picture(path: Path, below: str, shown_as: str) -> Picture:
+    return Picture(image_id_of(below), shown_as, functools.partial(read_regular, path), path=path, stamp=stamp_of(path))
+
+
+def _file(path: Path) -> tuple[str, str]:
+    """What tells whether two files are the same; a link to a file is one of its own, what lies below a link is not."""
+    folder, slash, name = os.fspath(path).rpartition("/")
+    return f"{_real(folder or slash)}/{name}", ""
+
+
+@functools.lru_cache(maxsize=64)
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
 def _in_zip(path: Path, source: str, prefix: str = "") -> Iterator[_Found]:
@@ -197,9 +210,9 @@ def _in_archive(
 ) -> Iterator[_Found]:
     """The members of a zip; `zip_file` is what tells whether two zips are the same."""
     unknown: list[tuple[str, UnreadableError]] = []
-    stamp = stamp_of(zip_file[0])
+    stamp = stamp_of(Path(zip_file[0]))
     for name in archive.names:
-        if PurePosixPath(name).suffix.lower() == _ZIP:
+        if _suffix_of(name) == _ZIP:
             inner = (zip_file[0], f"{zip_file[1]}{name}/")
             try:
                 yield from _in_archive(
@@ -215,10 +228,14 @@ def _in_archive(
     _warn_of_unknown(shown_as, unknown)
 
 
+def _suffix_of(name: str) -> str:
+    basename = name.rsplit("/", 1)[-1].lstrip(".")
+    return "".join(basename.rpartition(".")[1:]).lower() if "." in basename else ""
+
+
 def _accepts(name: str, head: Callable[[], bytes], unknown: list[tuple[str, UnreadableError]]) -> bool:
     """Whether a file is taken; one whose head must tell and cannot be read is put into `unknown`."""
-    suffix = PurePosixPath(name).suffix.lower()
-    if suffix in PICTURE_SUFFIXES or suffix in DICOM_SUFFIXES:
+    if _suffix_of(name) in _SUFFIXES:
         return True
     try:
         return is_dicom(name, head())
