@@ -29,6 +29,7 @@ from common.data.names import scored_classes
 from common.data.tables import is_manifest, read_manifest, read_truth
 from common.errors import UserError
 from common.paths import shown
+from common.walking import escape
 
 _SETTINGS = "conversion.json"
 _MANIFEST = "manifest.csv"
@@ -93,7 +94,9 @@ class DataSet:
         return any(list_pictures(entry, self.yaml, split) for entry in self._entries(split) or ())
 
     def pictures(self, split: str) -> dict[str, Path]:
-        """Picture file by image id (the file's stem), sorted by id. A picture listed several times counts once.
+        """Picture file by image id (the file's stem; see `walking.escape`), sorted by id.
+
+        A picture listed several times counts once.
 
         Raises:
             UserError: There is no such split, it is empty, a path of it is missing, or two files share a stem.
@@ -223,7 +226,7 @@ class DataSet:
             )
         found: dict[str, Path] = {}
         for path in dict.fromkeys(path for entry in entries for path in list_pictures(entry, self.yaml, split)):
-            image_id = path.stem
+            image_id = escape(path.stem)
             if image_id in found:
                 raise UserError(
                     f"{shown(self.yaml)}: split {split!r} has two pictures named {image_id}: "

@@ -46,7 +46,7 @@ def _fingerprint(entries: Iterable[Path]) -> str:
         digest.update(manifest.read_bytes() if manifest.is_file() else b"no manifest")
         if entry.is_dir():
             names = sorted(str(path.relative_to(entry)) for path in entry.rglob("*") if path.is_file())
-            digest.update("\n".join(names).encode())
+            digest.update("\n".join(names).encode("utf-8", "surrogateescape"))  # names are bytes
         else:
             digest.update(entry.read_bytes())
     return digest.hexdigest()

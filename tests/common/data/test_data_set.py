@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -7,6 +8,7 @@ import pytest
 import yaml
 
 from common.data.data_set import DataSet, converted_root, find_root, warn_unknown_patients
+from common.data.fingerprint import yaml_fingerprint
 from common.errors import UserError
 from common.quiet_ultralytics import import_ultralytics
 
@@ -167,6 +169,22 @@ def test_foreign_data_set_is_read_from_its_labels(own_data_set, capsys):
     assert not split.has_patients
     assert split.manifest["patient_id"].tolist() == list(split.pictures)
     assert split.manifest["width"].unique().tolist() == [128.0]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are not bytes there")
+def test_ids_of_names_that_are_no_utf8_can_be_written(own_data_set, tmp_path):
+    folder = own_data_set / "images/val"
+    (folder / "val-00.jpg").rename(folder / os.fsdecode(b"caf\xe9.jpg"))
+    (own_data_set / "labels/val/val-00.txt").rename(own_data_set / "labels/val" / os.fsdecode(b"caf\xe9.txt"))
+    for name in ("manifest.csv", "truth.csv", "conversion.json"):
+        (own_data_set / name).unlink()
+    data = write_yaml(own_data_set / "data.yaml", train="images/val", val="images/val")
+    split = DataSet(data).split("val")
+    assert next(iter(split.pictures)) == r"caf\xe9"
+    assert split.pictures[r"caf\xe9"].read_bytes()
+    assert split.truth["image_id"].eq(r"caf\xe9").any()
+    split.truth.to_csv(tmp_path / "truth.csv", encoding="utf-8")
+    assert yaml_fingerprint(data) is not None
 
 
 FOREIGN = {
