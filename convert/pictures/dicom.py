@@ -113,11 +113,13 @@ def read_notes(data: bytes) -> tuple[str, ...]:
 def object_without_image(data: bytes) -> str:
     """See `convert.pictures.object_without_image`."""
     try:
-        dataset = dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=["SOPClassUID"])
-        name = uid.UID(str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID", ""))).name
+        dataset = dcmread(BytesIO(data), stop_before_pixels=True, specific_tags=["SOPClassUID", "Rows", "Columns"])
+        sop_class = uid.UID(str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID", "")))
     except Exception:  # what is wrong with it, reading it as an image has said
         return ""
-    return name if name.endswith("Storage") and "Image" not in name else ""
+    if sop_class.is_private and sop_class.is_valid and "Rows" not in dataset and "Columns" not in dataset:
+        return f"private object {sop_class}"  # such as Siemens' CSA Non-Image Storage, which CDs are full of
+    return sop_class.name if sop_class.name.endswith("Storage") and "Image" not in sop_class.name else ""
 
 
 @dataclass(frozen=True)

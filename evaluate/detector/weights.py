@@ -23,11 +23,14 @@ from common.errors import UserError
 from common.files import sha256
 from common.paths import PROJECT, shown
 from common.quiet_ultralytics import import_ultralytics
+from common.walking import escape
 
 LARGEST_SIDE = 8192
 """Pixels of the model's input; no radiograph has more."""
 _LEVELS = 4
 """How far above a training's folder its project may be: that of runs/detect/train is three above."""
+_LAYERS = ("ultralytics.nn.", "ultralytics.utils.loss.", "ultralytics.utils.tal.")
+"""Where the classes of a model are; those that the installed version has are all loaded."""
 _ZIP, _OLD_PICKLE = b"PK\x03\x04", b"\x80"
 
 
@@ -342,14 +345,15 @@ def _refused_classes(path: Path) -> str:
     if not refused:
         return ""
     more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
-    named = f"{refused[0][:100]}{more}"
+    other = [name for name in refused if not name.startswith(_LAYERS)]
+    named = f"{escape((other or refused)[0][:100])}{more}"
     otherwise = "predict where it was trained, and score that with evaluate/score.py --predictions FILE"
     if any(name.startswith(("models.", "utils.")) for name in refused):
         return (
             f"made by YOLOv5 or v7 (it holds {named}), whose models Ultralytics does not load. Train anew, or "
             f"{otherwise}."
         )
-    if refused[0].startswith("ultralytics."):
+    if not other:
         version = import_ultralytics().__version__
         return (
             f"holds {named}, which Ultralytics {version} does not have: made by another version. Train with {version}, "

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 
@@ -18,6 +19,7 @@ from convert.pictures import (
     has_dicom_mark,
     is_kept_png,
     is_picture_file,
+    object_without_image,
     read_header,
     read_picture,
     read_pixels,
@@ -162,3 +164,34 @@ def test_threads_leave_the_warnings_of_others_alone():
     assert done.returncode == 0, done.stderr
     assert "OF OTHERS" in done.stderr
     assert done.stderr.count("Warning") == 1, done.stderr
+
+
+def with_class(sop_class: str, *, bare: bool) -> bytes:
+    dataset = pydicom.dcmread(io.BytesIO(write_dicom(GREY, "explicit-vr", image_id="1")))
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = sop_class
+    for keyword in ("Rows", "Columns", "PixelData") if bare else ():
+        delattr(dataset, keyword)
+    file = io.BytesIO()
+    dataset.save_as(file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "bare", "kind"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.88.33", True, "Comprehensive SR Storage"),
+        ("1.2.840.10008.5.1.4.1.1.104.1", True, "Encapsulated PDF Storage"),
+        ("1.2.840.10008.5.1.4.1.1.88.59", True, "Key Object Selection Document Storage"),
+        ("1.3.12.2.1107.5.9.1", True, "private object 1.3.12.2.1107.5.9.1"),
+        ("1.3.12.2.1107.5.9.1", False, ""),
+        ("1.2.840.10008.5.1.4.1.1.1.1", True, ""),  # a DX image that lacks its image is damaged
+        ("1.2.840.10008.5.1.4.1.1.2", False, ""),
+    ],
+)
+def test_objects_without_an_image_are_told_by_their_class(sop_class, bare, kind):
+    assert object_without_image(with_class(sop_class, bare=bare)) == kind
+
+
+def test_what_is_no_dicom_is_no_object_of_it():
+    png = cv2.imencode(".png", GREY)[1].tobytes()
+    assert [object_without_image(data) for data in (b"", png, b"\0" * 128 + b"DICM", b"x" * 500)] == [""] * 4
