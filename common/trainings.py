@@ -116,3 +116,25 @@ def find_original(copy: Path) -> Path | None:
     except (OSError, ValueError, LookupError, TypeError, AttributeError):  # there is none, or it is damaged
         pass
     return None
+
+
+def find_fingerprint(run: Path, weights_sha256: str) -> str | None:
+    """The fingerprint of the data that a training's weights were trained on, as the data were then.
+
+    Args:
+        run: The training's folder.
+        weights_sha256: Checksum of its weights.
+
+    Returns:
+        What the `best.json` of its folder of runs says, which names the best training of each data set; None for the
+        others.
+    """
+    for folder in (run.parent, run):  # the copy itself lies beside best.json
+        try:
+            records = json.loads((folder / BEST_RUNS_FILE).read_text(encoding="utf-8"))["data_sets"]
+            for fingerprint, record in records.items():
+                if record.get("weights_sha256") == weights_sha256:
+                    return str(fingerprint)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            continue
+    return None

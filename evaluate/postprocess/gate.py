@@ -84,7 +84,7 @@ def read_gates(paths: Sequence[Path], data: DataSet, splits: Mapping[str, Split]
     rows = pd.concat([read_gate(path) for path in paths], ignore_index=True)
     rows["seen"] = rows["split"] == _TRAINED_ON
     rows = rows[rows["seen"] == rows.groupby("image_id")["seen"].transform("all")]
-    images = rows.groupby("image_id").agg(p_opacity=("p_opacity", "mean"), seen=("seen", "all"))
+    images = rows.groupby("image_id").agg(p_opacity=("p_opacity", "mean"), seen=("seen", "all"), gates=("seen", "size"))
     names = ", ".join(shown(path) for path in paths)
     parts, seen = [], {}
     for name, split in splits.items():
@@ -103,6 +103,13 @@ def read_gates(paths: Sequence[Path], data: DataSet, splits: Mapping[str, Split]
                 f"LEAKAGE: {seen[name]:,} images of split {name!r} were trained on by the gate ({names}), such as "
                 f"{found.index[found['seen']][0]}: its probabilities of them are too good to be true"
             )
+    counts = {name: images.loc[list(split.pictures), "gates"] for name, split in splits.items()}
+    if len({(int(one.min()), int(one.max())) for one in counts.values()}) > 1:
+        told = " and ".join(f"of {one.min()} to {one.max()} on {name!r}" for name, one in counts.items())
+        print_warning(
+            f"{names}: an image's probability is the mean of those gates that have not seen it, {told}. A mean of more "
+            "is less often extreme, so what is tuned on one split may not suit the other"
+        )
     probabilities = pd.concat(parts)
     return GateProbabilities(list(paths), probabilities[~probabilities.index.duplicated()], seen)
 

@@ -12,10 +12,12 @@ import pandas as pd
 
 from common.cli import print_warning
 from common.data.data_set import DataSet, Split, warn_unknown_patients
+from common.data.fingerprint import yaml_fingerprint
 from common.data.yolo_labels import name_of
 from common.errors import UserError
 from common.files import make_folder
 from common.paths import default_data, shown
+from common.trainings import find_fingerprint
 from evaluate.detector.cache import predict_split
 from evaluate.detector.finding import DEFAULT_WEIGHTS, find_weights
 from evaluate.detector.lineage import trace
@@ -161,6 +163,12 @@ def _data_of(weights: Weights, asked: Path | None) -> tuple[DataSet, DataSet | N
         if asked is None:
             raise
         return DataSet(asked, weights.data_class), None, str(error)
+    then, now = find_fingerprint(run_folder(weights.path), weights.sha256), yaml_fingerprint(trained.yaml)
+    if then and now and then != now:
+        print_warning(
+            f"{shown(trained.yaml)}: the data set is another one than when {shown(weights.path)} was trained on it (val"
+            " or the manifest has changed); images of val and test may have been trained on, which cannot be seen now"
+        )
     return trained if asked is None else DataSet(asked, weights.data_class), trained, ""
 
 

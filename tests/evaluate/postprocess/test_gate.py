@@ -162,7 +162,11 @@ def test_of_several_gates_those_count_that_have_not_seen_the_image(data_set, tmp
     found = read(data_set, first, second).probabilities
     assert found["val-00"] == 0.2
     assert found["test-00"] == pytest.approx(0.55)
-    assert "LEAKAGE" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "LEAKAGE" not in said
+    assert "the mean of those gates that have not seen it, of 1 to 1 on 'val' and of 2 to 2 on 'test'. A mean" in said
+    read(data_set, write(tmp_path / "other.csv", all_rows(0.1)), second)
+    assert capsys.readouterr().err == ""
     third = write(tmp_path / "third.csv", all_rows(0.1, val="train"))
     found = read(data_set, first, third)
     assert found.probabilities["val-00"] == pytest.approx(0.5)

@@ -160,6 +160,26 @@ def test_a_better_training_does_not_inherit_the_confidence(best, tmp_path, capsy
     assert read(Path("runs"))["weights"] == "runs/best.pt"
 
 
+def test_data_that_were_converted_anew_since_the_training_are_told(best, own_data_set, capsys):
+    """Another split of the same images would put some that were trained on into val and test."""
+    import torch
+
+    from common.data.fingerprint import yaml_fingerprint
+    from train.detector.best_run import offer
+
+    weights = Path("runs/train/weights/best.pt")
+    checkpoint = torch.load(weights, weights_only=False)
+    checkpoint["train_args"]["data"] = str(own_data_set / "data.yaml")
+    torch.save(checkpoint, weights)
+    offer(Path("runs"), weights, 0.5, yaml_fingerprint(own_data_set / "data.yaml"), "data.yaml", {})
+    run(*QUIET)
+    assert "the data set is another one" not in capsys.readouterr().err
+    listed = own_data_set / "val.txt"
+    listed.write_text("".join(listed.read_text().splitlines(keepends=True)[:10]))
+    run(*QUIET)
+    assert "own/data.yaml: the data set is another one than when runs/train" in capsys.readouterr().err
+
+
 def test_a_copy_is_found_where_its_folder_was_moved_to(best, tmp_path, monkeypatch):
     (tmp_path / "runs").rename(tmp_path / "moved")
     assert find_weights(Path("moved/best.pt"))[0] == Path("moved/train/weights/best.pt")
