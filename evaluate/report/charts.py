@@ -95,13 +95,18 @@ def sweep_curves(sweeps: Mapping[str, pd.DataFrame], confidence: float, tuned_on
         axes.set(xlabel="boxes are kept from this confidence", ylabel="RSNA score", xlim=(0, 1))
         axes.set_ylim(0, max(axes.get_ylim()[1], 0.02) * 1.08)
         legend(axes)
-    parts, used_one = [], "chosen one" if tuned_on else "one used"
+    parts = []
     for split, table in used.items():
+        # Several thresholds may score the same; only one that gives more is worth a word.
         best = table.iloc[int(np.argmax(table["score"]))]
-        lost = best["score"] - at[split]
+        gain = best["score"] - at[split]
         parts.append(
-            f"on {split} the best threshold would be {best['confidence']:.2f} with {score_text(best['score'])}, "
-            + (f"which is the {used_one}" if lost < 5e-4 else f"{score_text(lost)} more than the {used_one} gives")
+            f"on {split} that gives {score_text(at[split])}, "
+            + (
+                f"{best['confidence']:.2f} would give {score_text(gain)} more"
+                if gain >= 5e-4
+                else "the highest there is"
+            )
         )
     chosen = f"Boxes are kept from confidence {confidence:.2f}" + (f", chosen on {tuned_on}" if tuned_on else "")
     return drawn.chart("Score at every confidence threshold", f"{chosen}: {'; '.join(parts)}.")

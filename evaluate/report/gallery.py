@@ -29,7 +29,10 @@ OUTCOMES = (FOUND, MISPLACED, MISSED, FALSE_ALARM, EMPTY)
 GROUPS = {
     "best": ("Best", "The images with opacity that score highest."),
     "typical": ("Typical", "Images with opacity and predictions whose score is in the middle."),
-    "worst": ("In the wrong place", "Images with opacity and predictions that score lowest."),
+    "worst": (
+        "Lowest scores",
+        "Images with opacity and predictions that score lowest; of equal ones, where the model is surest.",
+    ),
     "missed": ("Missed", "Images with opacity on which nothing is predicted; larger opacities first."),
     "false_alarms": ("False alarms", "Images without opacity on which the model is surest of one. Each scores 0."),
     "empty": ("Rightly left empty", "Images without opacity and without prediction, picked evenly; they do not count."),

@@ -79,13 +79,21 @@ def test_sweep_tells_what_another_threshold_would_give():
     chart = sweep_curves(sweeps, 0.7, "val")
     assert "kept from confidence 0.70, chosen on val" in chart.sentence
     # At 0.70 the test split keeps the box of 0.8 alone: 0.1, and 0.3 would be the best.
-    assert "on test the best threshold would be 0.50 with 0.300, 0.200 more than" in chart.sentence
-    assert "on val the best threshold would be 0.70 with 0.250, which is the chosen one" in chart.sentence
+    assert "on test that gives 0.100, 0.50 would give 0.200 more" in chart.sentence
+    assert "on val that gives 0.250, the highest there is." in chart.sentence
     assert {"test", "val", "chosen 0.70", "RSNA score"} <= set(texts(chart))
     given = sweep_curves(sweeps, 0.9, None)
     assert "chosen" not in given.sentence
-    assert "0.250 more than the one used gives" in given.sentence
+    assert "on val that gives 0.000, 0.70 would give 0.250 more." in given.sentence
     assert "used 0.90" in texts(given)
+
+
+def test_of_thresholds_that_score_the_same_none_is_called_better():
+    """From 0.9 down to 0.3 nothing changes: whichever was chosen is as good as any."""
+    table = sweep([0.9, 0.6, 0.3, 0.1], [0.25, 0.25, 0.25, 0.1])
+    for chosen in (0.9, 0.6, 0.3):
+        sentence = sweep_curves({"val": table}, chosen, "val").sentence
+        assert sentence.endswith(f"{chosen:.2f}, chosen on val: on val that gives 0.250, the highest there is.")
 
 
 def test_long_sweeps_are_thinned_but_keep_the_best():
@@ -96,7 +104,7 @@ def test_long_sweeps_are_thinned_but_keep_the_best():
     (line,) = line_of(chart, "sweep")
     assert line[:, 1].max() == pytest.approx(0.9, abs=5e-3)
     assert len(chart.svg) < 60_000
-    assert f"{confidence[12_345]:.2f} with 0.900" in chart.sentence
+    assert f"{confidence[12_345]:.2f} would give 0.700 more" in chart.sentence
 
 
 def results(**columns):

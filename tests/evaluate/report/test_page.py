@@ -221,6 +221,7 @@ def test_outcomes_and_gallery(path, page):
     for words in ("1 found", "1 in the wrong place", "1 missed", "1 false alarms", "1 rightly left empty"):
         assert words in page.text
     assert "33 % of those with opacity" in page.text
+    assert page.text.count("in the wrong place") == page.text.count("In the wrong place") + 1 == 1  # the number only
     assert "50 % of those without" in page.text
     groups = dict(re.findall(r'<ul class="strip"[^>]*data-group="(\w+)">(.*?)</ul>', path.read_text(), re.DOTALL))
     shown = {group: re.findall(r"<code>(.*?)</code>", content) for group, content in groups.items()}
