@@ -211,7 +211,8 @@ def test_nothing_overflows_and_no_picture_is_broken(browser, page, tmp_path):
         const found = [...document.querySelectorAll("iframe")].map(frame => {
             const page = frame.contentDocument.documentElement;
             const images = [...page.querySelectorAll("img")];
-            return [frame.contentWindow.innerWidth, page.scrollWidth, images.length,
+            const cut = [...page.querySelectorAll(".scroll")].filter(table => table.scrollWidth > table.clientWidth);
+            return [frame.contentWindow.innerWidth, page.scrollWidth, cut.length, images.length,
                     images.filter(image => !image.naturalWidth).length];
         });
         document.body.replaceChildren("MEASURED" + JSON.stringify(found) + "END");
@@ -224,8 +225,9 @@ def test_nothing_overflows_and_no_picture_is_broken(browser, page, tmp_path):
     done = subprocess.run([browser, *flags, outer.as_uri()], capture_output=True, text=True, timeout=120, check=True)
     found = json.loads(re.search("MEASURED(.*)END", done.stdout)[1])
     assert [width for width, *_ in found] == [320, 390, 1280]
-    for width, scroll, images, broken in found:
+    for width, scroll, cut, images, broken in found:
         assert scroll <= width
+        assert cut == 0 or width < 390
         assert images > 10
         assert broken == 0
 

@@ -423,33 +423,56 @@ def open_page(browser, path, folder, *options):
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
 
 
-@pytest.mark.browser
-def test_nothing_overflows_and_nothing_fails(browser, path, tmp_path):
+def measure(browser, path, folder):
+    """What a browser makes of the page at several widths."""
     # Chromium's own window is never narrower than 500 pixels, a frame may be. `srcdoc` lets the outer page measure.
     frames = "".join(
         f'<iframe width="{width}" height="900" srcdoc="{html.escape(path.read_text())}"></iframe>'
         for width in (320, 390, 800, 1280)
     )
-    measure = """addEventListener("load", () => {
+    script = """addEventListener("load", () => {
         const found = [...document.querySelectorAll("iframe")].map(frame => {
             const page = frame.contentDocument.documentElement, view = frame.contentWindow;
             const images = [...page.querySelectorAll("img")];
-            return {width: view.innerWidth, scroll: page.scrollWidth, height: page.scrollHeight,
+            const cut = [...page.querySelectorAll(".scroll")].filter(table => table.scrollWidth > table.clientWidth);
+            return {width: view.innerWidth, scroll: page.scrollWidth, height: page.scrollHeight, cut: cut.length,
                     broken: images.filter(image => !image.naturalWidth).length, images: images.length};
         });
         document.body.replaceChildren("MEASURED" + JSON.stringify(found) + "END");
     });"""
-    outer = tmp_path / "outer.html"
-    outer.write_text(f'<!DOCTYPE html><meta charset="utf-8"><body>{frames}<script>{measure}</script></body>')
-    done = open_page(browser, outer, tmp_path, "--dump-dom", "--virtual-time-budget=10000")
+    outer = folder / "outer.html"
+    outer.write_text(f'<!DOCTYPE html><meta charset="utf-8"><body>{frames}<script>{script}</script></body>')
+    done = open_page(browser, outer, folder, "--dump-dom", "--virtual-time-budget=10000")
+    assert [line for line in done.stderr.splitlines() if ":CONSOLE" in line] == []
     found = json.loads(re.search("MEASURED(.*)END", done.stdout).group(1))
     assert [frame["width"] for frame in found] == [320, 390, 800, 1280]
-    for frame in found:
+    return found
+
+
+@pytest.mark.browser
+def test_nothing_overflows_and_nothing_fails(browser, path, tmp_path):
+    for frame in measure(browser, path, tmp_path):
         assert frame["scroll"] <= frame["width"], frame
         assert frame["height"] > 2000
         assert frame["images"] == len(Page(path.read_text()).all("img")) > 0
         assert frame["broken"] == 0
-    assert [line for line in done.stderr.splitlines() if ":CONSOLE" in line] == []
+
+
+@pytest.mark.browser
+def test_tables_with_numbers_as_large_as_rsnas_are_not_cut_on_a_phone(browser, tmp_path):
+    rows = 26_684
+    split = np.repeat(["train", "val", "test", "challenge"], [18_680, 4_002, 4_002, 3_000])[:rows]
+    manifest = pd.DataFrame(
+        {
+            "image_id": [f"{number:036}" for number in range(rows)], "split": split, "label": "Normal",
+            "patient_id": np.arange(rows) // 2, "boxes": np.arange(rows) % 2, "width": 1024.0, "height": 1024.0,
+        }
+    )  # fmt: skip
+    large = dataclasses.replace(split_score(0.2345678), images=14_002, truth_boxes=11_433, predictions=15_120)
+    path = write(tmp_path, changed(splits={"test": large, "val": large}), manifest=manifest, predictions=None)
+    for frame in measure(browser, path, tmp_path):
+        assert frame["scroll"] <= frame["width"], frame
+        assert frame["cut"] == 0 or frame["width"] < 390, frame
 
 
 @pytest.mark.browser
