@@ -43,9 +43,12 @@ def context(score: Score, manifest: pd.DataFrame | None) -> str:
 def method(score: Score) -> list[str]:
     """Say step by step how the score was obtained."""
     tuned_on, reported_on, confidence = score.tuned_on, score.reported_on, score.confidence
-    source = "The weights named below looked" if score.weights else "The predictions came from a file: a model looked"
+    if score.weights:
+        source = "The weights named below looked at every image; all boxes down to a very low confidence were kept."
+    else:
+        source = "The predictions came from a file: how they were made, and from which confidence on, is not known."
     steps = [
-        f"{source} at every image; all boxes down to a very low confidence were kept.",
+        source,
         *_gating(score),
         _postprocessing(score),
     ]

@@ -304,14 +304,20 @@ def test_an_interval_is_shown_only_where_it_means_something(tmp_path):
         return Page(write(tmp_path, score).read_text()).text
 
     assert "95 % interval 0.222 to 0.258 What" not in text()
-    assert "of few patients (39): somewhat too narrow" in text(counted_patients=39)
-    assert "of few patients" not in text(counted_patients=40)
+    assert "Of few patients (39): somewhat too narrow" in text(counted_patients=39)
+    assert "f few patients" not in text(counted_patients=40)
     none = text(interval_95=None, counted_patients=19)
-    assert "fewer than 20 patients have images that count, too few for an interval" in none
+    assert "Fewer than 20 patients have images that count, too few for an interval" in none
     assert "The interval is of this model" not in none
     tuned = Page(write(tmp_path, changed(tuned_on="test")).read_text()).text
     assert "0.222 to 0.258" not in tuned
-    assert "the threshold was chosen on this split, so that an interval would mislead" in tuned
+    assert "The threshold was chosen on this split, so that an interval would mislead" in tuned
+
+
+def test_of_predictions_from_a_file_no_more_is_said_than_is_known(tmp_path):
+    text = Page(write(tmp_path, changed(weights=None)).read_text()).text
+    assert "how they were made, and from which confidence on, is not known" in text
+    assert "looked at every image" not in text
 
 
 def test_a_given_threshold_is_not_called_tuned(tmp_path):
