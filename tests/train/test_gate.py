@@ -251,7 +251,7 @@ def test_a_stopped_gate_goes_on_and_a_finished_one_is_only_looked_at(
 ):
     from train.classifier.trainer import GateTrainer
 
-    save = GateTrainer.save_model
+    save, gathering = GateTrainer.save_model, {"nbs": 24, "workers": 2, "erasing": 0.4}
 
     def stopped(self):
         save(self)
@@ -260,12 +260,19 @@ def test_a_stopped_gate_goes_on_and_a_finished_one_is_only_looked_at(
 
     with monkeypatch.context() as patch:
         patch.setattr(GateTrainer, "save_model", stopped)
-        assert execute(main, words(own_data, classifier, tmp_path, epochs=4)) == 130
+        assert execute(main, words(own_data, classifier, tmp_path, epochs=4, **gathering)) == 130
     assert not (tmp_path / "gate" / "gate.csv").exists()
     assert execute(main, ["resume", f"project={tmp_path}"]) == 0
     assert pd.read_csv(tmp_path / "gate" / "results.csv")["epoch"].tolist() == [1, 2, 3, 4]
     first, record = read(tmp_path / "gate")
     assert record["arguments"]["epochs"] == 4
+    assert sorted(file.name for file in (tmp_path / "gate" / "weights").iterdir()) == ["best.pt", "last.pt"]
+
+    # It is the undisturbed training to the last digit, with whichever processes that load the pictures.
+    assert execute(main, words(own_data, classifier, tmp_path / "whole", epochs=4, **{**gathering, "workers": 0})) == 0
+    assert read(tmp_path / "whole" / "gate")[0].equals(first)
+    tables = [pd.read_csv(run / "gate" / "results.csv").drop(columns="time") for run in (tmp_path, tmp_path / "whole")]
+    assert tables[0].equals(tables[1])
 
     (tmp_path / "gate" / "gate.csv").unlink()
     trained = (tmp_path / "gate" / "weights" / "best.pt").read_bytes()
@@ -274,6 +281,8 @@ def test_a_stopped_gate_goes_on_and_a_finished_one_is_only_looked_at(
     assert read(tmp_path / "gate")[0].equals(first)
     assert (tmp_path / "gate" / "weights" / "best.pt").read_bytes() == trained
     capsys.readouterr()
+    (tmp_path / "gate" / "weights" / "last.pt").write_bytes(trained[:5000])
+    assert "last.pt: not a training's checkpoint, or a damaged one" in failure([f"resume={tmp_path / 'gate'}"], capsys)
     assert "expected a training's weights/last.pt" in failure([f"resume={tmp_path / 'nothing'}"], capsys)
     assert "start the training without resume" in failure(["resume", f"project={tmp_path / 'empty'}"], capsys)
 

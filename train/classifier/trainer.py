@@ -19,11 +19,14 @@ import numpy as np
 from train.classifier.calibration import assess, fit_temperature, softmax
 from train.classifier.class_view import read_positive
 from train.classifier.results import AUC, LOG_LOSS
+from train.detector.resuming import ExactResume
+from train.detector.sampling import Draw, all_images, seeded
 from train.detector.starting import building
 from train.ultralytics_setup import set_up
 
 set_up()
 import torch
+from ultralytics.data import ClassificationDataset
 from ultralytics.models.yolo.classify import ClassificationTrainer, ClassificationValidator
 from ultralytics.utils import LOGGER
 from ultralytics.utils.metrics import ClassifyMetrics
@@ -109,8 +112,50 @@ class GateValidator(ClassificationValidator):
         LOGGER.info(f"{'all':>22}" + "".join(f"{value:>11.3g}" for value in self.metrics.values()))
 
 
-class GateTrainer(ClassificationTrainer):
+class GateDataset(ClassificationDataset):
+    """Ultralytics' data set, asked for its images by `epoch * images + image`, from which its random numbers follow."""
+
+    _seed = 0
+
+    def follow(self, draw: Draw) -> None:
+        """From now on give the images of a draw; see `train.detector.sampling`."""
+        self._seed = draw.seed
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """An augmented image, of the epoch that its number says."""
+        epoch, image = divmod(index, len(self.samples))
+        with seeded(self._seed, epoch, image):
+            return super().__getitem__(image)
+
+    @staticmethod
+    def imread(file: str) -> Any:
+        """Read a picture, of colour.
+
+        Raises:
+            FileNotFoundError: It cannot be read.
+        """
+        picture = ClassificationDataset.imread(file)
+        if picture is None:
+            raise FileNotFoundError(f"Image Not Found {file}")
+        return picture
+
+
+class GateTrainer(ExactResume, ClassificationTrainer):
     """Trains an image classifier on a view of the data set by class."""
+
+    def build_dataset(self, img_path: str, mode: str = "train", batch: Any = None) -> GateDataset:
+        """The data set of training or validation."""
+        arguments: Any = self.args
+        augment = mode == "train"
+        prefix = "train" if augment else arguments.split
+        return GateDataset(img_path, arguments, augment=augment, prefix=prefix, names=self.data["names"])
+
+    def get_dataloader(self, dataset_path: str, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
+        """The loader of training or of validation, whose images keep their order here, as a sum depends on it."""
+        loader = super().get_dataloader(dataset_path, batch_size, rank, mode)
+        trains = mode == "train"
+        draw = all_images(len(loader.dataset), self.args.seed, shuffled=trains)
+        return self.numbered(loader, draw, rank, drop_last=trains and bool(self.args.compile))
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
         """The network, or one line of what is wrong with its description."""

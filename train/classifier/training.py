@@ -37,7 +37,7 @@ from train.detector.locating import (
     find_model,
     positive_class,
 )
-from train.detector.starting import explained, find_pretrained
+from train.detector.starting import explained, find_pretrained, load_resumable
 from train.settings.arguments import check_values
 from train.settings.command_line import note_run
 from train.settings.options import GATE
@@ -185,11 +185,9 @@ def _config(trainer: Any, material: _Material) -> dict[str, Any]:
 def _resume(last: Path, given: Mapping[str, Any], words: Sequence[str]) -> TrainedGate:
     """Go on with a training that was stopped; one that is finished is only looked at again."""
     import_ultralytics(verbose=True)
-    from ultralytics.nn.tasks import load_checkpoint
-
     from train.classifier.tracking import GateLog
 
-    _, checkpoint = load_checkpoint(last)
+    _, checkpoint = load_resumable(last)
     arguments = checkpoint["train_args"]
     if arguments.get("task") != "classify":
         raise UserError(f"resume: {shown(last)} is no gate's (task {arguments.get('task')}); see train/train.py.")
@@ -202,7 +200,7 @@ def _resume(last: Path, given: Mapping[str, Any], words: Sequence[str]) -> Train
     # A training that was not logged is not when it goes on, either.
     enabled = given.get("wandb", (run_dir / RUN_FILE).is_file())
     trainer, done = None, arguments["epochs"]
-    if checkpoint.get("optimizer") is not None and checkpoint["epoch"] + 1 < arguments["epochs"]:
+    if checkpoint.get("optimizer") is not None and not _has_ended(checkpoint):
         from train.classifier.trainer import GateTrainer
 
         trainer = GateTrainer(
@@ -217,9 +215,17 @@ def _resume(last: Path, given: Mapping[str, Any], words: Sequence[str]) -> Train
     with GateLog(run_dir, {}, given.get("group"), enabled=enabled, done=done) as log:
         if trainer is not None:
             log.hook_into(trainer)
+            note_run(run_dir)
             with explained(trainer):
                 trainer.train()
         return _finish(run_dir, material, words, log)
+
+
+def _has_ended(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a training came to its end, or was stopped early, and then killed before its checkpoint was stripped."""
+    done, arguments = checkpoint["epoch"] + 1, checkpoint["train_args"]
+    waited = done - (checkpoint.get("stopper") or {}).get("best_epoch", done)
+    return done >= arguments["epochs"] or waited >= (arguments.get("patience") or float("inf"))
 
 
 def _check_arguments(wanted: Mapping[str, Any]) -> None:

@@ -31,9 +31,9 @@ from common.quiet_ultralytics import import_ultralytics
 
 import_ultralytics(verbose=True)
 import torch
-from torch import nn
+from torch import distributed, nn
 from ultralytics.cfg import get_save_dir
-from ultralytics.utils import LOGGER, RANK
+from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK
 from ultralytics.utils.loss import E2ELoss, v8DetectionLoss
 from ultralytics.utils.torch_utils import strip_optimizer, unwrap_model
 
@@ -56,7 +56,7 @@ class ExactResume(_Mixin):
     best: Any
     start_epoch: int
 
-    def __init__(self, cfg: Any, overrides: dict[str, Any] | None = None, _callbacks: Any = None) -> None:
+    def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: Any = None) -> None:
         self._batch = -1  # that the training is at, counted from its first epoch on
         self._last_step = -1  # the batch of the optimizer's last step
         self._gathered: dict[str, torch.Tensor] = {}  # gradients of a resumed training, until it begins
@@ -144,6 +144,17 @@ class ExactResume(_Mixin):
             self._last_step = -1
             restore_criterion(self, epoch)
         return recovered
+
+    def numbered(self, loader: Any, draw: sampling.Draw, rank: int, *, drop_last: bool = False) -> Any:
+        """A loader that gives epochs of a draw by their number, for this process; see `sampling.drawn_loader`."""
+        shared = rank != -1
+        return sampling.drawn_loader(
+            loader,
+            draw,
+            rank=distributed.get_rank() if shared else 0,
+            processes=distributed.get_world_size() if shared else 1,
+            drop_last=drop_last,
+        )
 
     # --- checkpoints
 

@@ -24,8 +24,6 @@ from train.settings.options import DEFAULTS, LOSS
 from train.ultralytics_setup import set_up
 
 set_up()
-import torch
-import torch.distributed
 from ultralytics.cfg import cfg2dict
 from ultralytics.models.rtdetr.train import RTDETRTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
@@ -118,14 +116,7 @@ class _RSNATraining(ExactResume):
         sampling.check_arguments(self.args.negatives, self.args.hard_negatives)
         if mode != "train":
             return loader
-        shared = rank != -1
-        return sampling.drawn_loader(
-            loader,
-            self._draw(loader.dataset),
-            rank=torch.distributed.get_rank() if shared else 0,
-            processes=torch.distributed.get_world_size() if shared else 1,
-            drop_last=bool(self.args.compile),
-        )
+        return self.numbered(loader, self._draw(loader.dataset), rank, drop_last=bool(self.args.compile))
 
     def _draw(self, data: RSNADataset) -> sampling.Draw:
         """Which images the epochs are made of."""

@@ -117,7 +117,8 @@ def main() -> None:
     ]
     whole = runs / "whole" / "train"
     rows = list(csv.DictReader((whole / "results.csv").open()))
-    seconds = float(rows[-1]["time"]) / len(rows)
+    times = [float(row["time"]) for row in rows]
+    seconds = min(after - before for before, after in itertools.pairwise(times))
     print(f"undisturbed: {len(rows)} epochs of {seconds:.1f} s", flush=True)
     for seed in itertools.count():
         if killed >= int(wanted):
