@@ -29,6 +29,7 @@ _SAYS_DELIMITER = re.compile(rb"[ \t]*\"?sep=(.)\"?[ \t]*\n", re.IGNORECASE)
 _BLANK_LINES = re.compile(rb"(?:[ \t]*\n)+")
 _BLANKS = tuple(bytes([code]) for code in (*range(0x1C, 0x21), 0x09, 0x0B, 0x0C, ord('"')))
 """What cells may have around them, or hold at their ends between quotation marks; beyond ASCII there is more."""
+_LINE_BREAK = re.compile(r"[ \t]*\n\s*")
 _NUMBER = r"[+-]?\d+(?:,\d+)?(?:[eE][+-]?\d+)?"
 _NUMBERS = rf"{_NUMBER}(?:[ \\]+{_NUMBER})*"
 _END = "\0"
@@ -72,7 +73,7 @@ def read_csv(data: bytes, names: Collection[str] = ()) -> pd.DataFrame:
     delimiter = delimiter or _delimiter(raw[start:].split(b"\n", 1)[0].decode())
 
     rows = _Rows(raw, start, delimiter)
-    header = [field.strip() for field in rows.header]
+    header = [_LINE_BREAK.sub(" ", field.strip()) for field in rows.header]
     columns = _columns(header, names)
     asked = [place for place, name in enumerate(columns) if name in names] if names else range(len(columns))
     table = rows.read(len(columns), 1 + max(asked, default=0))
@@ -227,7 +228,7 @@ class _Rows:
         lines = np.flatnonzero(newline)
         if b'"' in self._raw:
             inside = np.logical_xor.accumulate(raw == ord('"'))
-            if inside[-1]:
+            if inside[-1] or not self._are_usual(np.flatnonzero(raw == ord('"')), raw):
                 return None
             newline &= ~inside
             delimiter &= ~inside
@@ -240,6 +241,15 @@ class _Rows:
             return None
         starts = ends[:-1] + 1
         return self._start + int(ends[0]) + 1, self._first_line + np.searchsorted(lines, starts)
+
+    def _are_usual(self, quotes: np.ndarray, raw: np.ndarray) -> bool:
+        """Whether each quotation mark opens or closes a whole field, or is doubled in one."""
+        neighbours = [ord(sign) for sign in (self._delimiter, "\n", '"')]
+        before, after = quotes[::2] - 1, quotes[1::2] + 1
+        return bool(
+            np.isin(raw[before[before >= 0]], neighbours).all()
+            and np.isin(raw[after[after < len(raw)]], neighbours).all()
+        )
 
 
 def _delimiter(header: str) -> str:

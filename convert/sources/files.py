@@ -255,7 +255,7 @@ def read_table(
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise UserError(
-            f"{where}: no column {', '.join(missing)}; found {', '.join(map(str, frame.columns[:8]))}; "
+            f"{where}: no column {', '.join(missing)}; found {', '.join(map(str, frame.columns[:8]))[:200]}; "
             f"expected {', '.join(columns)}. Is it the right file, with its header line?"
         )
     # An empty line says nothing, rightly or wrongly.

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
+import random
 import struct
 import zipfile
 import zlib
@@ -11,6 +13,7 @@ import pytest
 from common.errors import UnreadableError
 from common.zips import Archive, read_member, unpack_gzip
 from tests.damaged_zip import REASONS, write_zip
+from tests.mutations import mutate
 
 FILES = {"good.dcm": b"good" * 500, "bad.dcm": bytes(range(256)) * 9}
 
@@ -189,3 +192,41 @@ def test_what_is_no_zip(tmp_path):
     for path in (tmp_path / "a.zip", tmp_path / "nothing.zip"):
         with pytest.raises(UnreadableError, match="not a readable zip"):
             Archive(path)
+
+
+def test_damaged_zips_raise_nothing_but_what_is_documented(tmp_path):
+    rng = random.Random(1)
+    wholes = []
+    for number, method in enumerate((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)):
+        inner = io.BytesIO()
+        with zipfile.ZipFile(inner, "w", method) as archive:
+            archive.writestr("in/x.dcm", bytes(range(64)) * 3)
+        with zipfile.ZipFile(tmp_path / f"{number}.zip", "w", method) as archive:
+            archive.writestr("a/x.dcm", bytes(range(256)))
+            archive.writestr("ü/y.dcm", b"y" * 300)
+            archive.writestr(zipfile.ZipInfo("images.zip"), inner.getvalue())
+        wholes.append((tmp_path / f"{number}.zip").read_bytes())
+    read = refused = 0
+    path = tmp_path / "damaged.zip"
+    for number in range(2500):
+        data = mutate(wholes[number % 4], rng)
+        on_disk = number % 10 == 0  # where alone a zip in it can be opened; writing takes nearly all of the time
+        if on_disk:
+            path.write_bytes(data)
+        try:
+            archive = Archive(path if on_disk else io.BytesIO(data))
+        except UnreadableError:
+            refused += 1
+            continue
+        for name in archive.names:
+            name.encode()
+            with contextlib.suppress(UnreadableError):
+                archive.read(name)
+                read += 1
+            if name.endswith(".zip"):
+                with contextlib.suppress(UnreadableError):
+                    inner = archive.open_inner(name)
+                    for member in inner.names:
+                        inner.read(member)
+    assert read > 1000
+    assert refused > 200

@@ -83,6 +83,7 @@ def test_rows_shorter_than_the_header_are_an_error_where_they_lack_what_is_asked
         ("row,line,PatientId", ["row", "line", "patientId"]),
         (",,patientId", ["Unnamed: 0", "Unnamed: 1", "patientId"]),
         ("other,other,Other", ["other", "other.1", "Other"]),
+        ('"Patient\n name",patientId', ["Patient name", "patientId"]),
     ],
 )
 def test_names_of_columns_in_other_capitals(header, found):
@@ -111,6 +112,24 @@ def test_names_that_two_columns_could_have(header):
 def test_what_is_no_table(data, why):
     with pytest.raises(ValueError, match=why):
         read_csv(data)
+
+
+@pytest.mark.parametrize(
+    ("text", "cells"),
+    [
+        ('a,b\nx "y,z",1\n', None),  # the quotation mark is in the middle of a field: three fields
+        ('a,b\n"x"y,z\n1,"2"3\n', ["xy", "z", "1", "23"]),
+        ('a,b\n5" pipe,2\n6" pipe,3\n', ['5" pipe', "2", '6" pipe', "3"]),
+        ('a,b\n "x,y" ,2\n', ["x,y", "2"]),
+        ('a,b\n"say ""x, y""",2\n', ['say "x, y"', "2"]),
+    ],
+)
+def test_quotation_marks_in_odd_places(text, cells):
+    if cells is None:
+        with pytest.raises(ValueError, match="line 2 has 3 fields, the header 2"):
+            read(text)
+    else:
+        assert [cell for row in read(text).values() for cell in row.values()] == cells
 
 
 def test_a_table_without_rows_has_its_columns():

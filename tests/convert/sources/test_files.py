@@ -1,19 +1,22 @@
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import os
 import pickle
+import random
 import zipfile
 
 import pytest
 
-from common.data.csv_files import LINE
+from common.data.csv_files import LINE, first_fields
 from common.errors import UnreadableError, UserError
 from convert.sources import files
-from convert.sources.files import open_source
+from convert.sources.files import open_source, read_table
 from convert.sources.parsed import read_file
 from tests.damaged_zip import REASONS, write_zip
+from tests.mutations import mutate
 
 
 @pytest.fixture(params=["folder", "zip"])
@@ -256,3 +259,36 @@ def test_a_table_above_the_limit_is_the_users_to_mend(tmp_path, monkeypatch):
         with pytest.raises(UserError, match=rf"{name}: .*too large: 2,000 bytes( or more)?, expected at most 200"):
             open_source(tmp_path).table("t.csv", ["a"], "")
         (tmp_path / name).unlink()
+
+
+def test_damaged_tables_raise_nothing_but_what_is_documented():
+    rng = random.Random(2)
+    rows = "".join(f'p{number};{number},5;"a; {number}";\r\n' for number in range(20))
+    text = f"image;x;label;\r\n{rows}"
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("t.csv", text)
+    wholes = [
+        ("t.csv", text.encode("utf-8-sig")),
+        ("t.csv", text.replace(";", ",").encode()),
+        ("t.csv", text.encode("utf-16")),
+        ("t.csv.gz", gzip.compress(text.encode("utf-16"))),
+        ("t.csv.zip", packed.getvalue()),
+    ]
+    read = refused = 0
+    for number in range(2000):
+        name, whole = wholes[number % len(wholes)]
+        data = mutate(whole, rng)
+        try:
+            table = read_table(data, name, name, ["image", "x"], ["label"])
+        except UserError as error:
+            assert "\n" not in str(error)
+            refused += 1
+        else:
+            assert not table.isna().any(axis=None)
+            assert {"image", "x", LINE} <= set(table.columns)
+            read += 1
+        with contextlib.suppress(ValueError):
+            first_fields(data)
+    assert read > 300
+    assert refused > 300
