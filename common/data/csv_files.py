@@ -24,8 +24,9 @@ from common.files import write_atomic
 from common.walking import escape
 
 _DELIMITERS = (",", ";", "\t")
+_IN_A_FIELD = {",": "a comma, perhaps a decimal one,", ";": "a semicolon", "\t": "a tab"}
 _QUOTED = re.compile(r'"[^"]*"')
-_SAYS_DELIMITER = re.compile(rb"[ \t]*\"?sep=(.)\"?[ \t]*\n", re.IGNORECASE)
+_SAYS_DELIMITER = re.compile(rb"[ \t]*\"?sep=([,;\t])\"?[ \t]*\n", re.IGNORECASE)
 _BLANK_LINES = re.compile(rb"(?:[ \t]*\n)+")
 _BLANKS = tuple(bytes([code]) for code in (*range(0x1C, 0x21), 0x09, 0x0B, 0x0C, ord('"')))
 """What cells may have around them, or hold at their ends between quotation marks; beyond ASCII there is more."""
@@ -193,7 +194,7 @@ class _Rows:
                 why = (
                     "is something missing?"
                     if len(row) < fewest
-                    else f"is there a {self._delimiter!r}, perhaps a decimal comma, in a field without quotation marks?"
+                    else f"is there {_IN_A_FIELD[self._delimiter]} in a field without quotation marks?"
                 )
                 raise ValueError(f"line {number} has {len(row)} fields, the header {width}: {why}")
             rows.append((row + [""] * width)[:width])

@@ -17,6 +17,7 @@ import pandas as pd
 
 from common.data.names import COORDINATES
 from common.errors import UserError
+from common.walking import escape
 
 _EXPECTED = "expected COCO's object detection format: images, categories, and annotations with bbox"
 _LISTS = ("images", "categories", "annotations")
@@ -86,7 +87,8 @@ def image_records(file: CocoFile) -> pd.DataFrame:
         here = f"{file.where}: image {number}"
         if missing := [name for name in ("id", "file_name") if name not in record]:
             raise UserError(f"{here}: an image without id or file_name ({', '.join(missing)} missing); {_EXPECTED}.")
-        key, name = id_text(record["id"], f"{here}: its id"), _text(record["file_name"], f"{here}: its file_name")
+        key = id_text(record["id"], f"{here}: its id")
+        name = _text(_file_name(record["file_name"]), f"{here}: its file_name")
         first, place = names.setdefault(key, (name, number))
         if first != name:
             raise UserError(
@@ -240,6 +242,11 @@ def _loose_key(value: object) -> str:
     text = str(value).strip()
     whole = re.fullmatch(r"(-?[0-9]+)\.0+", text)
     return whole[1] if whole else text
+
+
+def _file_name(value: object) -> object:
+    """The same; a name that is no UTF-8, which Python's JSON has with halves of characters, as sources have it."""
+    return escape(value) if isinstance(value, str) and re.search("[\udc80-\udcff]", value) else value
 
 
 def _text(value: object, what: str) -> str:

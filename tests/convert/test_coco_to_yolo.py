@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -146,3 +149,18 @@ def test_other_json_is_refused(raw, text):
     (raw / "annotations" / "instances.json").write_text(text)
     with pytest.raises(UserError, match=r"expected COCO's object detection format|not readable as JSON"):
         convert(raw)
+
+
+def test_names_that_are_no_utf8_as_pythons_json_has_them(tmp_path):
+    raw, names = tmp_path / "raw", [os.fsdecode(b"caf\xe9%d.png" % number) for number in range(20)]
+    raw.mkdir()
+    for number, name in enumerate(names):
+        pixels = np.random.default_rng(number).integers(0, 256, (48, 64), dtype=np.uint8)
+        (raw / name).write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    images = [{"id": number, "file_name": name} for number, name in enumerate(names)]
+    boxes = [{"id": number, "image_id": number, "category_id": 1, "bbox": [1, 2, 30, 40]} for number in range(20)]
+    content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "opacity"}]}
+    (raw / "labels.json").write_text(json.dumps(content))
+    found = manifest(convert(raw))
+    assert sorted(found["source"]) == sorted(f"caf\\xe9{number}.png" for number in range(20))
+    assert (found["boxes"] == 1).all()

@@ -56,7 +56,7 @@ def test_decimal_commas_where_the_delimiter_is_another():
 
 
 def test_rows_longer_than_the_header_are_an_error_with_line_and_counts():
-    with pytest.raises(ValueError, match=r"line 3 has 9 fields, the header 6: is there a ',', perhaps a decimal comma"):
+    with pytest.raises(ValueError, match=r"line 3 has 9 fields, the header 6: is there a comma, perhaps a decimal"):
         read("patientId,x,y,width,height,Target\np,,,,,0\np,10,5,20,3,30,5,40,2\n")
     assert read("a,b\n1,2,\n3,4, ,\n5,6\n") == {
         2: {"a": "1", "b": "2"},

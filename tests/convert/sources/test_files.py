@@ -275,15 +275,14 @@ def test_damaged_tables_raise_nothing_but_what_is_documented():
         ("t.csv.gz", gzip.compress(text.encode("utf-16"))),
         ("t.csv.zip", packed.getvalue()),
     ]
-    read = refused = 0
+    refusals, read = [], 0
     for number in range(2000):
         name, whole = wholes[number % len(wholes)]
         data = mutate(whole, rng)
         try:
             table = read_table(data, name, name, ["image", "x"], ["label"])
         except UserError as error:
-            assert "\n" not in str(error)
-            refused += 1
+            refusals.append(str(error))
         else:
             assert not table.isna().any(axis=None)
             assert {"image", "x", LINE} <= set(table.columns)
@@ -291,4 +290,5 @@ def test_damaged_tables_raise_nothing_but_what_is_documented():
         with contextlib.suppress(ValueError):
             first_fields(data)
     assert read > 300
-    assert refused > 300
+    assert len(refusals) > 300
+    assert not [refusal for refusal in refusals if "\n" in refusal]
