@@ -240,14 +240,14 @@ def test_a_busy_server_is_asked_again(web, part):
 
 
 def test_no_connection(part, monkeypatch):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
-    with pytest.raises(WorkError, match=r"no connection \(.*refused.*HTTPS_PROXY"):
-        fetch(f"{nobody}/a.zip", part)
-    monkeypatch.setenv("http_proxy", nobody)
-    with pytest.raises(WorkError, match="the proxy does not let it through"):
-        fetch("http://example.invalid/a.zip", part)
+    with socket.socket() as taken:  # and kept, so that nobody else can listen there meanwhile
+        taken.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(WorkError, match=r"no connection \(.*refused.*HTTPS_PROXY"):
+            fetch(f"{nobody}/a.zip", part)
+        monkeypatch.setenv("http_proxy", nobody)
+        with pytest.raises(WorkError, match="the proxy does not let it through"):
+            fetch("http://example.invalid/a.zip", part)
     assert not list(part.parent.iterdir())
 
 
