@@ -63,13 +63,14 @@ def in_chunks(
 
     Raises:
         WorkError: A worker process was killed, as the system does when memory is short.
-        TerminatedError: SIGTERM came while there were worker processes.
+        TerminatedError: SIGTERM came.
     """
     chunks = (jobs[start : start + chunk] for start in range(0, len(jobs), chunk))
     workers = min(workers, max(1, len(jobs) // fewest))
     if workers == 1:
-        for some in chunks:
-            yield from work(some)
+        with _terminable():
+            for some in chunks:
+                yield from work(some)
         return
     from joblib.externals.loky import get_reusable_executor
     from joblib.externals.loky.process_executor import TerminatedWorkerError

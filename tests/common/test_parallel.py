@@ -96,7 +96,7 @@ def work(jobs):
     return list(jobs)
 
 def main(argv):
-    for _ in in_chunks(work, range(9), 2, chunk=1, fewest=1):
+    for _ in in_chunks(work, range(9), {workers}, chunk=1, fewest=1):
         print("working", flush=True)
 
 sys.exit(execute(main, [], "run it again"))
@@ -116,7 +116,7 @@ sys.exit(execute(main, [], "run it again"))
     ids=["terminated", "all terminated", "interrupted", "all interrupted", "killed"],
 )
 def test_workers_end_with_the_process_that_started_them(tmp_path, number, to_all, status, said):
-    (tmp_path / "command.py").write_text(COMMAND.format(root=os.fspath(ROOT)))
+    (tmp_path / "command.py").write_text(COMMAND.format(root=os.fspath(ROOT), workers=2))
     command = [sys.executable, tmp_path / "command.py"]
     shared = Path("/dev/shm")
     before = set(shared.iterdir()) if shared.is_dir() else set()  # numbers of processes come again
@@ -137,6 +137,17 @@ def test_workers_end_with_the_process_that_started_them(tmp_path, number, to_all
     while left := [path for path in shared.glob("*") if path not in before and named.fullmatch(path.name)]:
         assert time.monotonic() < deadline, left
         time.sleep(0.05)
+
+
+def test_a_single_process_says_so_too(tmp_path):
+    (tmp_path / "command.py").write_text(COMMAND.format(root=os.fspath(ROOT), workers=1))
+    command = [sys.executable, tmp_path / "command.py"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "working\n"
+        process.terminate()
+        _, error = process.communicate(timeout=30)
+    assert (process.returncode, error) == (143, "error: stopped by SIGTERM; run it again\n")
 
 
 def test_no_process_imports_from_the_current_folder(tmp_path):
