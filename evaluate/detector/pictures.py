@@ -162,19 +162,20 @@ def _open(source: Path) -> Iterator[_Found]:
     if source.suffix.lower() == _ZIP:
         return _in_zip(source, escape(source.stem))
     picture = _picture(source, escape(source.name), shown(source))
-    return iter([_Found(escape(source.absolute().parent.name), escape(source.name), _file(source), picture)])
+    return iter([_Found(escape(source.absolute().parent.name), escape(source.name), _file(source, {}), picture)])
 
 
 def _in_folder(folder: Path) -> Iterator[_Found]:
     label, shown_as = escape(folder.absolute().name), shown(folder)
     prefix = "" if shown_as == "." else f"{shown_as}/"
+    real: dict[str, str] = {}
     unknown: list[tuple[str, UnreadableError]] = []
     for below in files_below(folder):
         path = Path(path_of(folder, below))
         if _suffix_of(below) == _ZIP:
             yield from _in_zip(path, label, f"{below}/")
         elif _accepts(below, functools.partial(_head_of, path), unknown):
-            yield _Found(label, below, _file(path), _picture(path, below, prefix + below))
+            yield _Found(label, below, _file(path, real), _picture(path, below, prefix + below))
     _warn_of_unknown(shown_as, unknown)
 
 
@@ -182,15 +183,15 @@ def _picture(path: Path, below: str, shown_as: str) -> Picture:
     return Picture(image_id_of(below), shown_as, functools.partial(read_regular, path), path=path, stamp=stamp_of(path))
 
 
-def _file(path: Path) -> tuple[str, str]:
-    """What tells whether two files are the same; a link to a file is one of its own, what lies below a link is not."""
+def _file(path: Path, real: dict[str, str]) -> tuple[str, str]:
+    """What tells whether two files are the same; a link to a file is one of its own, what lies below a link is not.
+
+    `real` keeps the folders' real paths, which take long to find.
+    """
     folder, slash, name = os.fspath(path).rpartition("/")
-    return f"{_real(folder or slash)}/{name}", ""
-
-
-@functools.lru_cache(maxsize=64)
-def _real(folder: str) -> str:
-    return os.path.realpath(folder)
+    if folder not in real:
+        real[folder] = os.path.realpath(folder or slash)
+    return f"{real[folder]}/{name}", ""
 
 
 def _in_zip(path: Path, source: str, prefix: str = "") -> Iterator[_Found]:
