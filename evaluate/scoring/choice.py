@@ -14,7 +14,8 @@ from common.paths import shown, typed
 from evaluate.detector.inference import Settings
 from evaluate.detector.weights import Weights, find_training_data, run_folder
 from evaluate.postprocess.operating_point import OperatingPoint
-from evaluate.scoring.result import SCORE_FILE, explaining, read_rule
+from evaluate.scoring.result import SCORE_FILE
+from evaluate.scoring.score_file import explaining, read_rule
 
 DEFAULT_CONFIDENCE = 0.25
 _NOT_TUNED = "not tuned: run evaluate/score.py to choose it"

@@ -11,7 +11,8 @@ from typing import Any
 from common.cli import print_warning
 from common.errors import UserError, WorkError
 from common.paths import shown
-from evaluate.scoring.result import REPORT_FILE, SCORE_FILE, Score, read_score
+from evaluate.scoring.result import REPORT_FILE, SCORE_FILE, Score
+from evaluate.scoring.score_file import read_score
 
 
 def keep_earlier(folder: Path, score: Score) -> None:

@@ -1,4 +1,4 @@
-"""`score.json`: what came out of a scoring, as types. Only this module writes the file, and only this one reads it.
+"""`score.json`: what came out of a scoring, as types. Only this module writes the file; `score_file` reads it.
 
 The keys are a contract with whoever reads the file elsewhere; attributes are named as in the file but for
 `true_positives_at_0.5` and its like, which are no names in Python. What an older version wrote can be read: what it
@@ -7,15 +7,11 @@ did not say is None.
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.errors import UserError
 from common.files import write_json
 from evaluate.postprocess.gate import GateRule
 
@@ -65,7 +61,7 @@ class SplitScore:
 
     def to_json(self) -> dict[str, Any]:
         """The split's entry in the file."""
-        return {_split_key(name): value for name, value in _plain(self).items()}
+        return {split_key(name): value for name, value in _plain(self).items()}
 
 
 @dataclass(frozen=True)
@@ -313,108 +309,7 @@ def write_score(folder: Path, score: Score) -> Path:
     return folder / SCORE_FILE
 
 
-def read_score(path: Path) -> Score:
-    """Read a `score.json`, also one of a version that wrote less.
-
-    Raises:
-        UserError: The file is not one.
-    """
-    with explaining(path):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        confidence, box_scale, rule = read_rule(content)
-        gate = content.get("gate")
-        splits = {str(name): _split_score(entry) for name, entry in content["splits"].items()}
-        return Score(
-            weights=content["weights"],
-            weights_sha256=content.get("weights_sha256"),
-            data_fingerprint=content.get("data_fingerprint"),
-            predictions=dict(content["predictions"]),
-            data=str(content["data"]),
-            synthetic=content["synthetic"],
-            tuned_on=content["tuned_on"],
-            reported_on=next(name for name in splits if name == content["reported_on"]),
-            confidence=confidence,
-            box_scale=box_scale,
-            gate=_gate(gate, content["postprocess"]["gate"]["files"], rule) if gate else None,
-            splits=splits,
-            subgroups={
-                group: {level: Subgroup(**_with_interval(one)) for level, one in levels.items()}
-                for group, levels in content["subgroups"].items()
-            },
-            subgroup_differences=_differences(content.get("subgroup_differences")),
-            inference=content.get("inference"),
-            leakage=_leakage(content["leakage"]),
-            origin=Origin(**{part.name: content[part.name] for part in fields(Origin)}),
-        )
-
-
-@contextmanager
-def explaining(path: Path) -> Iterator[None]:
-    """Turn what goes wrong while a `score.json` is read into one line."""
-    try:
-        yield
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
-        raise UserError(
-            f"{path}: not a readable score ({type(error).__name__}: {error}); expected what evaluate/score.py writes. "
-            "Run it again, or choose with --confidence."
-        ) from error
-
-
-def read_rule(content: Any) -> tuple[float, tuple[float, float], GateRule]:
-    """Confidence, box scale and what a gate does, of the file's content."""
-    confidence, postprocess = float(content["confidence"]), content["postprocess"]
-    width, height = (float(factor) for factor in postprocess.get("box_scale", (1.0, 1.0)))
-    if not (0 <= confidence <= 1 and 0 < width < math.inf and 0 < height < math.inf):
-        raise ValueError(f"confidence {confidence}, box scale {width}, {height}")
-    gate = postprocess.get("gate") or {}
-    return confidence, (width, height), GateRule(gate.get("mode", "none"), gate.get("threshold"))
-
-
-def _split_score(entry: Mapping[str, Any]) -> SplitScore:
-    known = {part.name: _split_key(part.name) for part in fields(SplitScore)}
-    values = {name: entry[key] for name, key in known.items() if key in entry or name != "counted_patients"}
-    return SplitScore(**_with_interval(values))
-
-
-def _differences(content: Mapping[str, Any] | None) -> dict[str, Difference] | None:
-    return None if content is None else {name: Difference(**found) for name, found in content.items()}
-
-
-def _gate(content: Mapping[str, Any], files: Sequence[str], rule: GateRule) -> GateComparison:
-    without = content["without"]
-    return GateComparison(
-        files=tuple(files),
-        rule=rule,
-        asked=content["asked"],
-        tuned_on=content["tuned_on"],
-        seen_images=content["seen_images"],
-        confidence_without=float(without["confidence"]),
-        gains={name: Gain(**_with_interval(one)) for name, one in without["splits"].items()},
-    )
-
-
-def _leakage(content: Mapping[str, Any]) -> Leakage:
-    if not content["checked"]:
-        return Leakage(reason=content["reason"])
-    splits = {name: found for name, found in content.items() if isinstance(found, dict)}
-    return Leakage(
-        trained_on=content["trained_on"],
-        earlier=tuple(content.get("earlier", ())),
-        not_seen=tuple(content.get("not_seen", ())),
-        patients_known=content["patients_known"],
-        splits={name: SplitLeakage(**found | {"examples": tuple(found["examples"])}) for name, found in splits.items()},
-    )
-
-
-def _with_interval(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The entry with its interval as a pair."""
-    return {
-        name: Interval(*map(float, value)) if name.endswith("interval_95") and value is not None else value
-        for name, value in entry.items()
-    }
-
-
-def _split_key(name: str) -> str:
+def split_key(name: str) -> str:
     """The file's name of an attribute of `SplitScore`."""
     return f"{name}_at_0.5" if name.endswith(("positives", "negatives")) else name
 

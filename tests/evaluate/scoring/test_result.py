@@ -14,9 +14,9 @@ from evaluate.scoring.result import (
     Leakage,
     SplitLeakage,
     Subgroup,
-    read_score,
     write_score,
 )
+from evaluate.scoring.score_file import read_score
 from tests.evaluate import sample_score
 from tests.evaluate.sample_score import GATE, subgroup
 

@@ -14,8 +14,8 @@ from common.errors import UserError
 from evaluate.metrics.rsna import confidence_sweep, rsna_score
 from evaluate.scoring.choice import read_choice
 from evaluate.scoring.request import ScoringRequest
-from evaluate.scoring.result import read_score
 from evaluate.scoring.run import score
+from evaluate.scoring.score_file import read_score
 from tests.evaluate.scores import QUIET, invented, read, run, truth_of
 
 
