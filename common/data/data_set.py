@@ -81,6 +81,7 @@ class DataSet:
         self.scored = scored_classes(self.names, shown(self.yaml), wanted)
         self._pictures: dict[str, dict[str, Path]] = {}
         self._roots: dict[Path, Path | None] = {}
+        self._ids: dict[str, dict[Path | None, list[str]]] = {}
         self._tables: dict[Path, pd.DataFrame] = {}
 
     def has(self, split: str) -> bool:
@@ -111,12 +112,15 @@ class DataSet:
         Raises:
             UserError: A data set was not converted to its end.
         """
-        found: dict[Path | None, list[str]] = {}
-        for image_id, path in self.pictures(split).items():
-            if path.parent not in self._roots:
-                self._roots[path.parent] = find_root(path.parent)
-            found.setdefault(self._roots[path.parent], []).append(image_id)
-        return found
+        if split not in self._ids:
+            found: dict[Path | None, list[str]] = {}
+            for image_id, path in self.pictures(split).items():
+                folder = path.parent
+                if folder not in self._roots:
+                    self._roots[folder] = find_root(folder)
+                found.setdefault(self._roots[folder], []).append(image_id)
+            self._ids[split] = found
+        return self._ids[split]
 
     def patients(self, split: str) -> pd.Series:
         """Patient by image id; the image id itself where patients are not known."""
