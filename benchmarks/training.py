@@ -128,12 +128,14 @@ def _data_set(folder: Path, channels: int, mosaic: float, cache: str | None = No
     from ultralytics.utils import LOGGER
 
     from train.detector.dataset import build_dataset
+    from train.detector.sampling import all_images
 
     LOGGER.setLevel("ERROR")
     data = check_det_dataset(str(folder / ("data.yaml" if channels == 1 else "rgb.yaml")))
     arguments = get_cfg(overrides={"imgsz": 640, "mosaic": mosaic, "cache": cache})
-    # Mosaic draws from the 8 * batch latest pictures. In a real data set these are a small part, as here with 2.
-    return build_dataset(arguments, data["train"], 2, data, "train", rect=False, stride=32)
+    dataset = build_dataset(arguments, data["train"], 2, data, "train", rect=False, stride=32)
+    dataset.follow(all_images(len(dataset)))  # as in a training
+    return dataset
 
 
 def _load(dataset: Any, images: int) -> float:
@@ -143,7 +145,7 @@ def _load(dataset: Any, images: int) -> float:
     order = random.Random(0).choices(range(len(dataset)), k=images)
     start = perf_counter()
     for first in range(0, images, 16):
-        dataset.collate_fn([dataset[index] for index in order[first : first + 16]])
+        dataset.collate_fn(dataset.__getitems__(order[first : first + 16]))
     return perf_counter() - start
 
 

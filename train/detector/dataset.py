@@ -24,6 +24,9 @@ from ultralytics.utils import colorstr
 from train.detector.augmentation import grey_transforms
 from train.detector.sampling import Draw, seeded
 
+_LEAST_MORE = 16
+"""How many images of the epoch a small batch is mixed with, at least."""
+
 
 class RSNADataset(YOLODataset):
     """Ultralytics' data set with a label cache for every list, epochs of a choice of them, our augmentation.
@@ -32,24 +35,36 @@ class RSNADataset(YOLODataset):
     data set, would overwrite each other's and scan all labels anew in every run.
 
     Once it follows a draw, images are asked for by `epoch * images + image`. What comes out follows from the draw's
-    seed and that number alone: all random numbers are drawn by them, and the other pictures of a mosaic, MixUp or
-    CutMix are any of the same epoch's, not those that happen to be in memory, as with Ultralytics.
+    seed and these numbers alone. All random numbers are drawn by them; and the other pictures of a mosaic, MixUp or
+    CutMix are of the same batch, or of as many more that are drawn for it from the epoch, instead of those that happen
+    to be in memory, as with Ultralytics. (Of the whole epoch, each mosaic would read four files.)
     """
 
     stretched = False
     _draw: Draw | None = None
     _epoch: int | None = None
     _drawn: list[int]
+    _pool: list[int]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._loaded: dict[int, tuple[Any, Any, Any]] = {}  # the pictures of the batch that is being made
+        super().__init__(*args, **kwargs)
 
     def load_image(self, i: int, rect_mode: bool = True, resize_short: bool = False) -> tuple[Any, Any, Any]:
         """A picture in the model's size: its longer side, or both if the data set's pictures are stretched."""
-        kept = self.augment and self.ims[i] is not None
+        if i in self._loaded:
+            picture, before, after = self._loaded[i]
+            return picture.copy(), before, after
+        cached = self.augment and self.ims[i] is not None
         picture, before, after = super().load_image(i, rect_mode and not self.stretched, resize_short)
-        if self.buffer:  # of the latest pictures, which nobody uses
+        if self.buffer and self._draw is not None:  # of the latest pictures, which nobody uses then
             self.buffer.clear()
             self.ims[i], self.im_hw0[i], self.im_hw[i] = None, None, None
+            if self._pool is not self._drawn:
+                self._loaded[i] = picture, before, after
+                cached = True
         # Augmentation may draw into the picture, and what is kept in memory must stay as it is.
-        return picture.copy() if kept else picture, before, after
+        return picture.copy() if cached else picture, before, after
 
     def _load_or_scan_cache(self, cache_path: Path, cache_hash: str) -> tuple[dict[str, Any], bool]:
         """Load the labels of exactly these pictures from their cache, or scan them."""
@@ -93,23 +108,41 @@ class RSNADataset(YOLODataset):
             self._mix_what_is_drawn(transforms)
         return transforms
 
+    def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
+        """The augmented images of a batch."""
+        if self._draw is None:
+            return [self[index] for index in indices]
+        epoch, images = indices[0] // self.ni, [index % self.ni for index in indices]
+        self._begin(epoch)
+        with seeded(self._draw.seed, epoch, *images):
+            self._pool = images + random.choices(self._drawn, k=max(len(images), _LEAST_MORE))
+        try:
+            return [self[index] for index in indices]
+        finally:
+            self._pool = self._drawn
+            self._loaded.clear()
+
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """An augmented image, of the epoch that its number says."""
+        """An augmented image, of the epoch that its number says; alone, it is mixed with any of the epoch."""
         if self._draw is None:
             return super().__getitem__(index)
         epoch, image = divmod(index, self.ni)
-        if epoch != self._epoch:
-            self._epoch, self._drawn = epoch, self._draw.images(epoch).tolist()
+        self._begin(epoch)
         with seeded(self._draw.seed, epoch, image):
             return super().__getitem__(image)
+
+    def _begin(self, epoch: int) -> None:
+        if self._draw is not None and epoch != self._epoch:
+            self._epoch, self._drawn = epoch, self._draw.images(epoch).tolist()
+            self._pool = self._drawn
 
     def _mix_what_is_drawn(self, transforms: Any) -> None:
         for step in _mixing_steps(transforms):
             step.get_indexes = partial(self._others, getattr(step, "n", 2) - 1)
 
     def _others(self, count: int) -> list[int]:
-        """Images of the epoch to mix into another."""
-        return random.choices(self._drawn, k=count)
+        """Images to mix into another."""
+        return random.choices(self._pool, k=count)
 
 
 def _mixing_steps(transform: Any) -> Iterator[Any]:

@@ -15,6 +15,7 @@ import yaml
 from common.quiet_ultralytics import import_ultralytics
 
 import_ultralytics()
+from ultralytics.data import base  # noqa: E402
 from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
 
 from common.cli import execute  # noqa: E402
@@ -172,6 +173,21 @@ def test_the_tiles_of_mosaics_are_drawn_too(set_up, cache, workers):
     # 144 pictures of up to 4 tiles: half of them positive, a quarter hard.
     shares = {kind: count / sum(found.values()) for kind, count in found.items()}
     assert shares == pytest.approx({"positive": 0.5, "hard": 0.25, "normal": 0.25}, abs=0.08)
+
+
+def test_a_batch_is_mixed_with_itself_and_as_many_more_each_read_once(set_up, monkeypatch):
+    """Four tiles of a whole epoch would mean to read four files for each picture."""
+    read: list[int] = []
+    imread = base.imread
+    monkeypatch.setattr(base, "imread", lambda file, flags: (read.append(number(file)), imread(file, flags=flags))[1])
+    trainer = set_up(mosaic=1.0, mixup=1.0, batch=12)
+    trainer._setup_train()
+    read.clear()
+    indices = list(range(12))
+    batch = trainer.train_loader.dataset.__getitems__(indices)
+    assert len(read) == len(set(read)) <= 12 + 16
+    assert len(batch) == 12
+    assert set(read) > set(indices)  # and some others
 
 
 def test_positives_only_means_mosaics_too(set_up):
