@@ -39,6 +39,8 @@ def _circumstances() -> list[str]:
     import platform
     import subprocess
 
+    import cv2
+
     root = Path(__file__).resolve().parents[1]
     git = ["git", "-C", str(root)]
     commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
@@ -54,7 +56,7 @@ def _circumstances() -> list[str]:
     )
     return [
         f"Command: `make bench`. Machine: {name}, {available_cores()} cores. Python "
-        f"{platform.python_version()}, {versions}, OpenCV {metadata.version('opencv-python-headless')}.",
+        f"{platform.python_version()}, {versions}, OpenCV {cv2.__version__}.",
         f"Commit {commit.stdout.strip() or 'unknown'}{' with changes' if changed.stdout.strip() else ''}, "
         f"{datetime.date.today().isoformat()}.",
     ]
