@@ -165,6 +165,14 @@ def test_weights_to_start_from_that_are_none(data_set, cnn, tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_place_that_is_only_to_be_read_is_refused_before_anything_trains(data_set, cnn, tmp_path, capsys, read_only):
+    read_only(tmp_path / "mounted")
+    (tmp_path / "mounted").mkdir()
+    message = failure(words(data_set, cnn, tmp_path / "mounted" / "runs"), capsys)
+    assert f"project: {tmp_path}/mounted/runs: not a folder that can be written (Read-only file system)" in message
+    assert "project=FOLDER" in message
+
+
 def test_augmentations_of_a_library_that_is_not_here(data_set, cnn, tmp_path, capsys):
     argv = [*words(data_set, cnn, tmp_path / "runs"), "augmentations=[1]"]
     assert "augmentations: they are Albumentations', which this project does not install" in failure(argv, capsys)

@@ -37,7 +37,7 @@ from train.detector.locating import (
     find_model,
     positive_class,
 )
-from train.detector.starting import explained, find_pretrained, load_resumable
+from train.detector.starting import check_place, explained, find_pretrained, load_resumable
 from train.settings.arguments import check_values
 from train.settings.command_line import note_run
 from train.settings.options import GATE
@@ -164,6 +164,7 @@ def _prepare_model(wanted: dict[str, Any]) -> Path:
     model, download = find_model(wanted["model"])
     import_ultralytics(offline=not download, verbose=True)
     _check_arguments(wanted)
+    check_place(wanted)
     check_device(wanted.get("device"))
     if download:
         download_weights(model)

@@ -13,10 +13,21 @@ from typing import Any
 
 from common.cli import print_warning
 from common.errors import UserError, WorkError
+from common.files import check_writable
 from common.paths import shown, typed
 from train.detector.locating import download_weights, find_model
 from train.settings.arguments import ultralytics_defaults
 from train.settings.options import DEFAULTS
+
+
+def check_place(wanted: Mapping[str, Any]) -> None:
+    """Refuse a place for the run where nothing can be written.
+
+    Raises:
+        UserError: See above.
+    """
+    named = wanted.get("save_dir") or wanted["project"]
+    check_writable(Path(str(named)).expanduser(), "project:", "Choose another: project=FOLDER")
 
 
 def check_augmentations(wanted: Mapping[str, Any]) -> None:

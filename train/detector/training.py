@@ -22,6 +22,7 @@ from train.detector.starting import (
     check_augmentations,
     check_classes,
     check_judged_by_score,
+    check_place,
     check_weights,
     explained,
     find_pretrained,
@@ -138,6 +139,7 @@ def _prepare(wanted: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
     fetched = download or str(wanted.get("pretrained")).endswith(".pt")
     import_ultralytics(offline=not fetched, verbose=True)
     check_arguments(wanted)
+    check_place(wanted)
     check_device(wanted.get("device"))
     check_augmentations(wanted)
     if download:
