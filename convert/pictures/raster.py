@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
@@ -30,6 +31,8 @@ from convert.pictures.codestream import EOI, INCOMPLETE, UNLIKELY, read_codestre
 from convert.pictures.grey import Rendering
 from convert.pictures.picture import COLOUR, MAX_PIXELS, Header, Picture, UnusablePicture, as_png, reason_of
 
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # what is too large is refused here
+
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -40,6 +43,7 @@ STARTS = (_PNG, b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _GREY_MODES = ("1", "L", "I", "F")
 """What the names of Pillow's modes without colour begin with."""
+_MORE_FORMATS = ("PPM", "GIF", "JPEG2000", "SUN")
 _ORIENTATION = 0x0112
 _UNREADABLE = (
     OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError,
@@ -121,7 +125,7 @@ def read_header(data: bytes) -> Header:
     """
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            frames = getattr(image, "n_frames", 1)
+            _check_size(image)
             width, height = image.size
             # Of a TIFF, Pillow gives the size that it has upright.
             lying = image.format != "TIFF" and _exif(image, data).get(_ORIENTATION, 1) in (5, 6, 7, 8)
@@ -129,11 +133,16 @@ def read_header(data: bytes) -> Header:
         raise
     except _UNREADABLE as error:
         raise UnusablePicture(f"not readable as a picture: {reason_of(error)}") from error
+    return Header(height, width) if lying else Header(width, height)
+
+
+def _check_size(image: Image.Image) -> None:
+    """Refuse several frames and more pixels than any radiograph has, from the header alone."""
+    frames = getattr(image, "n_frames", 1)
     if frames > 1:
         raise UnusablePicture(f"{frames} frames, expected one")
-    if width * height > MAX_PIXELS:
-        raise UnusablePicture(f"{height} x {width} pixels, expected at most {MAX_PIXELS:,} in all")
-    return Header(height, width) if lying else Header(width, height)
+    if image.width * image.height > MAX_PIXELS:
+        raise UnusablePicture(f"{image.height} x {image.width} pixels, expected at most {MAX_PIXELS:,} in all")
 
 
 def read_notes(data: bytes) -> tuple[str, ...]:
@@ -225,6 +234,8 @@ def to_pixels(data: bytes) -> NDArray[np.uint8]:
 def decode(data: bytes, channels: int) -> NDArray[Any] | None:
     """What OpenCV makes of a file, at the file's own depth; None where it makes nothing of it.
 
+    It also knows some kinds that are not converted; none is decoded whose size is not known before.
+
     Args:
         data: The whole file.
         channels: 1 for grey, 3 for colour.
@@ -234,28 +245,23 @@ def decode(data: bytes, channels: int) -> NDArray[Any] | None:
         sees of such a file.
 
     Raises:
-        UnusablePicture: It is larger than any radiograph.
+        UnusablePicture: Of several frames, too large, or broken at its beginning.
     """
-    _check_size(data)
+    known = data.startswith(STARTS)
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS if known else _MORE_FORMATS) as image:
+            _check_size(image)
+    except UnusablePicture:
+        raise
+    except _UNREADABLE as error:
+        if not known and not isinstance(error, Image.DecompressionBombError):
+            return None
+        raise UnusablePicture(f"not readable as a picture: {reason_of(error)}") from error
     colours = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), colours | cv2.IMREAD_ANYDEPTH)
     except cv2.error:
         return None
-
-
-def _check_size(data: bytes) -> None:
-    """Refuse a picture beyond `MAX_PIXELS` before it is decoded: a megabyte of PNG can become gigabytes."""
-    if data.startswith(_PNG):
-        width, height = struct.unpack(">II", data[16:24].ljust(8, b"\0"))
-    else:
-        try:
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-                width, height = image.size
-        except _UNREADABLE:  # OpenCV may still know it, within limits of its own
-            return
-    if width * height > MAX_PIXELS:
-        raise UnusablePicture(f"{height} x {width} pixels, expected at most {MAX_PIXELS:,} in all")
 
 
 def _decoded(data: bytes, flags: int) -> NDArray[Any]:

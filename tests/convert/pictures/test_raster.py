@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import io
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convert.pictures import UnusablePicture, is_picture_file
+from convert.pictures import UnusablePicture, is_picture_file, read_pixels
 from convert.pictures.raster import passed_through, read_header, to_picture
 from convert.synthetic.dicom_writer import write_dicom
 
@@ -181,10 +183,35 @@ def test_broken_pictures_are_refused_in_one_line(data, message):
     assert "\n" not in str(error.value)
 
 
-def test_too_many_pixels_are_refused_unread():
-    data = saved(Image.new("1", (20_000, 10_000)))
-    with pytest.raises(UnusablePicture, match=r"pixels, expected at most|exceeds limit"):
-        to_picture(data)
+def huge(kind: str) -> bytes:
+    """A picture whose header says 32,000 x 32,000 pixels (a BMP: 12,000 x 12,000), with next to nothing behind it."""
+    if kind == "PPM":
+        return b"P5 32000 32000 255\n" + bytes(1000)
+    small = saved(GREY[:16, :16], kind)
+    old = {"PNG": b"IHDR\0\0\0\x10\0\0\0\x10", "JPEG": b"\x08\0\x10\0\x10", "BMP": b"\x10\0\0\0\x10\0\0\0"}[kind]
+    new = {
+        "PNG": b"IHDR" + struct.pack(">II", 32_000, 32_000),
+        "JPEG": b"\x08" + struct.pack(">HH", 32_000, 32_000),
+        "BMP": struct.pack("<II", 12_000, 12_000),
+    }[kind]
+    assert small.count(old) == 1
+    data = small.replace(old, new)
+    if kind == "PNG":
+        data = data[:29] + zlib.crc32(data[12:29]).to_bytes(4, "big") + data[33:]
+    return data
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "PPM"])
+def test_too_many_pixels_are_refused_undecoded_for_training_and_prediction_alike(kind, monkeypatch):
+    def never(*_args, **_options):
+        raise AssertionError("it is decoded")
+
+    monkeypatch.setattr("cv2.imdecode", never)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", never)
+    reads = (read_pixels,) if kind == "PPM" else (to_picture, read_header, read_pixels)
+    for read in reads:
+        with pytest.raises(UnusablePicture, match=r"pixels, expected at most|exceeds limit"):
+            read(huge(kind))
 
 
 def test_dicom_is_no_picture_file():
