@@ -51,7 +51,6 @@ from convert.pictures.picture import (
     UnusablePicture,
     as_png,
     decode_picture,
-    reason_of,
 )
 
 
@@ -82,8 +81,21 @@ def to_picture(data: bytes, size: int | None = None, *, verify: bool = False) ->
         if codestream.is_grey_baseline and opened.is_plain():
             if size is None or max(header.width, header.height) <= size:
                 return Picture(header, codestream.without_comments(), ".jpg", "passed through", opened.notes)
-            return as_png(header, _decode_jpeg(codestream.data), size, opened.notes)
+            return as_png(header, _decoded(codestream.data), size, opened.notes)
     return as_png(header, opened.rendering.apply(opened.stored_values()), size, opened.notes)
+
+
+def to_pixels(data: bytes) -> tuple[NDArray[np.uint8], Header]:
+    """The pixels of the picture that `to_picture` makes, shape (height, width), and the header.
+
+    Args:
+        data: The whole file.
+
+    Raises:
+        UnusablePicture: See `to_picture`; or it is a JPEG that is sound by its markers only.
+    """
+    picture = to_picture(data)
+    return _decoded(picture.encoded), picture.header
 
 
 def read_header(data: bytes) -> Header:
@@ -176,8 +188,8 @@ def _open(data: bytes) -> _Opened:
     return _Opened(elements, header, syntax, pixel_format, rendering, value, codestream)
 
 
-def _decode_jpeg(frame: bytes) -> NDArray[np.uint8]:
+def _decoded(encoded: bytes) -> NDArray[np.uint8]:
     try:
-        return decode_picture(frame)
+        return decode_picture(encoded)
     except ValueError as error:
-        raise UnusablePicture(f"broken JPEG: {reason_of(error)}") from error
+        raise UnusablePicture("broken JPEG: it cannot be decoded, though its markers are sound") from error

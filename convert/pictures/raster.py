@@ -15,23 +15,23 @@ wanted. Of all others a PNG is made by these rules:
 from __future__ import annotations
 
 import io
-import struct
 import warnings
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from pydicom import uid
 
 from convert.pictures.codestream import EOI, INCOMPLETE, UNLIKELY, read_codestream
 from convert.pictures.grey import Rendering
 from convert.pictures.picture import COLOUR, MAX_PIXELS, Header, Picture, UnusablePicture, as_png, reason_of
 
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # what is too large is refused here
+warnings.filterwarnings("ignore", module=r"PIL\b")  # what is too large is refused here; the rest names no file
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -45,11 +45,6 @@ _GREY_MODES = ("1", "L", "I", "F")
 """What the names of Pillow's modes without colour begin with."""
 _MORE_FORMATS = ("PPM", "GIF", "JPEG2000", "SUN")
 _ORIENTATION = 0x0112
-_UNREADABLE = (
-    OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError,
-    ImportError,  # Ultralytics, where it is loaded, makes Pillow look for a decoder that is not installed
-)  # fmt: skip
-"""What Pillow raises from files that are no pictures."""
 _STRETCHED = Rendering(None, 1.0, 0.0, None, None, inverted=False, exact=False)
 
 
@@ -131,8 +126,8 @@ def read_header(data: bytes) -> Header:
             lying = image.format != "TIFF" and _exif(image, data).get(_ORIENTATION, 1) in (5, 6, 7, 8)
     except UnusablePicture:
         raise
-    except _UNREADABLE as error:
-        raise UnusablePicture(f"not readable as a picture: {reason_of(error)}") from error
+    except Exception as error:  # Pillow raises all sorts of them
+        raise UnusablePicture(f"not readable as a picture: {_reason(error)}") from error
     return Header(height, width) if lying else Header(width, height)
 
 
@@ -158,9 +153,14 @@ def read_notes(data: bytes) -> tuple[str, ...]:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             palette = image.getpalette() if image.mode == "P" else None
             grey = palette[0::3] == palette[1::3] == palette[2::3] if palette else image.mode.startswith(_GREY_MODES)
-    except _UNREADABLE as error:
-        raise UnusablePicture(f"not readable as a picture: {reason_of(error)}") from error
+    except Exception as error:  # Pillow raises all sorts of them
+        raise UnusablePicture(f"not readable as a picture: {_reason(error)}") from error
     return () if grey else (COLOUR,)
+
+
+def _reason(error: Exception) -> str:
+    """What Pillow has to say; where it knows nothing of a file, it names an address in memory, which tells nobody."""
+    return "of no kind that is known" if isinstance(error, UnidentifiedImageError) else reason_of(error)
 
 
 def _exif(image: Image.Image, data: bytes) -> Image.Exif:
@@ -220,8 +220,8 @@ def to_pixels(data: bytes) -> NDArray[np.uint8]:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             grey = image.mode.startswith(_GREY_MODES)
             image.load()  # OpenCV fills what is missing in a truncated file and says nothing; Pillow raises
-    except _UNREADABLE as error:
-        raise UnusablePicture(f"cannot be decoded: {reason_of(error)}") from error
+    except Exception as error:  # Pillow raises all sorts of them
+        raise UnusablePicture(f"cannot be decoded: {_reason(error)}") from error
     # Not as it is (IMREAD_UNCHANGED), which would leave a lying PNG so.
     raw = _decoded(data, cv2.IMREAD_ANYDEPTH | (cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR))
     if raw.dtype == np.uint8:
@@ -251,12 +251,14 @@ def decode(data: bytes, channels: int) -> NDArray[Any] | None:
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS if known else _MORE_FORMATS) as image:
             _check_size(image)
+        if data.startswith(_PNG):  # OpenCV makes room for a chunk of any length, in a file of any
+            deque(_chunks(data), maxlen=0)
     except UnusablePicture:
         raise
-    except _UNREADABLE as error:
+    except Exception as error:  # Pillow raises all sorts of them
         if not known and not isinstance(error, Image.DecompressionBombError):
             return None
-        raise UnusablePicture(f"not readable as a picture: {reason_of(error)}") from error
+        raise UnusablePicture(f"not readable as a picture: {_reason(error)}") from error
     colours = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), colours | cv2.IMREAD_ANYDEPTH)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.pictures import dicom, raster
-from convert.pictures.picture import Header, Picture, UnusablePicture, decode_picture
+from convert.pictures.picture import Header, Picture, UnusablePicture
 
 
 def read_picture(data: bytes, size: int | None = None, *, verify: bool = False) -> Picture:
@@ -86,8 +86,7 @@ def read_shown(data: bytes, channels: int = 1) -> tuple[NDArray[np.uint8], Heade
     elif is_picture_file(data):
         raise UnusablePicture("cannot be decoded as a picture")
     else:
-        picture = dicom.to_picture(data)
-        grey, header = decode_picture(picture.encoded), picture.header
+        grey, header = dicom.to_pixels(data)
     return grey if channels == 1 else cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR).astype(np.uint8, copy=False), header
 
 
