@@ -120,20 +120,28 @@ def _jpeg(frame: bytes, syntax: uid.UID, header: Header) -> Codestream:
         raise UnusablePicture("broken JPEG: no start of frame before the scan")
     precision, height, width, components = struct.unpack(">BHHB", segments[start][:6])
     _check_size(height, width, header)
-    luma_first = _luma_first(segments, start) if start in _LOSSY else None
-    found = Codestream(frame, components, precision, luma_first, comments=tuple(comments))
-    if start in _SEQUENTIAL and segments[0xDA][-3:] == bytes(3):
-        found = found._replace(spectral_end=at - 2)
-    if components != 1 or start != 0xC0 or precision != 8 or syntax not in BASELINE:
-        return found
+    is_grey_baseline = components == 1 and start == 0xC0 and precision == 8 and syntax in BASELINE
+    if is_grey_baseline:
+        _check_baseline(frame, segments, at)
+    return Codestream(
+        frame,
+        components,
+        precision,
+        luma_first=_luma_first(segments, start) if components == 3 and start in _LOSSY else None,
+        is_grey_baseline=is_grey_baseline and 0xE1 not in segments,  # Exif may ask readers to turn the picture
+        comments=tuple(comments),
+        spectral_end=at - 2 if start in _SEQUENTIAL and segments[0xDA].endswith(b"\0\0\0") else 0,
+    )
+
+
+def _check_baseline(frame: bytes, segments: dict[int, bytes], at: int) -> None:
+    """Refuse a baseline JPEG that lacks tables or, from its scan's data on, has a marker before its end."""
     if not {0xDB, 0xC4} <= segments.keys():
         raise UnusablePicture("broken JPEG: no quantisation or Huffman table before the scan")
     stray = _first_stray_marker(frame, at)
     if stray is not None and frame[stray:] != EOI:
-        raise UnusablePicture(
-            f"broken JPEG: marker {frame[stray : stray + 2].hex()} amid its data, expected none before the end"
-        )
-    return found._replace(is_grey_baseline=0xE1 not in segments)  # Exif may ask readers to turn the picture
+        found = frame[stray : stray + 2].hex()
+        raise UnusablePicture(f"broken JPEG: marker {found} amid its data, expected none before the end")
 
 
 def _luma_first(segments: dict[int, bytes], start: int) -> bool | None:

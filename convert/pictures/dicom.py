@@ -19,9 +19,8 @@ of step 1, and where the header says so as well (RGB, YBR, PALETTE COLOR) steps 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,8 +133,7 @@ def object_without_image(data: bytes) -> str:
     return sop_class.name if sop_class.name.endswith("Storage") and "Image" not in sop_class.name else ""
 
 
-@dataclass(frozen=True)
-class _Opened:
+class _Opened(NamedTuple):
     """All of a file but its decoded pixels; `codestream` is None where they are native."""
 
     elements: Elements

@@ -118,6 +118,8 @@ class Elements:
 
     def numbers(self, keyword: str) -> list[float | None]:
         """All values of a decimal string, None for those that are no finite numbers; empty if there is no text."""
+        if TAGS[keyword] not in self._elements:
+            return []
         content = self.content(keyword).strip(b" \0")
         return [_number(text) for text in content.decode("latin-1").split("\\")] if content else []
 

@@ -131,15 +131,19 @@ def rendering_of(elements: Elements, pixel_format: PixelFormat) -> Rendering:
         return Rendering(None, 1.0, 0.0, None, None, inverted=False, exact=pixel_format.allocated == 8)
     modality = _lut(elements, "ModalityLUTSequence", *pixel_format.value_range())
     notes: tuple[str, ...] = ()
-    if None in (*elements.numbers("RescaleSlope")[:1], *elements.numbers("RescaleIntercept")[:1]):
-        notes += (RESCALE,)
-    slope = elements.first_number("RescaleSlope") or 1.0  # zero would erase the image; toolkits read it as one
-    intercept = elements.first_number("RescaleIntercept") or 0.0
-    if modality is not None:
-        ends = [modality.table.min(), modality.table.max()]
-    else:
-        ends = sorted(slope * end + intercept for end in pixel_format.value_range())
-    voi: _Lut | _Window | None = _lut(elements, "VOILUTSequence", *ends)
+    rescale = [numbers[0] for name in ("Slope", "Intercept") if (numbers := elements.numbers(f"Rescale{name}"))]
+    slope, intercept = 1.0, 0.0
+    if rescale:
+        notes += (RESCALE,) * (None in rescale)
+        slope = elements.first_number("RescaleSlope") or 1.0  # zero would erase the image; toolkits read it as one
+        intercept = elements.first_number("RescaleIntercept") or 0.0
+    voi: _Lut | _Window | None = None
+    if "VOILUTSequence" in elements:
+        if modality is not None:
+            ends = [modality.table.min(), modality.table.max()]
+        else:
+            ends = sorted(slope * end + intercept for end in pixel_format.value_range())
+        voi = _lut(elements, "VOILUTSequence", *ends)
     if voi is None:
         voi, ignored = _first_window(elements)
         notes += (WINDOW,) * ignored

@@ -76,7 +76,7 @@ def _check_complete(jpeg: bytes) -> None:
     """Refuse a JPEG whose data end before its last pixel: only then does it matter what follows them."""
     end = jpeg.rfind(EOI)
     longer = jpeg[:end] + UNLIKELY + jpeg[end:]
-    if not np.array_equal(*(_decoded(one, cv2.IMREAD_COLOR) for one in (jpeg, longer))):
+    if not np.array_equal(_decoded(jpeg, cv2.IMREAD_COLOR), _decoded(longer, cv2.IMREAD_COLOR)):
         raise UnusablePicture(INCOMPLETE)
 
 
