@@ -193,6 +193,12 @@ def _without_comments(png: bytes) -> bytes:
     return _PNG + b"".join(size + part + zlib.crc32(part).to_bytes(4, "big") for size, part in whole)
 
 
+def _check_chunks(data: bytes) -> None:
+    """Refuse a PNG with a chunk longer than the file: OpenCV makes room for it first."""
+    if data.startswith(_PNG):
+        deque(_chunks(data), maxlen=0)
+
+
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     at = len(_PNG)
     while at + 12 <= len(data):
@@ -222,6 +228,7 @@ def to_pixels(data: bytes) -> NDArray[np.uint8]:
             image.load()  # OpenCV fills what is missing in a truncated file and says nothing; Pillow raises
     except Exception as error:  # Pillow raises all sorts of them
         raise UnusablePicture(f"cannot be decoded: {_reason(error)}") from error
+    _check_chunks(data)
     # Not as it is (IMREAD_UNCHANGED), which would leave a lying PNG so.
     raw = _decoded(data, cv2.IMREAD_ANYDEPTH | (cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR))
     if raw.dtype == np.uint8:
@@ -251,8 +258,7 @@ def decode(data: bytes, channels: int) -> NDArray[Any] | None:
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS if known else _MORE_FORMATS) as image:
             _check_size(image)
-        if data.startswith(_PNG):  # OpenCV makes room for a chunk of any length, in a file of any
-            deque(_chunks(data), maxlen=0)
+        _check_chunks(data)
     except UnusablePicture:
         raise
     except Exception as error:  # Pillow raises all sorts of them

@@ -125,13 +125,14 @@ def segment(marker: int, content: bytes) -> bytes:
     return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
 
 
-def flat_blocks(levels: np.ndarray, precision: int, spectral_end: int = 63) -> bytes:
+def flat_blocks(levels: np.ndarray, precision: int, spectral_end: int = 63, start: int = 0xC1) -> bytes:
     """A JPEG of sequential DCT whose blocks of 8 x 8 pixels have one value each; their DC term is all there is.
 
     Args:
         levels: A value per block, shape (blocks down, blocks across).
         precision: 8 or 12 bits.
         spectral_end: What the scan header says; only 63 is right.
+        start: The frame's marker, of Extended or, for 8 bits, Baseline.
     """
     bits = ""
     before = 0
@@ -151,7 +152,7 @@ def flat_blocks(levels: np.ndarray, precision: int, spectral_end: int = 63) -> b
     return (
         b"\xff\xd8"
         + segment(0xDB, b"\x00\x08" + b"\1" * 63)
-        + segment(0xC1, struct.pack(">BHHB", precision, height, width, 1) + b"\1\x11\0")
+        + segment(start, struct.pack(">BHHB", precision, height, width, 1) + b"\1\x11\0")
         + segment(0xC4, b"\0" + dc_codes)
         + segment(0xC4, b"\x10" + ac_codes)
         + segment(0xDA, b"\1\1\0" + bytes([0, spectral_end, 0]))
@@ -364,6 +365,10 @@ def _compressed() -> Iterator[Case]:
         yield Case(f"JPEG Extended of 12 bits, end of spectrum {end}", data, stretched(BLOCKS))
         data = compressed(JPEG_EXTENDED, flat_blocks(LEVELS // 16, 8, end), values=BLOCKS)
         yield Case(f"JPEG Extended of 8 bits, end of spectrum {end}", data, BLOCKS // 16)
+        data = compressed(JPEG, flat_blocks(LEVELS // 16, 8, end, 0xC0), values=BLOCKS)
+        yield Case(f"JPEG Baseline, end of spectrum {end}", data, BLOCKS // 16, stored="passed through")
+        data = compressed(JPEG, flat_blocks(LEVELS // 16, 8, end, 0xC0), values=BLOCKS, **inverted)
+        yield Case(f"MONOCHROME1, JPEG Baseline, end of spectrum {end}", data, 255 - BLOCKS // 16)
 
     yield Case("RLE", compressed(RLE, rle([GREY])), GREY)
     yield Case("RLE of even rows", compressed(RLE, rle([np.sort(GREY.T).T // 64 * 64])), np.sort(GREY.T).T // 64 * 64)

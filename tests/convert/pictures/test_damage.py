@@ -97,8 +97,11 @@ def test_a_jpeg_that_is_sound_by_its_markers_only():
 
 def test_a_png_chunk_longer_than_its_file_is_refused_before_opencv_makes_room_for_it(monkeypatch):
     monkeypatch.delattr("cv2.imdecode")
-    png = saved(TWELVE, "PNG")
-    at = png.index(b"IDAT") - 4
-    data = png[:at] + (2**31 - 1).to_bytes(4, "big") + png[at + 4 :]
-    with pytest.raises(UnusablePicture, match="truncated or damaged PNG"):
-        read_pixels(data)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for png, kind in ((saved(TWELVE, "PNG"), b"IDAT"), (saved(RGB, "PNG", exif=exif), b"IEND")):
+        at = png.index(kind) - 4
+        data = png[:at] + (2**31 - 1).to_bytes(4, "big") + png[at + 4 :]
+        for read in (read_picture, read_pixels):
+            with pytest.raises(UnusablePicture, match="truncated or damaged PNG"):
+                read(data)
