@@ -6,7 +6,6 @@ Follows `check_det_dataset` and `BaseDataset.get_img_files` of the pinned versio
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from common.data.names import POSITIVE_CLASS
 from common.errors import UserError
 from common.paths import shown
 from common.quiet_ultralytics import read_folder, settings_files
+from common.walking import files_below, path_of
 
 PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """What OpenCV reads everywhere; Ultralytics accepts a few more."""
@@ -136,8 +136,8 @@ def list_pictures(entry: Path, yaml: Path, split: str) -> list[Path]:
         UserError: The entry does not exist, or the list names something else than pictures.
     """
     if entry.is_dir():
-        files = [Path(folder, name) for folder, _, names in os.walk(entry, followlinks=True) for name in names]
-        return sorted(path for path in files if path.suffix.lower() in PICTURE_SUFFIXES and path.name[0] != ".")
+        files = (Path(path_of(entry, name)) for name in files_below(entry))
+        return sorted(path for path in files if path.suffix.lower() in PICTURE_SUFFIXES)
     if not entry.is_file():
         raise UserError(
             f"{shown(yaml)}: split {split!r} names {shown(entry)}, which does not exist. "

@@ -10,6 +10,7 @@ from common.cli import print_warning
 from common.data.csv_files import LINE
 from common.data.names import COORDINATES, POSITIVE_CLASS
 from common.errors import UserError
+from common.walking import path_of
 from convert.sources.annotations import Annotations, CleanedBoxes, clean, spread
 from convert.sources.boxes import is_image_id
 from convert.sources.files import FolderSource, Source, open_source
@@ -84,7 +85,7 @@ def open_release(path: Path) -> Source:
     source = open_source(path)
     if isinstance(source, FolderSource) and len(zips := source.find(RSNA_ZIP.name)) == 1:
         others = (ANNOTATIONS, LABELS, LABELS + ".zip", LABELS + ".gz")
-        return source if any(map(source.find, others)) else open_source(path / zips[0])
+        return source if any(map(source.find, others)) else open_source(Path(path_of(path, zips[0])))
     return source
 
 

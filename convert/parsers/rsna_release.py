@@ -18,6 +18,7 @@ import pandas as pd
 from common.cli import print_warning
 from common.data.names import COORDINATES
 from common.errors import UserError
+from common.walking import path_of
 from convert.parsers.rsna import CLASS_NAMES, OPACITY
 from convert.sources.annotations import Annotations, clean, spread
 from convert.sources.files import FolderSource, Source, open_source
@@ -137,7 +138,7 @@ def _open(path: Path) -> tuple[Source, Source]:
     if path.is_dir():
         zips = source.find(PICTURES)
         if zips and not any(name.endswith(".dcm") for name in source.names):
-            return open_source(path / zips[0]), source
+            return open_source(Path(path_of(path, zips[0]))), source
         return source, source
     # A zip of the pictures alone: the tables lie beside it.
     return source, source if source.find(ANNOTATIONS) else FolderSource(path.absolute().parent, deep=False)

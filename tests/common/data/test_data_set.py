@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from common.data.data_set import DataSet, converted_root, find_root, warn_unknown_patients
+from common.data.data_yaml import list_pictures
 from common.data.fingerprint import yaml_fingerprint
 from common.errors import UserError
 from common.quiet_ultralytics import import_ultralytics
@@ -251,3 +252,11 @@ def test_a_yaml_anywhere_leads_to_its_converted_set(data_set, tmp_path):
         converted_root(write_yaml(tmp_path / "foreign.yaml", train="images"))
     with pytest.raises(UserError, match="no such data YAML"):
         converted_root(tmp_path / "no.yaml")
+
+
+def test_links_in_circles_name_no_picture_twice(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").touch()
+    (tmp_path / "images" / "again").symlink_to(tmp_path / "images")
+    (tmp_path / "images" / "up").symlink_to("..")
+    assert list_pictures(tmp_path / "images", tmp_path / "data.yaml", "val") == [tmp_path / "images" / "a.png"]
