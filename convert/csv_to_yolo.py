@@ -60,6 +60,7 @@ def _parse(source: Path, args: argparse.Namespace) -> Parsed:
         merge=args.merge,
         patient_pattern=args.patient_pattern,
         unlisted_negative=args.unlisted_negative,
+        dummies=args.boxes_size != (1, 1),  # or it is a box over the whole picture
     )
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from common.cli import print_warning
 from common.data.csv_files import LINE
 from common.data.names import COORDINATES
 from common.errors import UserError
 from convert.parsers.csv_columns import CENTRE, COLUMN_KEYS, CORNERS, FORMATS, SIZE
-from convert.sources.annotations import Annotations, clean, spread
+from convert.sources.annotations import Annotations, clean, is_dummy, spread
 from convert.sources.classes import choose_classes, from_corners, take
 from convert.sources.files import Source, open_source, read_named, read_table
 from convert.sources.locating import Located, locate
@@ -43,6 +44,7 @@ def parse(
     merge: str | None,
     patient_pattern: str | None = None,
     unlisted_negative: bool = False,
+    dummies: bool = True,
 ) -> Parsed:
     """Read the CSV and find the pictures.
 
@@ -58,6 +60,7 @@ def parse(
         merge: See `classes.choose_classes`.
         patient_pattern: See `patients.find_patients`; counts instead of a column with a usual name.
         unlisted_negative: Pictures that the CSV does not name have nothing to find; they are left out otherwise.
+        dummies: Take a box of one pixel in the upper left corner for a sign that there is none.
 
     Raises:
         UserError: The CSV is missing, a column is, or a class is not known.
@@ -73,6 +76,8 @@ def parse(
     if patient_pattern is not None:
         held.pop("patient", None)  # which only has one of the usual names
     raw = _rows(frame, held, label)
+    if dummies:
+        _blank_dummies(raw, where)
     has_box = (raw[COORDINATES] != "").any(axis=1)
     boxed = sorted(set(raw.loc[has_box, "label"]) - {""})
     chosen = choose_classes(boxed, classes, merge, where)
@@ -198,6 +203,20 @@ def _two_patients(rows: pd.DataFrame) -> dict[str, str]:
     said = rows.loc[rows["patient"] != "", ["image_id", "patient"]].drop_duplicates()
     several = said[said.duplicated("image_id", keep=False)]
     return {str(key): f"has two patients: {' and '.join(own)}" for key, own in several.groupby("image_id")["patient"]}
+
+
+def _blank_dummies(raw: pd.DataFrame, where: str) -> None:
+    """Make rows without a box of those whose box says there is none, and say so."""
+    dummies = is_dummy(raw)
+    if dummies.all() or not dummies.any():
+        return
+    print_warning(
+        f"{where}: the box of one pixel in the upper left corner ({int(dummies.sum()):,} rows) is not taken for a box: "
+        "exports give it to images without a finding."
+    )
+    boxed = set(raw.loc[~dummies & (raw[COORDINATES] != "").any(axis=1), "label"])
+    raw.loc[dummies, COORDINATES] = ""
+    raw.loc[dummies & raw["label"].isin(boxed), "label"] = ""  # said of every row, and so of none
 
 
 def _other_reading(held: Mapping[str, str]) -> str:

@@ -19,12 +19,11 @@ from convert.parsers.coco_file import (
     checked_categories,
     id_text,
     image_records,
-    is_dummy,
     read_coco,
     shown,
 )
 from convert.parsers.csv_columns import CORNERS
-from convert.sources.annotations import Annotations, clean, spread
+from convert.sources.annotations import Annotations, clean, is_dummy, spread
 from convert.sources.classes import choose_classes, from_corners, take
 from convert.sources.files import Source, open_source
 from convert.sources.locating import Located, locate

@@ -18,6 +18,7 @@ import pandas as pd
 from common.data.names import COORDINATES
 from common.errors import UserError
 from common.walking import escape
+from convert.sources.annotations import is_dummy
 
 _EXPECTED = "expected COCO's object detection format: images, categories, and annotations with bbox"
 _LISTS = ("images", "categories", "annotations")
@@ -26,8 +27,6 @@ _NOT_CROWDS = (None, False, 0, "", "0", "false", "False")
 _NO_NUMBER = "not a number"
 """Stands for a coordinate that is none, and is none itself."""
 _NO_BOX = ("", "", "", "")
-DUMMY_BOX = (0.0, 0.0, 1.0, 1.0)
-"""What some exports give to images without a finding, since they give a box to every image."""
 
 
 @dataclass(frozen=True)
@@ -195,15 +194,6 @@ def checked_categories(annotations: pd.DataFrame, categories: Mapping[str, str])
         f"{first['where']}: its category_id {shown(first['category'])} is not in `categories`, which has "
         f"{known or 'none'}; {_alike(lost)}. Add the category, correct the ids, or take these annotations out."
     )
-
-
-def is_dummy(annotations: pd.DataFrame) -> pd.Series:
-    """Which annotations have `DUMMY_BOX`."""
-    same = [annotations[name].map(lambda found, wanted=wanted: found == wanted) for name, wanted in _DUMMY_BY_NAME]
-    return pd.concat(same, axis=1).astype(bool).all(axis=1)
-
-
-_DUMMY_BY_NAME = tuple(zip(COORDINATES, DUMMY_BOX, strict=True))
 
 
 def shown(value: object) -> str:

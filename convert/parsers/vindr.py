@@ -10,7 +10,7 @@ import pandas as pd
 from common.data.csv_files import LINE
 from common.data.names import COORDINATES
 from convert.parsers.readers import FUSED_IOU, fuse
-from convert.sources.annotations import Annotations, clean
+from convert.sources.annotations import Annotations, clean, is_dummy
 from convert.sources.boxes import COLUMNS, READERS
 from convert.sources.classes import Classes, choose_classes, from_corners, take
 from convert.sources.files import open_source
@@ -135,9 +135,10 @@ def _readings(table: pd.DataFrame, chosen: Classes) -> tuple[pd.DataFrame, pd.Da
     unknown = name.isna() & ~nothing
     bad = ("class_id is " + table["class_id"].map(repr) + ", expected 0 to 14").where(unknown, "")
     usable = ~unknown & (reader != "")
+    boxes = from_corners(table[["x_min", "y_min", "x_max", "y_max"]])
     annotations = Annotations.of(
         image_id="u" + unit[usable].astype(str),  # an image as one reader saw it
-        boxes=from_corners(table.loc[usable, ["x_min", "y_min", "x_max", "y_max"]]),
+        boxes=boxes.mask(nothing & is_dummy(boxes), "")[usable],
         label=name.where(~nothing, "")[usable],
         row=table.loc[usable, LINE],
     )

@@ -101,6 +101,20 @@ def spread(objections: pd.Series, images: pd.Series) -> pd.Series:
     return images.map(lambda image: against.get(image, ""))
 
 
+DUMMY_BOX = (0.0, 0.0, 1.0, 1.0)
+"""x, y, width, height that some exports give to images without a finding, since they give a box to every image."""
+
+
+def is_dummy(boxes: pd.DataFrame) -> pd.Series:
+    """Which rows have `DUMMY_BOX`.
+
+    Args:
+        boxes: Columns `x, y, width, height`, numbers or text.
+    """
+    numbers = boxes[COORDINATES].map(_scalar).apply(pd.to_numeric, errors="coerce")
+    return (numbers == list(DUMMY_BOX)).all(axis=1)
+
+
 @dataclass(frozen=True)
 class CleanedBoxes:
     """A valid boxes table, and the rows that did not make it.

@@ -276,3 +276,19 @@ def test_foreign_text_is_no_formula_in_the_tables(raw, tmp_path):
     }  # fmt: skip
     assert yaml.safe_load((output / "data.yaml").read_text())["names"] == {0: "@opacity"}
     assert read_truth(output / "truth.csv")["label"][0] == "@opacity"
+
+
+@pytest.mark.parametrize("header", ["image,x,y,width,height", "image,x_min,y_min,x_max,y_max"])
+@pytest.mark.parametrize(
+    "labels", [("", "", ""), (",opacity", ",opacity", ",opacity"), (",opacity", ",normal", ",none")]
+)
+def test_dummy_boxes_are_none(raw, tmp_path, capsys, header, labels):
+    """As exports that give a box to every image write them: negatives, whatever label they repeat."""
+    table = tmp_path / "table.csv"
+    boxes_of = ("10,20,40,60", "0,0,1,1", "0.0,0,1.0,1")
+    rows = [f"p{number},{box}{label}" for number, box, label in zip((5, 6, 7), boxes_of, labels, strict=True)]
+    table.write_text("\n".join([header + (",label" if labels[0] else ""), *rows]) + "\n")
+    images = manifest(convert(raw, "--boxes", table))
+    assert images["boxes"].to_dict() == {"p5": 1, "p6": 0, "p7": 0}
+    assert images.loc["p6", "label"] == ("normal" if labels[1] == ",normal" else "No finding")
+    assert "(2 rows) is not taken for a box" in capsys.readouterr().err

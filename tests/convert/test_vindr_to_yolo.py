@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import cv2
@@ -167,3 +168,12 @@ def test_ids_with_an_ending_or_in_other_capitals_are_the_same_images(raw, tmp_pa
     renamed = [f"{line.split(',')[0].upper()}.png,{line.split(',', 1)[1]}" for line in lines[1::2]]
     (raw / "train.csv").write_text("\n".join([lines[0], *renamed, *lines[2::2]]))
     assert truth(convert(raw, "--overwrite")) == expected
+
+
+def test_no_finding_with_a_dummy_box_is_no_finding(raw):
+    """As the challenge's submissions write it, and copies of the table for other programs."""
+    expected = manifest(convert(raw))
+    table = (raw / "train.csv").read_text()
+    (raw / "train.csv").write_text(re.sub(r"(No finding,14,R\d+),,,,$", r"\1,0,0,1,1", table, flags=re.MULTILINE))
+    found = manifest(convert(raw, "--overwrite"))
+    pd.testing.assert_frame_equal(found[["label", "boxes"]], expected[["label", "boxes"]])
