@@ -10,6 +10,7 @@ import pandas as pd
 from common.cli import print_warning
 from common.data.csv_files import LINE
 from common.data.names import COORDINATES
+from common.errors import UserError
 from convert.sources.annotations import Annotations, clean
 from convert.sources.classes import NO_FINDING, OTHER_FINDING, Classes, choose_classes, take
 from convert.sources.files import Source, open_source
@@ -58,6 +59,12 @@ def parse(path: Path, *, classes: Sequence[str] | None, merge: str | None) -> Pa
     source = open_source(path)
     # Its header, `Bbox [x,y,w,h],,,`, spreads the brackets over the columns: they go by their place.
     table = source.table(BOXES, [_IMAGE, _FINDING], _REMEDY)
+    boxes = table.drop(columns=[LINE, _IMAGE, _FINDING]).iloc[:, :4]
+    if boxes.shape[1] < 4:
+        raise UserError(
+            f"{source.path}: {BOXES} has {boxes.shape[1]} columns besides {_IMAGE} and {_FINDING}, expected 4: x, y, "
+            "width and height. Get the file anew."
+        )
     chosen = choose_classes(CLASS_NAMES, classes, merge, "ChestX-ray14's boxes", _SPELLINGS)
     entries = _entries(source)
 
@@ -65,7 +72,7 @@ def parse(path: Path, *, classes: Sequence[str] | None, merge: str | None) -> Pa
     unknown = ~label.isin(CLASS_NAMES)
     annotations = Annotations.of(
         image_id=table[_IMAGE].map(_image_id),
-        boxes=table.iloc[:, 2:6].set_axis(COORDINATES, axis=1),
+        boxes=boxes.set_axis(COORDINATES, axis=1),
         # Kept among the chosen, so that the objection is heard.
         label=label.where(~unknown, next(iter(chosen.name_of))),
         row=table[LINE],

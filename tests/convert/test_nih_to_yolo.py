@@ -150,3 +150,12 @@ def test_a_smaller_copy_with_other_endings_has_the_same_images(raw):
     table = raw / "BBox_List_2017.csv"
     table.write_text(table.read_text().replace(".png", ".JPG"))
     assert (convert(raw, "--overwrite") / "truth.csv").read_text() == expected
+
+
+def test_a_list_without_heights_is_refused(raw):
+    """Its boxes have no names, and what follows them, such as the line's number, is none of them."""
+    table = raw / "BBox_List_2017.csv"
+    rows = [line.split(",") for line in table.read_text().splitlines()]
+    table.write_text("\n".join(",".join(row[:5]) for row in rows))
+    with pytest.raises(UserError, match=r"BBox_List_2017\.csv has 3 columns besides Image Index and Finding Label"):
+        convert(raw)
