@@ -6,7 +6,6 @@ whose image or category cannot be found is an error, since its image would else 
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from common.data.names import COORDINATES
 from common.errors import UserError
 from common.walking import escape
 from convert.sources.annotations import is_dummy
+from convert.sources.json_files import NotJson, load_json
 
 _EXPECTED = "expected COCO's object detection format: images, categories, and annotations with bbox"
 _LISTS = ("images", "categories", "annotations")
@@ -53,10 +53,9 @@ def read_coco(data: bytes, where: str, split: str = "") -> CocoFile:
         UserError: It is no JSON, or no COCO.
     """
     try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
-        raise UserError(f"{where}: not readable as JSON ({reason}); {_EXPECTED}.") from error
+        content = load_json(data)
+    except NotJson as error:
+        raise UserError(f"{where}: not readable as JSON ({error}); {_EXPECTED}.") from error
     if not isinstance(content, dict) or not set(_LISTS) <= content.keys():
         keys = ", ".join(shown(key) for key in list(content)[:5]) if isinstance(content, dict) else shown(content)
         raise UserError(f"{where}: found {keys or 'nothing'}; {_EXPECTED}.")

@@ -7,7 +7,6 @@ ids of Kaggle's release (`subset_img_id` of the mapping), so that submissions fi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from common.walking import path_of
 from convert.parsers.rsna import CLASS_NAMES, OPACITY
 from convert.sources.annotations import Annotations, clean, spread
 from convert.sources.files import FolderSource, Source, open_source
+from convert.sources.json_files import load_json
 from convert.sources.parsed import (
     Parsed,
     all_rejected,
@@ -161,13 +161,13 @@ def _read_export(data: bytes, where: str) -> _Export:
         UserError: It is no such export, or has not one group of the truth's name.
     """
     try:
-        content = json.loads(data)
+        content = load_json(data)
         groups = [(str(group["name"]).strip(), group["labels"]) for group in content["labelGroups"]]
         names = {label["id"]: str(label["name"]).strip() for group, labels in groups for label in labels}
         calculated = [{label["id"] for label in labels} for group, labels in groups if group == TRUTH_GROUP]
         listed = [annotation for part in content["datasets"] for annotation in part["annotations"]]
         rows = [_row(annotation, number, names) for number, annotation in enumerate(listed, start=1)]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{where}: not an MD.ai export ({error!r}); expected labelGroups and datasets with annotations, as in "
             f"RSNA's {ANNOTATIONS}."
@@ -199,7 +199,7 @@ def _image_ids(data: bytes, where: str) -> dict[str, str]:
     found: dict[str, str] = {}
     sop_of: dict[str, str] = {}
     try:
-        for record in json.loads(data):
+        for record in load_json(data):
             sop, image_id = record["SOPInstanceUID"], record["subset_img_id"]
             if not (sop and image_id):
                 continue  # of no image that Kaggle had
@@ -209,7 +209,7 @@ def _image_ids(data: bytes, where: str) -> dict[str, str]:
                     f"{where}: not one id for one image: {sop[:80]!r} is {found[sop][:80]!r} and {image_id[:80]!r} is "
                     f"{sop_of.get(image_id, sop)[:80]!r}. Whose boxes are whose cannot be told; get the file anew."
                 )
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{where}: not RSNA's mapping ({error!r}); expected a list of records with SOPInstanceUID, subset_img_id "
             "and img_id."

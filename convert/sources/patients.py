@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 
@@ -18,6 +17,7 @@ from common.errors import UnreadableError, UserError
 from common.parallel import in_chunks
 from convert.pictures import UnusablePicture, read_header
 from convert.sources.files import Source
+from convert.sources.json_files import load_json
 from convert.sources.locating import DICOM_SUFFIXES
 from convert.sources.places import MAPPING_NAME
 from convert.sources.tables import is_given
@@ -45,7 +45,7 @@ def parse_mapping(data: bytes, where: str) -> pd.Series:
     expected = f"Expected RSNA's {MAPPING_NAME}, or a CSV with the columns patientId and nih_image."
     try:
         if data.lstrip()[:1] in (b"[", b"{"):
-            records = json.loads(data)
+            records = load_json(data)
             pairs = [(record["subset_img_id"], record["img_id"]) for record in records]
         else:
             columns = read_csv(data).iloc[:, [0, 1]]
