@@ -22,6 +22,7 @@ from convert.sources.parsed import (
     details_of,
     is_synthetic,
     rejected_images,
+    stated_shapes,
     table_digest,
     with_file,
 )
@@ -30,7 +31,7 @@ from convert.sources.patients import find_patients
 _USUAL = {"image": ("image", "image_id", "file_name", "filename"), "patient": ("patient", "patient_id")}
 """Names that a column may have without being named; of all others, the key itself."""
 
-_OF_IMAGES = ("patient", "view", "sex", "age")
+_OF_IMAGES = ("patient", "view", "sex", "age", "picture_width", "picture_height")
 """What a row says of its image, and not of its box."""
 
 
@@ -131,6 +132,7 @@ def parse(
             "unlisted_negative": unlisted_negative,
             "synthetic": is_synthetic(source) or None,
         },
+        shapes=stated_shapes(by_image["picture_width"], by_image["picture_height"]),
         other_reading=_other_reading(held),
         details=details_of(by_image["view"], by_image["sex"].str[:1], by_image["age"]),
     )

@@ -11,8 +11,9 @@ FORMATS = (SIZE, CORNERS, CENTRE)
 """Ways to write a box, in pixels; the first whose columns are all there is taken."""
 COLUMN_KEYS = (
     "image", "x", "y", "width", "height", *CORNERS, "x_center", "y_center", "label", "patient", "view", "sex", "age",
+    "picture_width", "picture_height",
 )  # fmt: skip
-"""What a column can hold."""
+"""What a column can hold. `picture_width` and `picture_height` are of the picture that the boxes were drawn on."""
 
 
 def columns(text: str) -> dict[str, str]:

@@ -15,7 +15,15 @@ from convert.sources.boxes import COLUMNS, READERS
 from convert.sources.classes import Classes, choose_classes, from_corners, take
 from convert.sources.files import open_source
 from convert.sources.locating import Located, locate
-from convert.sources.parsed import Parsed, all_rejected, is_synthetic, rejected_images, table_digest, with_file
+from convert.sources.parsed import (
+    Parsed,
+    all_rejected,
+    is_synthetic,
+    rejected_images,
+    stated_shapes,
+    table_digest,
+    with_file,
+)
 
 LABELS = "train.csv"
 TEST_FOLDER = "test"
@@ -170,10 +178,7 @@ def _shapes(table: pd.DataFrame) -> dict[str, tuple[int, int]]:
     """The size of the original pictures, for which the boxes are, where a copy with others says it by image."""
     if not {"width", "height"} <= set(table.columns):
         return {}
-    sizes = table[["width", "height"]].apply(pd.to_numeric, errors="coerce")
-    known = sizes.notna().all(axis=1) & (sizes > 0).all(axis=1) & (sizes < 1e6).all(axis=1)
-    rows = zip(table["image_id"][known], sizes["width"][known], sizes["height"][known], strict=True)
-    return {image_id: (int(width), int(height)) for image_id, width, height in rows}
+    return stated_shapes(*(table.set_index("image_id")[side] for side in ("width", "height")))
 
 
 def _unnamed(located: Located) -> tuple[dict[str, str], dict[str, str]]:

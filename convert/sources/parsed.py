@@ -111,6 +111,18 @@ def details_of(view: pd.Series, sex: pd.Series, age: pd.Series) -> pd.DataFrame:
     )
 
 
+def stated_shapes(widths: pd.Series, heights: pd.Series) -> dict[str, tuple[int, int]]:
+    """Width and height in pixels by image id, where a table says both; see `Parsed.shapes`.
+
+    Args:
+        widths: By image id, numbers or text; an image may be there several times.
+        heights: Likewise; the same index.
+    """
+    sizes = pd.DataFrame({"width": widths, "height": heights}).apply(pd.to_numeric, errors="coerce")
+    known = sizes[((sizes >= 1) & (sizes < 1e6)).all(axis=1)]
+    return {str(key): (int(width), int(height)) for key, width, height in known.itertuples(name=None)}
+
+
 def read_file(path: Path) -> bytes:
     """The content of a file that the user named, unpacked when it ends with `.gz`.
 

@@ -167,8 +167,8 @@ def _check_stated(parsed: Parsed) -> None:
     if unknown:
         raise UserError(
             f"--boxes-size stated: {parsed.source.path} states no size for {len(unknown):,} of {len(boxed):,} images "
-            f"with boxes, such as {unknown[0]}. Expected COCO's width and height, or columns of these names; or "
-            "name the size itself."
+            f"with boxes, such as {unknown[0]}. Expected COCO's or VinDr's width and height, or a CSV's "
+            "picture_width and picture_height; or name the size itself."
         )
 
 

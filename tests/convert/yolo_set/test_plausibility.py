@@ -112,9 +112,11 @@ def pictures(folder: Path, ids: list[str], suffix: str = ".png") -> None:
         path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
 
 
-def as_csv(folder: Path, boxes: np.ndarray) -> list[str]:
-    rows = [f"p{number},{','.join(map(str, box))}" for number, box in enumerate(boxes.tolist())]
-    (folder / "boxes.csv").write_text("\n".join(["image,x,y,width,height", *rows, "n,,,,"]))
+def as_csv(folder: Path, boxes: np.ndarray, **stated: int) -> list[str]:
+    more = "".join(f",{value}" for value in stated.values())
+    rows = [f"p{number},{','.join(map(str, box))}{more}" for number, box in enumerate(boxes.tolist())]
+    head = "image,x,y,width,height" + "".join(f",picture_{name}" for name in stated)
+    (folder / "boxes.csv").write_text("\n".join([head, *rows, f"n,,,,{more}"]))
     return [f"p{number}" for number in range(len(boxes))]
 
 
@@ -211,7 +213,7 @@ def test_labels_of_scaled_boxes(convert, tmp_path):
         assert [texts["p0"], texts["p1"]] == expected
 
 
-@pytest.mark.parametrize("source", ["coco", "vindr"])
+@pytest.mark.parametrize("source", ["csv", "coco", "vindr"])
 def test_stated_sizes(convert, source):
     boxes = chest_boxes(8, 64)
     stated = {"width": 128, "height": 64}
