@@ -37,7 +37,8 @@ class Parsed:
         details: See `details_of`; with more columns of `plan.DETAILS` where a source knows them.
         shapes: Width and height in pixels of the picture that an image's boxes were drawn on, where the source says so.
         other_reading: The option that reads the boxes the other way: as corners instead of sizes, or the reverse.
-        fixed: Image ids of the splits that the source itself fixes; `--val-ids` and `--test-ids` come before them.
+        fixed: Image ids of the splits that the source itself fixes; `--val-ids`, `--test-ids`,
+            `--val 1` and `--test 1` come before them.
     """
 
     source: Source

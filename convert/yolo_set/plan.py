@@ -233,7 +233,8 @@ def _split(
     shares, seed = splitting.shares, splitting.seed
     lists_of = (("val", splitting.val_ids), ("test", splitting.test_ids))
     given = {name: path for name, path in lists_of if path is not None}
-    lists = {**fixed, **{name: read_ids(path) for name, path in given.items()}}
+    whole = 1 in (splitting.val, splitting.test)  # the user's word, as a list is, comes before the source's
+    lists = {**({} if whole else fixed), **{name: read_ids(path) for name, path in given.items()}}
     if not lists:
         return assign(patient_id, stratum, shares, seed), {}
     for name, ids in lists.items():

@@ -172,6 +172,16 @@ def test_the_test_split_is_kaggles_and_its_patients_are_left_out_of_training(rel
     assert "have a patient in more than one split" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_an_external_set_takes_the_images_of_kaggles_test_set_as_well(release, ids, split):
+    source = release.write()
+    (source / SUBMISSION).write_bytes(ids(0, 1, 2).read_bytes())
+    assert (manifest(convert(source))["split"] == "test").sum() == 3  # it is found there
+    images = manifest(convert(source, f"--{split}", "1", "--overwrite"))
+    assert len(images) == 30
+    assert set(images["split"]) == {split}
+
+
 @pytest.mark.parametrize("way", ["training labels", "Kaggle's folder", "pictures' names", "beside", "labels beside"])
 def test_other_ways_to_name_the_test_set(release, ids, way, tmp_path):
     source = release.write()
