@@ -162,7 +162,8 @@ class Converter:
 
             command = shlex.join(["python", f"convert/{self.name}.py", *argv])
             explore(open_collection(output), output / PAGE, command, workers=args.workers)
-        filled = [split for split in SPLITS if (output / f"{split}.txt").stat().st_size]
+        lists = {split: output / f"{split}.txt" for split in SPLITS}
+        filled = [split for split, path in lists.items() if path.is_file() and path.stat().st_size]
         _say_how_to_go_on(
             parsed.class_names, self.data_yaml if self.data_yaml and output == self.output else typed(data), filled
         )
@@ -198,7 +199,7 @@ def _say_how_to_go_on(class_names: Sequence[str], data: str, filled: Sequence[st
             f"{len(class_names)} classes, none named {POSITIVE_CLASS}: `yolo train` works, but the RSNA score is of "
             f"one class. For it, choose one with --classes, or give several one name: --merge '{POSITIVE_CLASS}'."
         )
-    if "train" in filled:
+    if "train" in filled or not filled:
         console().print(f"Next: yolo train data={data} model=yolov8m.pt")
         return
     if len(filled) > 1:

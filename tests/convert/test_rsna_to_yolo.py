@@ -513,6 +513,10 @@ def test_finished_data_set_is_not_done_again(good_release, capsys):
     convert(good_release)
     assert "is converted already" in capsys.readouterr().out
     assert (output / "manifest.csv").stat().st_mtime_ns == before
+    for name in ("val", "test", "train"):  # lists that somebody has removed since
+        (output / f"{name}.txt").unlink()
+        convert(good_release)
+        assert "Next: yolo train" in capsys.readouterr().out
 
 
 def test_other_settings_are_refused_and_overwritten_on_demand(good_release):
