@@ -16,10 +16,10 @@ from evaluate.scoring.score_file import read_score
 
 
 def keep_earlier(folder: Path, score: Score) -> None:
-    """Put `score.json` and `report.html` aside, and say so, where they are not those of the same scoring done before.
+    """Put `score.json` and `report.html` aside, and say so, where they are of another scoring.
 
     The same scoring is that of the same weights on the same data, with the same splits and the same gate, boxes,
-    settings and given confidence. It is simply replaced.
+    settings and given confidence. It is simply replaced, and so is that of weights which others have replaced.
 
     Args:
         folder: Where both lie.
@@ -36,6 +36,8 @@ def keep_earlier(folder: Path, score: Score) -> None:
     except UserError:
         print_warning(f"{shown(path)}: could not be read as a score, and is replaced")
         return
+    if earlier.weights and earlier.weights == score.weights and earlier.weights_sha256 != score.weights_sha256:
+        return  # a training into the same folder has replaced the weights that it was of
     before, now = _asked(earlier), _asked(score)
     differing = [name for name in before if before[name] is not None and before[name] != now[name]]
     if not differing:

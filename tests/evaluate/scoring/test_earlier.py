@@ -39,6 +39,30 @@ def test_another_scoring_keeps_score_and_report(run_folder, capsys):
     assert "the given confidence" in capsys.readouterr().err
 
 
+def test_the_score_of_weights_that_are_gone_is_replaced(run_folder):
+    """As `make demo` trains into the same folder again and again."""
+    import torch
+
+    run(run_folder, *QUIET)
+    weights = run_folder / "weights" / "best.pt"
+    torch.save({**torch.load(weights, weights_only=False), "date": "2020-01-01T00:00:00+00:00"}, weights)
+    before = read(run_folder)["weights_sha256"]
+    run(run_folder, "--confidence", "0.3", *QUIET)
+    assert read(run_folder)["weights_sha256"] != before
+    assert kept(run_folder) == ([], [])
+
+
+def test_weights_that_are_scored_into_one_folder_by_turns(run_folder, tmp_path):
+    import torch
+
+    other = tmp_path / "other" / "weights" / "best.pt"
+    other.parent.mkdir(parents=True)
+    torch.save({**torch.load(run_folder / "weights" / "best.pt", weights_only=False), "date": "2020-01-01"}, other)
+    run(run_folder, "--output", tmp_path / "out", *QUIET)
+    run(other, "--output", tmp_path / "out", *QUIET)
+    assert len(kept(tmp_path / "out")[0]) == 1
+
+
 def test_a_damaged_score_is_replaced(run_folder, capsys):
     (run_folder / "score.json").write_text("{}")
     run(run_folder, *QUIET)
