@@ -42,6 +42,12 @@ class Choice:
     tuned_on: str | None
 
     @property
+    def class_name(self) -> str | None:
+        """The class that was asked for; see `common.data.names.scored_classes`."""
+        name = (self.point.inference or {}).get("class_name")
+        return None if name is None else str(name)
+
+    @property
     def words(self) -> str:
         """How the confidence came about, without the file."""
         if self.tuned_on is None or self.data is None:
@@ -107,6 +113,8 @@ def choose_point(confidence: float | None, weights: Weights, settings: Settings)
     if not path.is_file():
         return OperatingPoint(DEFAULT_CONFIDENCE), _NOT_TUNED
     choice = read_choice(path)
+    if choice.tuned_on == "" or choice.class_name != settings.class_name:  # an earlier one may be of more use
+        path, choice = _tuned_before(path, weights, settings) or (path, choice)
     whose = "of other weights" if choice.of_weights else "of predictions that were handed in"
     if not choice.of_weights or choice.weights_sha256 not in (None, weights.sha256):
         print_warning(
@@ -114,10 +122,9 @@ def choose_point(confidence: float | None, weights: Weights, settings: Settings)
             f"used. Score these weights: python evaluate/score.py {typed(weights.path)}"
         )
         return OperatingPoint(DEFAULT_CONFIDENCE), _NOT_TUNED
-    was = (choice.point.inference or {}).get("class_name")
-    if was != settings.class_name:
+    if choice.class_name != settings.class_name:
         print_warning(
-            f"{shown(path)}: is the score of class {was or POSITIVE_CLASS}, not of "
+            f"{shown(path)}: is the score of class {choice.class_name or POSITIVE_CLASS}, not of "
             f"{settings.class_name or POSITIVE_CLASS}, so its confidence is not used. Score that one with --class"
         )
         return OperatingPoint(DEFAULT_CONFIDENCE), _NOT_TUNED
@@ -136,6 +143,22 @@ def choose_point(confidence: float | None, weights: Weights, settings: Settings)
         differences = ", ".join(f"{key} {before[key]} there, {now[key]} here" for key in changed)
         print_warning(f"{shown(path)}: the confidence was chosen on other predictions ({differences}) and may not suit")
     return point, f"chosen in {shown(path)}{choice.words}"
+
+
+def _tuned_before(path: Path, weights: Weights, settings: Settings) -> tuple[Path, Choice] | None:
+    """The latest earlier score of the same weights and class whose confidence was tuned; see `scoring.earlier`.
+
+    Scores on data that have no split to tune on, or at a confidence that was given, come after it.
+    """
+    for file in sorted(path.parent.glob(f"{path.stem}-*{path.suffix}"), reverse=True):
+        try:
+            choice = read_choice(file)
+        except UserError:
+            continue
+        is_same = choice.weights_sha256 == weights.sha256 and choice.class_name == settings.class_name
+        if choice.tuned_on and is_same:
+            return file, choice
+    return None
 
 
 def _warn_of_other_data(path: Path, choice: Choice, weights: Weights) -> None:

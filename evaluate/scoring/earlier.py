@@ -63,7 +63,7 @@ def keep_earlier(folder: Path, score: Score) -> None:
         f"{shown(path)} was another score (it differs in: {', '.join(differing)}); kept as {' and '.join(kept)}",
         file=sys.stderr,
     )
-    if score.weights and earlier.weights_sha256 == score.weights_sha256 and earlier.confidence != score.confidence:
+    if score.weights and score.tuned_on and earlier.tuned_on and earlier.confidence != score.confidence:
         print(
             f"predict.py takes confidence {score.confidence:.6g} with these weights from now on, instead of "
             f"{earlier.confidence:.6g}",

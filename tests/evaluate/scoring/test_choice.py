@@ -82,6 +82,23 @@ def test_the_score_of_the_weights_that_were_there_before_is_not_used(run_folder,
     assert capsys.readouterr().err == ""
 
 
+def test_a_confidence_that_was_given_does_not_replace_a_tuned_one(run_folder, capsys):
+    """As by a look at another confidence, or a score on data that have nothing to tune on."""
+    run(run_folder, *QUIET)
+    tuned = read(run_folder)["confidence"]
+    run(run_folder, "--confidence", "0.9", *QUIET)
+    run(run_folder, "--confidence", "0.8", *QUIET)
+    assert "from now on" not in capsys.readouterr().err
+    loaded = load_weights(run_folder / "weights" / "best.pt")
+    point, origin = choose_point(None, loaded, _settings(loaded))
+    assert point.confidence == tuned
+    assert origin.startswith(f"chosen in {run_folder}/score-20")
+    for file in run_folder.glob("score-*.json"):
+        file.unlink()
+    point, origin = choose_point(None, loaded, _settings(loaded))
+    assert (point.confidence, origin.endswith(", where it was given and not tuned")) == (0.8, True)
+
+
 def test_a_score_of_predictions_is_not_one_of_weights(run_folder, tmp_path, capsys):
     write_score(run_folder, replace(SCORE, weights=None, weights_sha256=None, inference=None))
     loaded = load_weights(run_folder / "weights" / "best.pt")
