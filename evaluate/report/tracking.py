@@ -7,6 +7,7 @@ from pathlib import Path
 
 from common.tracking import tracker as tracking
 from evaluate.metrics.sweep import thin_sweep
+from evaluate.report.wording import shown_interval
 from evaluate.scoring.result import Interval
 from evaluate.scoring.run import Scored
 
@@ -28,7 +29,7 @@ def log_score(scored: Scored, files: Sequence[Path]) -> str:
     tracker = tracking.start(config={key: content[key] for key in _CONFIG}, run_dir=scored.run, folder=folder)
     numbers: dict[str, float] = {}
     for name, split in score.splits.items():
-        entries = split.to_json() | _ends(split.interval_95)
+        entries = split.to_json() | _ends(shown_interval(split, score.was_tuned_on(name)))
         numbers |= {f"{name}/{key}": value for key, value in entries.items() if isinstance(value, int | float)}
     numbers |= {
         f"{score.reported_on}/{group}/{level}": subgroup.score
@@ -37,7 +38,7 @@ def log_score(scored: Scored, files: Sequence[Path]) -> str:
         if subgroup.score is not None
     }
     tracker.log(numbers)
-    ends = _ends(score.interval_95)
+    ends = _ends(shown_interval(score.reported, score.was_tuned_on(score.reported_on)))
     tracker.summary({"rsna_score": score.score, **ends, "confidence": score.confidence})
     for name, judged in scored.judged.items():
         tracker.log({f"sweep/{name}": thin_sweep(judged.sweep.table())})
