@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from common import trainings
+from common.cli import print_warning
 from common.data.data_set import DataSet, Split
 from common.data.names import ALL_CLASSES
 from common.data.tables import write_predictions
@@ -95,10 +96,18 @@ def fuse_members(request: EnsembleRequest) -> Fused:
     folders = {path: _kept_in(path, request.output) for path in paths}
     # All that can be refused comes before the first of them predicts, which takes long.
     parts: dict[Path, dict[str, Split]] = {}
+    not_seen: list[str] = []
     for path in paths:
         weights = load_weights(path)
-        trained_on = (DataSet(find_training_data(weights), ALL_CLASSES), *trace(weights).data)
-        parts[path] = {name: unseen(split, data, trained_on) for name, split in splits.items()}
+        lineage = trace(weights)
+        not_seen += lineage.not_seen
+        trained_on = (DataSet(find_training_data(weights), ALL_CLASSES), *lineage.data)
+        parts[path] = {name: unseen(split, data, trained_on, not_seen) for name, split in splits.items()}
+    if not_seen:
+        print_warning(
+            "a member abstains on images whose patients it has been trained on, but not all of that can be seen: "
+            f"{'; '.join(dict.fromkeys(not_seen))}"
+        )
     seen = {name: [set(part[name].pictures) for part in parts.values()] for name in splits}
     voters = {name: _count_voters(splits[name], seen[name]) for name in splits}
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in splits}
@@ -219,20 +228,20 @@ def find_voters(predictions: Path) -> dict[str, tuple[int, int]]:
         return {}
 
 
-def unseen(split: Split, data: DataSet, trained_on: Sequence[DataSet]) -> Split:
+def unseen(split: Split, data: DataSet, trained_on: Sequence[DataSet], not_seen: list[str]) -> Split:
     """The part of a split whose patients were not trained on.
 
     Args:
         split: Such as val.
         data: Its data set.
         trained_on: The data sets of a training and of those before it; their patients may have other names there.
+        not_seen: What could not be seen is added, one clause each.
     """
-    known = {
-        image_id
-        for other in trained_on
-        for image_id, is_known in recognise(data, split.name, other, "train").patients.items()
-        if is_known
-    }
+    known: set[str] = set()
+    for other in trained_on:
+        found = recognise(data, split.name, other, "train")
+        known.update(found.patients.index[found.patients.to_numpy()])
+        not_seen += found.not_seen
     pictures = {image_id: path for image_id, path in split.pictures.items() if image_id not in known}
     return replace(
         split,

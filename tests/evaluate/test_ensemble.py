@@ -152,3 +152,19 @@ def test_wrong_words(folds, words, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert execute(main, [word.format(runs=folds[1]) for word in words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_what_members_may_have_seen_is_told(folds, trained, tmp_path, capsys):
+    """One began with weights that are gone: what these had seen nobody knows."""
+    import torch
+
+    root, _ = folds
+    weights = tmp_path / "runs" / "one" / "weights" / "best.pt"
+    weights.parent.mkdir(parents=True)
+    checkpoint = torch.load(trained, weights_only=False)
+    checkpoint["train_args"] |= {"data": str(root / "data.yaml"), "model": "/gone/chexnet.pt"}
+    torch.save(checkpoint, weights)
+    assert execute(main, [str(tmp_path / "runs"), "--data", str(root)]) == 0
+    said = capsys.readouterr().err
+    assert "not all of that can be seen: " in said
+    assert "began with /gone/chexnet.pt, which is not there any more" in said

@@ -20,7 +20,19 @@ def test_a_member_of_another_conversion_has_seen_the_same_images(own_data_set, t
     (copy / "half.yaml").write_text("train: half.txt\nval: test.txt\nnames: [Lung Opacity]\n")
     data = DataSet(own_data_set)
     split = data.split("val")
-    part = unseen(split, data, [data, DataSet(copy / "half.yaml")])
+    not_seen: list[str] = []
+    part = unseen(split, data, [data, DataSet(copy / "half.yaml")], not_seen)
     assert list(part.pictures) == [f"val-{number:02}" for number in range(4, 12)]
     assert set(part.truth["image_id"]) == set(part.manifest["image_id"]) == set(part.pictures)
-    assert list(unseen(split, data, [data]).pictures) == list(split.pictures)
+    assert list(unseen(split, data, [data], not_seen).pictures) == list(split.pictures)
+    assert not_seen == []
+
+
+def test_what_a_member_may_have_seen_is_told(own_data_set):
+    manifest = pd.read_csv(own_data_set / "manifest.csv", dtype=str)
+    manifest.assign(patient_id=manifest["image_id"]).to_csv(own_data_set / "manifest.csv", index=False)
+    data = DataSet(own_data_set)
+    not_seen: list[str] = []
+    assert list(unseen(data.split("val"), data, [data], not_seen).pictures) == list(data.pictures("val"))
+    assert len(not_seen) == 1
+    assert "patients are not known" in not_seen[0]
