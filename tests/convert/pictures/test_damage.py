@@ -95,6 +95,13 @@ def test_a_jpeg_that_is_sound_by_its_markers_only():
         read_picture(data, verify=True)
 
 
+def test_rle_without_end_is_refused_before_it_is_written_out(monkeypatch):
+    (bomb,) = (case.data for case in CASES if case.name == "RLE that goes on and on")
+    monkeypatch.delattr("convert.pictures.frame.get_decoder")
+    with pytest.raises(UnusablePicture, match="RLE that decodes to more than 2,944 bytes, expected 40 x 48 of each"):
+        read_picture(bomb)
+
+
 def test_a_png_chunk_longer_than_its_file_is_refused_before_opencv_makes_room_for_it(monkeypatch):
     monkeypatch.delattr("cv2.imdecode")
     exif = Image.Exif()
