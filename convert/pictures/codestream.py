@@ -27,6 +27,9 @@ EOI = b"\xff\xd9"
 UNLIKELY = b"\x5a\x33\xc7\x1d" * 16
 """Goes on the data of a JPEG, to find out whether they are complete."""
 INCOMPLETE = "broken JPEG: its data end before its last pixel, expected data for every pixel"
+_RLE_READ = [*range(2, 130), 1, *[2] * 127]
+_RLE_WRITTEN = [*range(1, 129), 0, *range(128, 1, -1)]
+"""Bytes that are read and written by what a run of RLE begins with, PS3.5 G.3.1: literals, nothing, or one repeated."""
 _RGB_IDS = (b"RGB", b"rgb")
 _PLAIN_JFIF = 14  # bytes of a JFIF segment without a thumbnail: nothing but a version and a density
 
@@ -190,12 +193,11 @@ def _check_rle(frame: bytes, header: Header) -> None:
     offsets = [offset for offset in struct.unpack_from("<15I", frame.ljust(64, b"\0"), 4) if offset]
     for start, end in zip(offsets, [*offsets[1:], len(frame)], strict=True):
         at, count = start, 0
-        while at < min(end, len(frame)) and count <= most:
+        end = min(end, len(frame))
+        while at < end:
             length = frame[at]
-            if length < 128:
-                at, count = at + length + 2, count + length + 1
-            else:
-                at, count = at + (2 if length > 128 else 1), count + (257 - length if length > 128 else 0)
+            at += _RLE_READ[length]
+            count += _RLE_WRITTEN[length]
         if count > most:
             raise UnusablePicture(
                 f"RLE that decodes to more than {most:,} bytes, expected {header.height} x {header.width} of each"
