@@ -159,8 +159,13 @@ def read_notes(data: bytes) -> tuple[str, ...]:
 
 
 def _reason(error: Exception) -> str:
-    """What Pillow has to say; where it knows nothing of a file, it names an address in memory, which tells nobody."""
-    return "of no kind that is known" if isinstance(error, UnidentifiedImageError) else reason_of(error)
+    """What Pillow has to say.
+
+    Of a file that it does not know it names an address in memory; and Ultralytics, where it is loaded, makes it look
+    for a decoder that is not installed.
+    """
+    unknown = isinstance(error, (UnidentifiedImageError, ImportError))
+    return "of no kind that is known" if unknown else reason_of(error)
 
 
 def _exif(image: Image.Image, data: bytes) -> Image.Exif:

@@ -231,4 +231,4 @@ def test_a_broken_picture_is_refused_where_ultralytics_is_loaded():
         "    print('REFUSED', error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert "REFUSED not readable as a picture" in done.stdout, done.stderr
+    assert "REFUSED not readable as a picture: of no kind that is known" in done.stdout, done.stderr
