@@ -74,11 +74,18 @@ def cluster():
             shutil.rmtree(folder, ignore_errors=True)
 
 
+BLOCK = {
+    "name": "grid",
+    "parameters": {"optimizer": ["AdamW", "SGD", "RMSprop"]},
+    "only": {"optimizer": {"RMSprop": {"freeze": 99}}},  # of a network without a free weight no training begins
+}
+
+
 @pytest.fixture(scope="module")
 def study(space, cluster, tmp_path_factory) -> Path:
     """A study of three trials, one of which fails, on the cluster."""
     folder = tmp_path_factory.mktemp("studies") / "grid"
-    file = space("grid", title="Grid", about="Which one", parameters={"optimizer": ["AdamW", "SGD", "Nonesuch"]})
+    file = space("grid", title="Grid", about="Which one", blocks=[BLOCK])
     assert execute(main, [str(file), "--output", str(folder), "--ray", cluster]) == 0
     return folder
 
@@ -118,7 +125,7 @@ def test_what_a_study_says_about_itself(study, data):
     assert (content["method"], content["seeds"], content["folds"], content["scheduler"]) == ("grid", [0], None, None)
     assert content["data"] == str(data / "data.yaml")
     assert content["base"]["imgsz"] == 64
-    assert content["blocks"][0]["parameters"] == {"optimizer": ["AdamW", "SGD", "Nonesuch"]}
+    assert content["blocks"][0]["parameters"] == BLOCK["parameters"]
     assert content["command"].startswith("python train/sweep.py ")
     assert len(content["fingerprint"]) == 64
     assert content["machine"].startswith("2 nodes with together 2 cores, no GPU (")
@@ -213,7 +220,7 @@ def test_a_command_repeats_the_trial_bit_by_bit_on_as_many_cores(study, tmp_path
 def test_a_failure_is_recorded_and_not_fatal(study, capsys):
     trial = record(study, "t002")
     assert trial["status"] == "failed"
-    assert trial["error"].startswith("NotImplementedError: Optimizer 'Nonesuch' not found")
+    assert trial["error"].startswith("freeze: found 99, which leaves nothing of the network to train")
     for name in ("epochs", "best_epoch", "val", "test", "map50_95", "seconds", "parameters", "gflops", "milliseconds"):
         assert trial[name] is None
     assert trial["weights"] is None
@@ -222,7 +229,7 @@ def test_a_failure_is_recorded_and_not_fatal(study, capsys):
 
 def test_a_finished_study_is_left_alone_and_a_failure_tried_again(study, space, cluster, capsys):
     before = {path: path.stat().st_mtime_ns for path in study.glob("trials/t00[01]/**/*")}
-    file = space("grid", title="New title", about="Which one", parameters={"optimizer": ["AdamW", "SGD", "Nonesuch"]})
+    file = space("grid", title="New title", about="Which one", blocks=[BLOCK])
     assert execute(main, [str(file), "--output", str(study), "--ray", cluster]) == 0
     said = capsys.readouterr().out
     assert "3 trials, 2 of them done" in said
@@ -241,7 +248,7 @@ def test_another_space_is_refused_with_what_changed(study, space, capsys):
     error = capsys.readouterr().err
     assert "base.epochs was 2, now 3" in error
     assert "seeds was [0], now [0, 1]" in error
-    assert 'blocks.grid.parameters.optimizer was ["AdamW", "SGD", "Nonesuch"], now ["AdamW", "SGD"]' in error
+    assert 'blocks.grid.parameters.optimizer was ["AdamW", "SGD", "RMSprop"], now ["AdamW", "SGD"]' in error
     assert "Choose another --output" in error
     (study.parent / "other").mkdir()
     (study.parent / "other" / "mine.txt").write_text("mine")

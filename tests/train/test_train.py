@@ -156,6 +156,12 @@ def test_a_network_that_cannot_be_built_ends_in_one_line_and_leaves_nothing(
     assert not list((tmp_path / "runs").glob("*"))
 
 
+def test_a_network_that_is_frozen_whole_is_refused_and_leaves_nothing(data_set, cnn, tmp_path, capsys):
+    message = failure([*words(data_set, cnn, tmp_path / "runs"), "freeze=99"], capsys)
+    assert "freeze: found 99, which leaves nothing of the network to train; expected fewer layers" in message
+    assert not list((tmp_path / "runs").glob("*"))
+
+
 def test_weights_to_start_from_that_are_none(data_set, cnn, tmp_path, capsys):
     (tmp_path / "w.pt").write_text("no weights")
     argv = [*words(data_set, cnn, tmp_path / "runs"), f"pretrained={tmp_path / 'w.pt'}"]

@@ -246,6 +246,7 @@ def explained(trainer: Any) -> Iterator[None]:
         trainer: Of Ultralytics.
 
     Raises:
+        UserError: All of the network is frozen.
         WorkError: Memory or the disk did not suffice.
     """
     import torch
@@ -263,10 +264,15 @@ def explained(trainer: Any) -> Iterator[None]:
             raise
         raise WorkError(
             f"{missing[-1]}: cannot be read any more; expected the pictures of the data set where they were when the "
-            f"training began. Put them back, and go on with resume={shown(trainer.save_dir)} after the first epoch, or "
+            f"training began. Put them back, and go on with resume={typed(trainer.save_dir)} after the first epoch, or "
             "else start again."
         ) from error
     except RuntimeError as error:
+        if "froze the entire model" in str(error):
+            raise UserError(
+                f"freeze: found {trainer.args.freeze}, which leaves nothing of the network to train; expected fewer "
+                "layers."
+            ) from error
         if "PytorchStreamWriter" not in str(error) and "inline_container" not in str(error):
             raise
         raise WorkError(

@@ -98,7 +98,6 @@ NAN = json.dumps({"best.pt": "a" * 64, "data_sets": {"a" * 64: {"run": "runs/x",
 @pytest.mark.parametrize(
     "content",
     ["", "{", "[]", '{"data_sets": {"a": {"score": "high"}}}', '{"data_sets": 3}', NAN, NAN.replace("NaN", "7")],
-    ["", "{", "[]", '{"data_sets": {"a": {"score": "high"}}}', '{"data_sets": 3}', NAN, NAN.replace("NaN", "7")],
 )
 def test_a_damaged_record_is_put_aside(run, tmp_path, capsys, content):
     weights = run("only")
