@@ -43,6 +43,8 @@ def train(argv: list[str], log: Path, kill: tuple[int, float] | None = None) -> 
 
 
 def _train(argv: list[str], log: Path, kill: tuple[int, float] | None) -> None:
+    # As in the command itself. Else the loader's workers would be another server's children, and outlive a kill.
+    multiprocessing.set_start_method("fork", force=True)
     with open(log, "ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -118,7 +120,7 @@ def main() -> None:
     whole = runs / "whole" / "train"
     rows = list(csv.DictReader((whole / "results.csv").open()))
     times = [float(row["time"]) for row in rows]
-    seconds = min(after - before for before, after in itertools.pairwise(times))
+    seconds = min(2.0, *(after - before for before, after in itertools.pairwise(times)))
     print(f"undisturbed: {len(rows)} epochs of {seconds:.1f} s", flush=True)
     for seed in itertools.count():
         if killed >= int(wanted):
