@@ -37,6 +37,8 @@ _END = "\0"
 """A line of its own after the last one, if no quotation mark is left open; `_normal` text has no such sign."""
 _FORMULA = re.compile(r"'*(?:[=@]|[+-][^(|!]*[(|!])")  # a number, or an id with a hyphen before it, is none
 _WRITTEN_FORMULA = re.compile(f"^'({_FORMULA.pattern})")
+_MAY_CHANGE = r"(?m)^['=@+-]|[^\n -~]"
+"""What a harmless text does not have."""
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 NOTHING = ("", "nan", "none", "null", "na", "n/a")
 """How tables write, in any capitals, that a cell says nothing."""
@@ -100,7 +102,10 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     for name in table.columns:
         column = table[name]
         if pd.api.types.is_string_dtype(column) or column.dtype == object:
-            texts = [value for value in column.dropna().unique() if isinstance(value, str)]
+            # Nearly every column is harmless, which pandas sees at once where it holds nothing but texts.
+            if column.dtype != object and not column.str.contains(_MAY_CHANGE).any():
+                continue
+            texts = [value for value in column.dropna().unique().tolist() if isinstance(value, str)]
             changed = {text: written for text in texts if (written := _as_written(text)) != text}
             if changed:
                 safe[name] = column.astype(object).map(lambda value, changed=changed: changed.get(value, value))

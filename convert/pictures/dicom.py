@@ -152,9 +152,10 @@ class _Opened(NamedTuple):
     def notes(self) -> tuple[str, ...]:
         """See `Picture`."""
         samples = (self.codestream.components if self.codestream else 0) or self.pixel_format.samples
-        notes = {FOR_PROCESSING: self.header.for_processing}
-        notes[COLOUR] = samples == 3 or self.pixel_format.photometric == PALETTE
-        return (*(note for note, holds in notes.items() if holds), *self.rendering.notes)
+        notes = (FOR_PROCESSING,) if self.header.for_processing else ()
+        if samples == 3 or self.pixel_format.photometric == PALETTE:
+            notes += (COLOUR,)
+        return notes + self.rendering.notes
 
     def stored_values(self) -> NDArray[Any]:
         """Stored values, of colours the luma; shape (height, width)."""

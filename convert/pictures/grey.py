@@ -55,13 +55,14 @@ class Rendering(NamedTuple):
     exact: bool  # 8 bits, unsigned: a grey value already
     notes: tuple[str, ...] = ()  # what of the header could not be obeyed; see `Picture`
 
-    @_whatever_the_numbers
     def is_identity(self) -> bool:
         """Whether every 8-bit value is its own grey value, whatever the image."""
         if not self.exact or self.inverted:
             return False
-        if self[:5] == (None, 1, 0, None, None):
-            return True
+        return self[:5] == (None, 1, 0, None, None) or self._maps_to_itself()
+
+    @_whatever_the_numbers
+    def _maps_to_itself(self) -> bool:
         values = np.arange(256)
         return np.array_equal(self._modality_values(values), values) and np.array_equal(self.grey(values), values)
 

@@ -9,6 +9,7 @@ classes does: combinations of them would be rare, and a rare stratum cannot be d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,20 +139,25 @@ def assign(patient_id: pd.Series, stratum: pd.Series, shares: Mapping[str, float
     belongs = np.bincount(row, weights=count)
     order = order[np.lexsort((-belongs[order], -size[order]))]
 
-    excess = -target
-    room = np.ceil(target[:, -1] - 1e-9)
+    # Plain numbers, since a patient is of few strata and there are few splits: NumPy would take twice the time.
+    excess, weights = (-target).tolist(), weight.tolist()
+    room = np.ceil(target[:, -1] - 1e-9).tolist()
     chosen = np.empty(len(patients), dtype=int)
-    for index in order:
-        columns, new = column[first[index] : first[index + 1]], count[first[index] : first[index + 1]]
-        # |excess + new|^2 - |excess|^2, stratum by stratum, is new * (2 * excess + new).
-        cost = (new * (2 * excess[:, columns] + new) * weight[:, columns]).sum(axis=1)
-        full = room < size[index]
-        if not full.all():
-            cost[full] = np.inf
-        split = int(cost.argmin())
-        chosen[index] = split
-        excess[split, columns] += new
-        room[split] -= size[index]
+    columns, counts, begins, sizes = column.tolist(), count.tolist(), first.tolist(), size.tolist()
+    for index in order.tolist():
+        rows = range(begins[index], begins[index + 1])
+        open_splits = [split for split, left in enumerate(room) if left >= sizes[index]] or range(len(room))
+        best, least = 0, math.inf
+        for split in open_splits:
+            over, weight_of = excess[split], weights[split]
+            # |excess + new|^2 - |excess|^2, stratum by stratum, is new * (2 * excess + new).
+            cost = sum(counts[at] * (2 * over[columns[at]] + counts[at]) * weight_of[columns[at]] for at in rows)
+            if cost < least:
+                best, least = split, cost
+        chosen[index] = best
+        for at in rows:
+            excess[best][columns[at]] += counts[at]
+        room[best] -= sizes[index]
     return pd.Series(np.array(names, dtype=object)[chosen[patient]], index=patient_id.index, name="split")
 
 
