@@ -152,7 +152,7 @@ class _Opened(NamedTuple):
     def notes(self) -> tuple[str, ...]:
         """See `Picture`."""
         samples = (self.codestream.components if self.codestream else 0) or self.pixel_format.samples
-        notes = (FOR_PROCESSING,) if self.header.for_processing else ()
+        notes: tuple[str, ...] = (FOR_PROCESSING,) if self.header.for_processing else ()
         if samples == 3 or self.pixel_format.photometric == PALETTE:
             notes += (COLOUR,)
         return notes + self.rendering.notes

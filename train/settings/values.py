@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from common.errors import UserError
-from common.quiet_ultralytics import import_ultralytics
 
 OPTIMIZERS = ("auto", "SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "MuSGD")
 """Those of Ultralytics, which compares without case."""
@@ -61,6 +60,8 @@ def check_device(device: Any) -> None:
     """
     if device is None or device == "":
         return
+    from common.quiet_ultralytics import import_ultralytics
+
     import_ultralytics()
     import torch
     from ultralytics.utils.torch_utils import select_device
