@@ -91,7 +91,8 @@ def check_boxes_fit(plan: Plan, sizes: Mapping[str, tuple[int, int]]) -> None:
     if plan.boxes_size is None:  # a picture of another size than the stated one is rejected by itself
         sizes = {key: size for key, size in sizes.items() if plan.shapes.get(key, size) == size}
     rows = plan.boxes[plan.boxes["x"].notna()]
-    rows = rows[[image_id in sizes for image_id in rows["image_id"].tolist()]]
+    known = [image_id in sizes for image_id in rows["image_id"].tolist()]  # isin would make texts of all of them
+    rows = rows[np.array(known, dtype=bool)]
     image_ids = rows["image_id"].tolist()
     shapes = np.array([sizes[image_id] for image_id in image_ids], dtype=float).reshape(-1, 2)
     boxes = rows[COORDINATES].to_numpy(float)
