@@ -34,7 +34,7 @@ def picture_files() -> list[bytes]:
 FILES = {"DICOM": [case.data for case in CASES], "picture files": picture_files()}
 
 
-@pytest.mark.parametrize(("kind", "count"), [("DICOM", 1200), ("picture files", 500)])
+@pytest.mark.parametrize(("kind", "count"), [("DICOM", 2100), ("picture files", 900)])
 def test_damage_is_refused_with_the_documented_error(kind, count):
     rng = random.Random(7)
     read_well, reasons = 0, []
