@@ -45,6 +45,11 @@ def score_text(value: Any) -> str:
     return f"{value:.3f}" if is_number(value) else MISSING
 
 
+def confidence_text(value: float) -> str:
+    """Write a confidence with two decimals, and a small one with as many as it takes to differ from none."""
+    return f"{value:.2f}" if value >= 0.0095 or value <= 0 else f"{value:.1g}"
+
+
 def interval_text(bounds: Sequence[Any] | None) -> str:
     """Write an interval as `0.201 to 0.233`."""
     if not bounds or len(bounds) != 2 or not all(is_number(bound) for bound in bounds):

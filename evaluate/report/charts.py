@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from common.pages.figures import BLUE, GREY, INK, MUTED, ORANGE, TEAL, Chart, legend, new_figure
-from common.pages.wording import count, interval_text, join, percent, score_text
+from common.pages.wording import confidence_text, count, interval_text, join, percent, score_text
 from evaluate.metrics.uncertainty import FEW_PATIENTS, FEWEST_PATIENTS
 from evaluate.report.wording import is_few
 from evaluate.scoring.result import Difference, Subgroup
@@ -88,7 +88,7 @@ def sweep_curves(sweeps: Mapping[str, pd.DataFrame], confidence: float, tuned_on
             axes.plot([confidence], [at[split]], "o", color=colour, markersize=6)
         axes.axvline(confidence, color=MUTED, linewidth=1, linestyle=":")
         axes.annotate(
-            f"{'chosen' if tuned_on else 'used'} {confidence:.2f}",
+            f"{'chosen' if tuned_on else 'used'} {confidence_text(confidence)}",
             (confidence, 1), (5 if confidence < 0.6 else -5, -9), color=MUTED,
             xycoords=("data", "axes fraction"), textcoords="offset points", ha="left" if confidence < 0.6 else "right",
         )  # fmt: skip
@@ -103,12 +103,14 @@ def sweep_curves(sweeps: Mapping[str, pd.DataFrame], confidence: float, tuned_on
         parts.append(
             f"on {split} that gives {score_text(at[split])}, "
             + (
-                f"{best['confidence']:.2f} would give {score_text(gain)} more"
+                f"{confidence_text(best['confidence'])} would give {score_text(gain)} more"
                 if gain >= 5e-4
                 else "the highest there is"
             )
         )
-    chosen = f"Boxes are kept from confidence {confidence:.2f}" + (f", chosen on {tuned_on}" if tuned_on else "")
+    chosen = f"Boxes are kept from confidence {confidence_text(confidence)}" + (
+        f", chosen on {tuned_on}" if tuned_on else ""
+    )
     return drawn.chart("Score at every confidence threshold", f"{chosen}: {'; '.join(parts)}.")
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from common.pages.wording import MISSING, count, interval_text, is_number, join, percent, score_text
+from common.pages.wording import MISSING, confidence_text, count, interval_text, is_number, join, percent, score_text
 from evaluate.postprocess.gate import GateRule
 from evaluate.report.wording import gain_text, gate_text
 from evaluate.scoring.result import Gain, Interval
@@ -30,6 +30,12 @@ def test_only_nothing_is_0_percent_and_only_all_is_100():
     assert [percent(share) for share in shares] == [
         "<0.1\xa0%", "<0.1\xa0%", "0.1\xa0%", "99\xa0%", "99.5\xa0%", "99.9\xa0%", ">99.9\xa0%", ">99.9\xa0%",
         "100\xa0%", "0\xa0%", "100\xa0%",
+    ]  # fmt: skip
+
+
+def test_a_small_confidence_is_not_written_as_none():
+    assert [confidence_text(value) for value in (0, 0.000123, 0.003093, 0.0099, 0.0149, 0.5, 1)] == [
+        "0.00", "0.0001", "0.003", "0.01", "0.01", "0.50", "1.00",
     ]  # fmt: skip
 
 
