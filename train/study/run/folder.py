@@ -140,6 +140,8 @@ def _lost_arguments(folder: Path, record: TrialRecord) -> Iterator[str]:
         same = plain(held) == plain(value)
         if name in ("data", "model"):  # a full path there, and perhaps the folder here
             same = Path(str(value)).name in Path(str(held)).parts[-2:]
+        if name == "model" and kept.get("resume"):  # of a training that went on: then it is its own last.pt
+            same = Path(str(held)).parts[-3:] == ("run", "weights", "last.pt")
         if not same:
             yield f"{record.id}: {name}={value} was given, {name}={held} was trained with"
 
