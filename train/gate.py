@@ -59,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
         "  python train/gate.py model=yolov8n-cls.pt epochs=20\n"
         "  python train/gate.py model=basic-cnn-cls.yaml imgsz=128 optimizer=AdamW lr0=0.002    on a CPU\n"
         "  python train/gate.py model=yolov8n-cls.pt fold=0      probabilities of images it has not seen: fold 0\n"
+        "  python train/gate.py model=yolov8n-cls.pt prevalence=0.35    for images with more opacities than val\n"
         "  python train/gate.py resume=runs/gate                 go on after a kill",
         GATE,
         _DIFFERING,
@@ -101,11 +102,25 @@ def _print_quality(record: GateRecord) -> None:
     out = console()
     out.print()
     out.print(table)
-    sure = "too sure" if record.temperature > 1 else "not sure enough"
-    out.print(
-        f"epoch {record.epoch}, temperature {record.temperature:.3f}: the classifier was {sure}. "
-        "Both were chosen on val, which flatters its numbers a little."
+    out.print(_calibration(record))
+
+
+def _calibration(record: GateRecord) -> str:
+    """What was chosen on val, and for which prevalence."""
+    if record.slope is None or record.intercept is None or record.prevalence is None:  # of an earlier version
+        return f"epoch {record.epoch}, temperature {record.temperature:.3f}."
+    sure = "too sure" if record.slope < 1 else "not sure enough"
+    said = (
+        f"epoch {record.epoch}, slope {record.slope:.3f} and intercept {record.intercept:.3f} of the logit of "
+        f"P({record.positive}): the classifier was {sure}. "
+        "All three were chosen on val, which flatters its numbers a little."
     )
+    if record.expected_prevalence is not None:
+        said += (
+            f"\nThe intercept is for a prevalence of {record.expected_prevalence:.1%}, while val has "
+            f"{record.prevalence:.1%}: there the calibrated probabilities are meant not to fit."
+        )
+    return said
 
 
 def _counts(images: Mapping[str, int]) -> str:

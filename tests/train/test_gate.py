@@ -91,7 +91,7 @@ def test_every_image_gets_probabilities(gate, own_data):
     assert record["images"] == {"train": 16, "val": 8, "test": 4, "challenge": 1}
 
 
-def test_probabilities_are_those_of_plain_ultralytics_at_the_temperature(gate, own_data):
+def test_probabilities_are_those_of_plain_ultralytics_calibrated(gate, own_data):
     from ultralytics import YOLO
 
     table, record = read(gate[0])
@@ -100,8 +100,9 @@ def test_probabilities_are_those_of_plain_ultralytics_at_the_temperature(gate, o
     opacity = next(index for index, name in model.names.items() if name == "Lung_Opacity")
     for image_id in ("val01", "test00", "secret", "train07"):
         (found,) = model.predict(own_data / manifest.loc[image_id, "picture"], imgsz=64, device="cpu", verbose=False)
-        shares = found.probs.data.double().numpy() ** (1 / record["temperature"])
-        expected = shares[opacity] / shares.sum()
+        share = found.probs.data.double().numpy()[opacity]
+        odds = (share / (1 - share)) ** record["slope"] * np.exp(record["intercept"])
+        expected = odds / (1 + odds)
         assert table.set_index("image_id").loc[image_id, "p_opacity"] == pytest.approx(expected, abs=1e-4)
 
 
@@ -147,7 +148,8 @@ def test_what_the_command_says(gate):
     _, record = read(folder)
     assert "P(Lung Opacity)" in said
     assert f"{record['val']['after']['brier']:.4f}" in said
-    assert f"temperature {record['temperature']:.3f}" in said
+    assert f"slope {record['slope']:.3f} and intercept {record['intercept']:.3f}" in said
+    assert "is for a prevalence" not in said
     assert "train 16, val 8, test 4, challenge 1" in said
     assert said.rstrip().endswith(f"next: python evaluate/score.py --gate {folder / 'gate.csv'}")
 
@@ -209,7 +211,7 @@ def test_plain_ultralytics_trains_on_the_view_and_validates_our_weights(gate, ow
     metrics = YOLO(gate[0] / "weights" / "best.pt").val(
         data=str(view), imgsz=64, device="cpu", project=str(tmp_path), name="val", plots=False, verbose=False
     )
-    assert metrics.top1 == pytest.approx(read(gate[0])[1]["val"]["after"]["accuracy"])
+    assert metrics.top1 == pytest.approx(read(gate[0])[1]["val"]["before"]["accuracy"])
     assert sorted(path.name for path in own_data.glob("images/*/*") if path.suffix != ".png") == []
 
 
@@ -217,13 +219,13 @@ def test_plain_ultralytics_trains_on_the_view_and_validates_our_weights(gate, ow
     ("sign", "told"), [(-1, "no better than by chance"), (1, "the calibration knows no doubt"), (0, "")]
 )
 def test_a_calibration_at_its_end_is_told(sign, told, gate, own_data, tmp_path, monkeypatch, capsys):
-    """A classifier that is always wrong, one that is always right, and one that is as it should be."""
+    """A classifier that is always wrong, one that is always right, and one that errs both ways."""
     run = shutil.copytree(gate[0], tmp_path / "gate")
     labels = pd.read_csv(own_data / "manifest.csv", index_col="image_id")["label"]
 
     def logits(weights, pictures, *_):
         is_there = np.array([labels[Path(picture).stem] == "Lung Opacity" for picture in pictures])
-        margin = np.where(is_there, 1, -1) * (sign or np.where(np.arange(len(pictures)) % 4 == 0, -1, 1))
+        margin = np.where(is_there, 1, -1) * (sign or np.where(np.arange(len(pictures)) % 3 == 0, -1, 1))
         return np.column_stack([margin, -margin]).astype(float), {0: "Lung_Opacity", 1: "Normal"}
 
     monkeypatch.setattr("train.classifier.predictions.predict_logits", logits)
@@ -231,6 +233,48 @@ def test_a_calibration_at_its_end_is_told(sign, told, gate, own_data, tmp_path, 
     warnings = capsys.readouterr().err
     assert told in warnings
     assert ("warning" in warnings) == bool(told)
+
+
+def test_classifiers_that_cannot_be_calibrated(gate, own_data, tmp_path, monkeypatch, capsys):
+    run = shutil.copytree(gate[0], tmp_path / "gate")
+
+    def none(weights, pictures, *_):
+        return np.full((len(pictures), 2), np.nan), {0: "Lung_Opacity", 1: "Normal"}
+
+    before = (run / "gate.csv").read_bytes()
+    monkeypatch.setattr("train.classifier.predictions.predict_logits", none)
+    message = failure([f"resume={run}", f"data={own_data}", "wandb=False"], capsys, status=1)
+    assert "best.pt: gives no finite numbers" in message
+    monkeypatch.undo()
+    root = shutil.copytree(own_data, tmp_path / "set", symlinks=True)
+    table = pd.read_csv(root / "manifest.csv")
+    for picture in table.loc[(table["split"] == "val") & (table["label"] == "Lung Opacity"), "picture"]:
+        (root / picture).unlink()
+    message = failure([f"resume={run}", f"data={root}", "wandb=False"], capsys)
+    assert "pictures of val that are there all have the gate's class, or all lack it" in message
+    assert (run / "gate.csv").read_bytes() == before
+
+
+def test_another_prevalence_is_kept_told_and_changed(own_data, classifier, tmp_path, capsys):
+    def odds(table):
+        return table["p_opacity"].to_numpy() / (1 - table["p_opacity"].to_numpy())
+
+    run, again = tmp_path / "gate", [f"resume={tmp_path / 'gate'}", f"data={own_data}", "wandb=False"]
+    assert execute(main, words(own_data, classifier, tmp_path, epochs=1, prevalence=0.35)) == 0
+    manifest = pd.read_csv(own_data / "manifest.csv")
+    share = (manifest.loc[manifest["split"] == "val", "label"] == "Lung Opacity").mean()
+    told, record = read(run)
+    assert (record["prevalence"], record["expected_prevalence"]) == (share, 0.35)
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"The intercept is for a prevalence of 35.0%, while val has {share:.1%}" in said
+    assert execute(main, again) == 0  # remembered
+    assert read(run)[0].equals(told)
+    assert execute(main, [*again, "prevalence=None"]) == 0
+    plain, other = read(run)
+    assert (other["slope"], other["expected_prevalence"]) == (record["slope"], None)
+    factor = (0.35 / 0.65) / (share / (1 - share))
+    assert record["intercept"] - other["intercept"] == pytest.approx(np.log(factor))
+    np.testing.assert_allclose(odds(told), odds(plain) * factor, rtol=1e-3)
 
 
 @pytest.mark.parametrize("asked", [{"fold": 1}, {"data": "fold1.yaml"}])
@@ -319,14 +363,16 @@ def test_a_stopped_gate_goes_on_in_its_wandb_run(own_data, classifier, apart, wa
 
     with monkeypatch.context() as patch:
         patch.setattr(GateTrainer, "save_model", stopped)
-        assert execute(main, words(own_data, classifier, apart, epochs=4, wandb=True)) == 130
+        assert execute(main, words(own_data, classifier, apart, epochs=4, wandb=True, prevalence=0.5)) == 130
     assert execute(main, [f"resume={apart / 'gate'}"]) == 0
     first, second = (wandb_files.read(folder) for folder in wandb_files.parts(apart / "gate"))
     assert first["id"] == second["id"]
     assert [step["epoch"] for step in first["history"]] == [1, 2]
     assert [step["epoch"] for step in second["history"]] == [3, 4]
     assert (first["exit_code"], second["exit_code"]) == (1, 0)
-    assert second["summary"]["temperature"] == read(apart / "gate")[1]["temperature"]
+    record = read(apart / "gate")[1]
+    assert record["expected_prevalence"] == 0.5
+    assert [second["summary"][name] for name in ("slope", "intercept")] == [record["slope"], record["intercept"]]
 
 
 def test_a_failure_of_wandb_is_a_warning(own_data, classifier, apart, wandb_service, monkeypatch, capsys):
@@ -348,6 +394,8 @@ def test_a_failure_of_wandb_is_a_warning(own_data, classifier, apart, wandb_serv
         ("iou_loss=siou", "iou_loss: no such argument"),
         ("fold=1.5", "fold: found 1.5; expected a whole number"),
         ("fold=7", "fold=7: "),
+        ("prevalence=35", "prevalence: found 35; expected a number, more than 0, at most 0.99"),
+        ("prevalence=0", "prevalence: found 0; expected a number, more than 0"),
         ("task=detect", "task: expected classify; this command trains classifiers"),
         ("model=basic-cnn.yaml", "its last layer is Detect; expected an image classifier (Classify)"),
         ("model=nowhere-cls.yaml", "nowhere-cls.yaml: no such file"),
@@ -407,3 +455,14 @@ def test_the_basic_classifier_is_found_by_name_and_small():
     made = ClassificationModel(str(model), nc=3, verbose=False)
     assert not download
     assert sum(parameter.numel() for parameter in made.parameters()) < 500_000
+
+
+def test_what_is_said_of_a_calibration_of_an_earlier_version(gate, tmp_path):
+    from train.classifier.record import read_record
+    from train.gate import _calibration
+
+    content = read(gate[0])[1]
+    for name in ("slope", "intercept", "prevalence", "expected_prevalence"):
+        del content[name]
+    (tmp_path / "gate.json").write_text(json.dumps({**content, "temperature": 1.25, "epoch": 2}))
+    assert _calibration(read_record(tmp_path)) == "epoch 2, temperature 1.250."

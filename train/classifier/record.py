@@ -15,6 +15,8 @@ from train.classifier.calibration import Quality
 
 RECORD = "gate.json"
 _JUDGED = ("val", "test")
+_PLATT = ("slope", "intercept", "prevalence", "expected_prevalence")
+_TEMPERATURE = ("temperature",)
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,12 @@ class GateRecord:
         manifest: SHA-256 of its manifest.
         positive: Label of the class that is the opacity.
         classes: Label by class folder.
-        temperature: What the logits were divided by.
+        slope: What the logit of P(opacity) was multiplied by, see `train.classifier.calibration`. This and the next
+            three are None in a record of an earlier version.
+        intercept: What was added to it then, the shift to the expected prevalence included.
+        prevalence: Share of val's images with an opacity.
+        expected_prevalence: Share where the gate is used, as it was asked for; None for val's.
+        temperature: Of a record of an earlier version: what the logits of all classes were divided by; else None.
         splits: By split, val and test, how good the probabilities are; only splits with images of a known class.
         images: By split how many images were looked at.
         arguments: The training's.
@@ -65,7 +72,11 @@ class GateRecord:
     manifest: str
     positive: str
     classes: Mapping[str, str]
-    temperature: float
+    slope: float | None
+    intercept: float | None
+    prevalence: float | None
+    expected_prevalence: float | None
+    temperature: float | None
     splits: Mapping[str, SplitQuality]
     images: Mapping[str, int]
     arguments: Mapping[str, Any]
@@ -78,12 +89,16 @@ class GateRecord:
 def write_record(folder: Path, record: GateRecord) -> None:
     """Write `gate.json` into a folder. The splits' numbers stand beside the rest, under the splits' names.
 
+    Of the two kinds of calibration, only that of the record is written.
+
     Raises:
         WorkError: It cannot be written.
     """
     content: dict[str, Any] = {}
+    other = _TEMPERATURE if record.temperature is None else _PLATT
     for name, value in asdict(record).items():
-        content |= value if name == "splits" else {name: value}
+        if name not in other:
+            content |= value if name == "splits" else {name: value}
     write_json(folder / RECORD, content)
 
 
@@ -105,7 +120,8 @@ def read_record(folder: Path) -> GateRecord:
             for split in _JUDGED
             if split in content
         }
-        known = {"weights_sha256": None, **content, "splits": splits}
+        other = _PLATT if "temperature" in content else _TEMPERATURE
+        known = {"weights_sha256": None, **content, "splits": splits, **dict.fromkeys(other)}
         return GateRecord(**{entry.name: known[entry.name] for entry in fields(GateRecord)})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(

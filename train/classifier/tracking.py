@@ -94,4 +94,6 @@ class GateLog:
             for suffix, judged in (("_uncalibrated", found.before), ("", found.after))
             for name, value in asdict(judged).items()
         }
-        self._tracker.summary({"best_epoch": record.epoch, "temperature": record.temperature, **quality})
+        self._tracker.summary(
+            {"best_epoch": record.epoch, "slope": record.slope, "intercept": record.intercept, **quality}
+        )

@@ -1,7 +1,7 @@
 """Ultralytics' classification trainer, judged by what a gate is for: the probability of an opacity.
 
 Ultralytics takes accuracy over all classes for best.pt and early stopping. Here an epoch is as good as its calibrated
-probability of the opacity fits val: the log-loss after temperature scaling, which is what is written out in the end.
+probability of the opacity fits val: its log-loss after the calibration with which it is written out in the end.
 Accuracy stands beside it, and so does the area under the ROC curve. The hooks are internals of the pinned version;
 tests/train/test_gate.py is their contract.
 """
@@ -16,19 +16,21 @@ from typing import Any
 
 import numpy as np
 
-from train.classifier.calibration import assess, fit_temperature, softmax
+from train.classifier.calibration import assess, fit_calibration
 from train.classifier.class_view import read_positive
 from train.classifier.results import AUC, LOG_LOSS
 from train.detector.resuming import ExactResume
 from train.detector.sampling import Draw, all_images, seeded
 from train.detector.starting import building
+from train.settings.options import GATE
 from train.ultralytics_setup import set_up
 
 set_up()
 import torch
+from ultralytics.cfg import cfg2dict
 from ultralytics.data import ClassificationDataset
 from ultralytics.models.yolo.classify import ClassificationTrainer, ClassificationValidator
-from ultralytics.utils import LOGGER
+from ultralytics.utils import DEFAULT_CFG, LOGGER
 from ultralytics.utils.metrics import ClassifyMetrics
 
 
@@ -95,7 +97,8 @@ class GateValidator(ClassificationValidator):
         logits = torch.cat(self.pred).double().numpy()
         classes = torch.cat(self.targets).long().numpy()
         if np.isfinite(logits).all():
-            quality = assess(softmax(logits, fit_temperature(logits, classes)), classes, self._positive)
+            calibration = fit_calibration(logits, classes, self._positive)
+            quality = assess(calibration.apply(logits, self._positive), classes, self._positive)
             self.metrics.auc, self.metrics.log_loss = quality.auc, quality.log_loss
         else:  # a training that has come apart
             self.metrics.auc, self.metrics.log_loss = 0.5, math.inf
@@ -143,6 +146,11 @@ class GateDataset(ClassificationDataset):
 class GateTrainer(ExactResume, ClassificationTrainer):
     """Trains an image classifier on a view of the data set by class."""
 
+    def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: Any = None) -> None:
+        """Take Ultralytics' arguments, and `prevalence`, which is kept with them for the calibration at the end."""
+        # Ultralytics checks every argument against `cfg`: with ours in it, it is known.
+        super().__init__({"prevalence": GATE["prevalence"].default, **cfg2dict(cfg)}, overrides, _callbacks)
+
     def build_dataset(self, img_path: str, mode: str = "train", batch: Any = None) -> GateDataset:
         """The data set of training or validation."""
         arguments: Any = self.args
@@ -165,8 +173,10 @@ class GateTrainer(ExactResume, ClassificationTrainer):
     def get_validator(self) -> GateValidator:
         """The validator that judges the probability of an opacity."""
         positive = positive_index(self.data["names"], Path(self.data["train"]).parent)
+        arguments = copy(self.args)
+        vars(arguments).pop("prevalence", None)  # the validators know Ultralytics' own arguments alone
         return GateValidator(
-            self.test_loader, self.save_dir, args=copy(self.args), _callbacks=self.callbacks, positive=positive
+            self.test_loader, self.save_dir, args=arguments, _callbacks=self.callbacks, positive=positive
         )
 
 

@@ -22,7 +22,7 @@ from common.paths import PROJECT, brief, default_data, shown, without_places
 from common.provenance import describe_origin
 from common.quiet_ultralytics import import_ultralytics
 from common.tracking.runs import RUN_FILE
-from train.classifier.calibration import COLDEST, HOTTEST, Ints, assess, fit_temperature, softmax
+from train.classifier.calibration import FLATTEST, STEEPEST, Calibration, Floats, Ints, assess, fit_calibration, softmax
 from train.classifier.class_view import SPLITS, ClassView, make_view
 from train.classifier.record import GateRecord, SplitQuality, write_record
 from train.classifier.results import best_epoch
@@ -124,20 +124,21 @@ def train_gate(arguments: Mapping[str, Any], words: Sequence[str] | None = None)
     if resume := wanted.pop("resume", False):
         return _resume(find_last(resume, project, arguments.get("name"), kind=_CHECKPOINTS), arguments, words)
     yaml_file = find_data(Path(str(wanted["data"])))
-    fold, enabled, group = (wanted.pop(name, GATE[name].default) for name in ("fold", "wandb", "group"))
+    own = {name: argument.check(name, wanted.pop(name, argument.default)) for name, argument in GATE.items()}
     model = _prepare_model(wanted)
     data = check_data(os.fspath(yaml_file))
-    material = _Material(yaml_file, data, _make_view(data, fold))
+    material = _Material(yaml_file, data, _make_view(data, own["fold"]))
     from train.classifier.tracking import GateLog
     from train.classifier.trainer import GateTrainer
 
-    trainer = GateTrainer(overrides={**wanted, "model": os.fspath(model), "data": os.fspath(material.view.folder)})
+    changed = {"model": os.fspath(model), "data": os.fspath(material.view.folder), "prevalence": own["prevalence"]}
+    trainer = GateTrainer(overrides={**wanted, **changed})
     note_run(trainer.save_dir)
-    with GateLog(trainer.save_dir, _config(trainer, material), group, enabled=enabled) as log:
+    with GateLog(trainer.save_dir, _config(trainer, material), own["group"], enabled=own["wandb"]) as log:
         log.hook_into(trainer)
         with explained(trainer):
             trainer.train()
-        return _finish(trainer.save_dir, material, words, log)
+        return _finish(trainer.save_dir, material, own["prevalence"], words, log)
 
 
 def check_gate(arguments: Mapping[str, Any]) -> None:
@@ -151,6 +152,8 @@ def check_gate(arguments: Mapping[str, Any]) -> None:
         WorkError: See `train_gate`.
     """
     wanted = {**GATE_DEFAULTS, **{name: value for name, value in arguments.items() if value is not None}}
+    for name in GATE.keys() & wanted.keys():
+        GATE[name].check(name, wanted[name])
     _prepare_model({name: value for name, value in wanted.items() if name not in GATE})
 
 
@@ -198,6 +201,9 @@ def _resume(last: Path, given: Mapping[str, Any], words: Sequence[str]) -> Train
     fold = re.search(r"-fold(\d+)$", trained_on.name)
     material = _Material(yaml_file, data, _make_view(data, int(fold[1]) if fold else None))
     run_dir = last.parent.parent
+    # A finished checkpoint has Ultralytics' own arguments alone.
+    begun = _arguments(run_dir) if (run_dir / "args.yaml").is_file() else arguments
+    prevalence = GATE["prevalence"].check("prevalence", given.get("prevalence", begun.get("prevalence")))
     # A training that was not logged is not when it goes on, either.
     enabled = given.get("wandb", (run_dir / RUN_FILE).is_file())
     trainer, done = None, arguments["epochs"]
@@ -219,7 +225,7 @@ def _resume(last: Path, given: Mapping[str, Any], words: Sequence[str]) -> Train
             note_run(run_dir)
             with explained(trainer):
                 trainer.train()
-        return _finish(run_dir, material, words, log)
+        return _finish(run_dir, material, prevalence, words, log)
 
 
 def _has_ended(checkpoint: Mapping[str, Any]) -> bool:
@@ -271,20 +277,25 @@ def _make_view(data: Mapping[str, Any], fold: int | None) -> ClassView:
     return make_view(root, data["names"][positive_class(data["names"])], int(named[1]) if named else fold)
 
 
-def _finish(run_dir: Path, material: _Material, words: Sequence[str], log: GateLog) -> TrainedGate:
-    """Calibrate on val, look at every picture, write gate.json and gate.csv."""
-    import yaml
-
+def _finish(
+    run_dir: Path, material: _Material, expected: float | None, words: Sequence[str], log: GateLog
+) -> TrainedGate:
+    """Look at every picture, calibrate on val, for the expected prevalence, write gate.json and gate.csv."""
     from train.classifier.predictions import predict_logits
 
     view, weights = material.view, run_dir / "weights" / "best.pt"
     if not weights.is_file():
         raise WorkError(f"{shown(weights)}: the training left no weights. Its own messages above say why.")
-    arguments = yaml.safe_load((run_dir / "args.yaml").read_text(encoding="utf-8"))
+    arguments = _arguments(run_dir)
     images = view.images[[picture.is_file() for picture in view.images["picture"]]].reset_index(drop=True)
     device, workers = _device(arguments)
     batch = max(int(arguments["batch"]), 1) * 2
     logits, names = predict_logits(weights, images["picture"].tolist(), device, batch, workers)
+    if not np.isfinite(logits).all():
+        raise WorkError(
+            f"{shown(weights)}: gives no finite numbers for some pictures; expected logits, to calibrate. Train anew, "
+            "with a lower learning rate (lr0=, and optimizer= so that it counts) or amp=False."
+        )
     labels = [view.classes[names[index]] for index in range(len(names))]
     positive = labels.index(view.classes[view.positive])
     index_of = {label: index for index, label in enumerate(labels)}
@@ -294,18 +305,9 @@ def _finish(run_dir: Path, material: _Material, words: Sequence[str], log: GateL
         return np.flatnonzero((images["split"] == split) & classes.notna())
 
     val = rows("val")
-    temperature = fit_temperature(logits[val], _integers(classes[val]))
-    if temperature < 2 * COLDEST:
-        print_warning(
-            f"the {len(val):,} images of val are told apart without error, so that the calibration knows no doubt: "
-            "the probabilities are too sure"
-        )
-    elif temperature > HOTTEST / 2:
-        print_warning(
-            f"the classifier tells the {len(val):,} images of val apart no better than by chance: the calibrated "
-            "probabilities are nearly all the same. Train longer, or with another model"
-        )
-    calibrated = softmax(logits, temperature)
+    fitted = _calibrate(logits[val], _integers(classes[val]), positive, material.yaml)
+    used = fitted if expected is None else fitted.expecting(expected)
+    calibrated = used.apply(logits, positive)
     record = GateRecord(
         weights=brief(weights),
         weights_sha256=sha256(weights),
@@ -316,7 +318,11 @@ def _finish(run_dir: Path, material: _Material, words: Sequence[str], log: GateL
         manifest=view.manifest,
         positive=view.classes[view.positive],
         classes=view.classes,
-        temperature=temperature,
+        slope=used.slope,
+        intercept=used.intercept,
+        prevalence=fitted.prevalence,
+        expected_prevalence=expected,
+        temperature=None,
         splits={
             split: SplitQuality(
                 images=len(chosen),
@@ -338,6 +344,34 @@ def _finish(run_dir: Path, material: _Material, words: Sequence[str], log: GateL
     write_atomic(run_dir / TABLE, table.to_csv(index=False, lineterminator="\n"))
     log.log_end(record, run_dir / TABLE)
     return TrainedGate(run_dir / TABLE, record, log.where)
+
+
+def _arguments(run_dir: Path) -> dict[str, Any]:
+    """The arguments that a training was begun with."""
+    import yaml
+
+    return yaml.safe_load((run_dir / "args.yaml").read_text(encoding="utf-8"))
+
+
+def _calibrate(logits: Floats, classes: Ints, positive: int, data: Path) -> Calibration:
+    """Calibrate the probability of an opacity on the images of val, and tell where that has come to its end."""
+    if len(np.unique(classes == positive)) < 2:
+        raise UserError(
+            f"{shown(data)}: the {len(classes):,} pictures of val that are there all have the gate's class, or all "
+            "lack it; expected both, to calibrate on. Convert the data again."
+        )
+    found = fit_calibration(logits, classes, positive)
+    if found.slope > STEEPEST / 2:
+        print_warning(
+            f"the {len(classes):,} images of val are told apart without error, or all but, so that the calibration "
+            "knows no doubt: the probabilities are too sure"
+        )
+    elif found.slope < 2 * FLATTEST:
+        print_warning(
+            f"the classifier tells the {len(classes):,} images of val apart no better than by chance: the calibrated "
+            "probabilities are nearly all the same. Train longer, or with another model"
+        )
+    return found
 
 
 def _integers(classes: pd.Series) -> Ints:

@@ -114,8 +114,12 @@ OWN: dict[str, Argument] = {**RECIPE, **LOSS, **SAMPLING, **AUGMENTATION, **CHEC
 
 GATE: dict[str, Argument] = {
     "fold": Argument(None, "validate on this fold of the data set and train on its other folds", kind=int),
+    "prevalence": Argument(
+        None, "share of images with an opacity where the gate is used; without it as in val", high=0.99, open=True
+    ),
     **TRACKING,
 }
-"""The arguments of `train/gate.py` that `yolo classify train` does not have; see `train.classifier.class_view`."""
+"""The arguments of `train/gate.py` that `yolo classify train` does not have; see `train.classifier.class_view` and
+`train.classifier.calibration`."""
 
 DEFAULTS: dict[str, Any] = {name: argument.default for name, argument in OWN.items()}

@@ -11,7 +11,8 @@ QUALITY = {"auc": 0.9, "accuracy": 0.8, "log_loss": 0.4, "calibration_error": 0.
 CONTENT = {
     "weights": "runs/gate/weights/best.pt", "weights_sha256": "ab" * 32, "epoch": 3, "data": "rsna.yaml", "fold": None,
     "fingerprint": "cd" * 32, "manifest": "ef" * 32, "positive": "Lung Opacity",
-    "classes": {"Lung_Opacity": "Lung Opacity", "Normal": "Normal"}, "temperature": 1.25,
+    "classes": {"Lung_Opacity": "Lung Opacity", "Normal": "Normal"},
+    "slope": 0.75, "intercept": -0.25, "prevalence": 0.225, "expected_prevalence": None,
     "val": {"images": 8, "before": QUALITY, "after": {**QUALITY, "log_loss": 0.3}},
     "test": {"images": 4, "before": QUALITY, "after": {**QUALITY, "brier": 0.08}},
     "images": {"train": 16, "val": 8, "test": 4}, "arguments": {"epochs": 3}, "versions": {"python": "3.11.7"},
@@ -22,7 +23,7 @@ CONTENT = {
 def test_a_record_is_read_and_written_as_it_stands_in_the_file(tmp_path):
     (tmp_path / "gate.json").write_text(json.dumps(CONTENT))
     record = read_record(tmp_path)
-    assert (record.epoch, record.temperature, record.weights_sha256) == (3, 1.25, "ab" * 32)
+    assert (record.epoch, record.slope, record.intercept, record.weights_sha256) == (3, 0.75, -0.25, "ab" * 32)
     assert list(record.splits) == ["val", "test"]
     assert (record.splits["val"].images, record.splits["val"].after.log_loss) == (8, 0.3)
     assert record.splits["test"].before.brier == 0.1
@@ -30,6 +31,20 @@ def test_a_record_is_read_and_written_as_it_stands_in_the_file(tmp_path):
     written = json.loads((tmp_path / "gate.json").read_text())
     assert written == CONTENT
     assert list(written) == list(CONTENT)  # for people, in this order
+
+
+def test_a_temperature_of_an_earlier_version_stays_one(tmp_path):
+    content = {"temperature" if name == "slope" else name: value for name, value in CONTENT.items()}
+    content |= {"temperature": 1.25}
+    for name in ("intercept", "prevalence", "expected_prevalence"):
+        del content[name]
+    (tmp_path / "gate.json").write_text(json.dumps(content))
+    record = read_record(tmp_path)
+    assert (record.temperature, record.slope, record.intercept, record.prevalence) == (1.25, None, None, None)
+    write_record(tmp_path, record)
+    written = json.loads((tmp_path / "gate.json").read_text())
+    assert written == content
+    assert list(written) == list(content)
 
 
 def test_without_a_test_split_and_of_an_earlier_version(tmp_path):
@@ -40,7 +55,17 @@ def test_without_a_test_split_and_of_an_earlier_version(tmp_path):
     assert record.weights_sha256 is None
 
 
-@pytest.mark.parametrize("content", [None, "", "[]", "{}", json.dumps({**CONTENT, "val": {"images": 8}})])
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        "",
+        "[]",
+        "{}",
+        json.dumps({**CONTENT, "val": {"images": 8}}),
+        json.dumps({name: value for name, value in CONTENT.items() if name != "slope"}),
+    ],
+)
 def test_what_is_none_is_refused(tmp_path, content):
     if content is not None:
         (tmp_path / "gate.json").write_text(content)
