@@ -140,19 +140,23 @@ def choose_gate(
     scaled = scale_boxes(predictions, *box_scale)
     probability_of_each(scaled, probabilities)  # there is one
     weighs = [GateRule("weigh")] if mode == "tune" else []
-    rules = [GateRule("none"), *weighs, *(GateRule("keep", value) for value in _thresholds(scaled, probabilities))]
+    rules = [
+        GateRule("none"),
+        *weighs,
+        *(GateRule("keep", value) for value in thresholds_to_try(scaled, probabilities)),
+    ]
     sweep = Sweep.from_tables(truth, scaled)
     by_image = probabilities.reindex(sweep.images).to_numpy(dtype=float)
     best: tuple[GateRule, OperatingPoint, float] | None = None
     for rule in progress(rules, "tuning the gate", unit="gates"):
-        confidence, score = _gated(sweep, rule, by_image).best()
+        confidence, score = gated(sweep, rule, by_image).best()
         if best is None or score > best[2]:
             best = rule, OperatingPoint(confidence, box_scale), score
     assert best is not None
     return best
 
 
-def _gated(sweep: Sweep, rule: GateRule, probabilities: NDArray[np.float64]) -> Sweep:
+def gated(sweep: Sweep, rule: GateRule, probabilities: NDArray[np.float64]) -> Sweep:
     """What `rule.apply` does to predictions, done to their sweep; (I,) probabilities of its images."""
     if rule.mode == "weigh":
         return sweep.weighted(probabilities)
@@ -161,7 +165,7 @@ def _gated(sweep: Sweep, rule: GateRule, probabilities: NDArray[np.float64]) -> 
     return sweep
 
 
-def _thresholds(predictions: pd.DataFrame, probabilities: pd.Series) -> list[float]:
+def thresholds_to_try(predictions: pd.DataFrame, probabilities: pd.Series) -> list[float]:
     """The distinct probabilities of images with predictions, rising, but for the highest, which leaves nothing."""
     values = np.unique(probabilities.reindex(predictions["image_id"].unique()).dropna().to_numpy())[:-1]
     if len(values) > THRESHOLDS:

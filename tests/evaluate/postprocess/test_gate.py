@@ -128,7 +128,7 @@ def test_no_more_thresholds_than_said(monkeypatch):
     truth, predictions, chance = case(0)
     monkeypatch.setattr(gate, "THRESHOLDS", 3)
     values = sorted(set(chance[predictions["image_id"].unique()]))[:-1]
-    assert gate._thresholds(predictions, chance) == [values[0], values[round((len(values) - 1) / 2)], values[-1]]
+    assert gate.thresholds_to_try(predictions, chance) == [values[0], values[round((len(values) - 1) / 2)], values[-1]]
     assert choose_gate(truth, predictions, chance)[2] > 0
 
 
