@@ -12,7 +12,7 @@ import pandas as pd
 
 from common.data.csv_files import read_csv
 from common.data.data_set import converted_root
-from common.data.names import COORDINATES
+from common.data.names import BETWEEN_LABELS, COORDINATES
 from common.data.tables import read_as_text
 from common.errors import UserError
 from common.paths import brief, shown
@@ -267,7 +267,9 @@ def of_parsed(parsed: Parsed, name: str, kind: str) -> Collection:
 
 def _with_truth(boxes: pd.DataFrame) -> pd.DataFrame:
     """One row per image of a boxes table: its labels, and how many boxes it has."""
-    labels = boxes[["image_id", "label"]].drop_duplicates().groupby("image_id", sort=True)["label"].agg("; ".join)
+    labels = (
+        boxes[["image_id", "label"]].drop_duplicates().groupby("image_id", sort=True)["label"].agg(BETWEEN_LABELS.join)
+    )
     return pd.DataFrame({"label": labels, "boxes": boxes.groupby("image_id", sort=True)["x"].count()})
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from common.cli import print_warning
-from common.data.names import CHALLENGE, SPLITS
+from common.data.names import BETWEEN_LABELS, CHALLENGE, SPLITS
 from common.errors import UserError
 from convert.sources.boxes import REJECTED_COLUMNS
 from convert.sources.files import Source
@@ -193,7 +193,7 @@ def _labels(parsed: Parsed) -> pd.Series:
     rows = parsed.boxes[["image_id", "label"]].drop_duplicates()
     rows = rows.assign(index=rows["label"].map(lambda name: order.get(name, len(order))))
     rows = rows.sort_values("index", kind="stable")
-    return rows.groupby("image_id", sort=True)["label"].agg("; ".join)
+    return rows.groupby("image_id", sort=True)["label"].agg(BETWEEN_LABELS.join)
 
 
 def _strata(parsed: Parsed, images: pd.DataFrame) -> pd.Series:

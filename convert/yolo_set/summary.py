@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from common.cli import console
-from common.data.names import CHALLENGE, SPLITS
+from common.data.names import BETWEEN_LABELS, CHALLENGE, SPLITS
 from convert.pictures import NOTES
 from convert.yolo_set import layout
 
@@ -28,7 +28,7 @@ def print_summary(tables: layout.Tables, clipped: int, class_names: list[str], l
     manifest = tables.manifest
     parts = [split for split in (*SPLITS, CHALLENGE) if (manifest["split"] == split).any()]
     columns = {split: manifest[manifest["split"] == split] for split in parts} | {"all": manifest}
-    labelled = {name: part["label"].dropna().str.split("; ") for name, part in columns.items()}
+    labelled = {name: part["label"].dropna().str.split(BETWEEN_LABELS) for name, part in columns.items()}
     counts = {name: labels.explode().value_counts() for name, labels in labelled.items()}
     found = sorted(counts["all"].index, key=lambda label: (label not in class_names, label))
     shown = found if len(found) <= _MOST_LABELS else counts["all"].index[:_MOST_LABELS]

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from common.errors import WorkError
 from common.files import write_atomic
+from common.locks import locked
 from common.paths import shown
 from evaluate.detector.loading import Outcome, Picture
 
@@ -81,17 +81,8 @@ def unfinished(path: Path, made_from: Mapping[str, Any]) -> Iterator[Unfinished]
     Raises:
         WorkError: Another prediction is at work there, or the file cannot be written.
     """
-    lock = FileLock(f"{path}{_LOCK}", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise WorkError(
-            f"{shown(path.parent)}: another prediction is at work in it. Wait until it ends, or choose another "
-            "--output."
-        ) from error
-    except (OSError, NotImplementedError):
-        pass  # a file system without locks; if it cannot be written, that is said below
-    try:
+    busy = f"{shown(path.parent)}: another prediction is at work in it. Wait until it ends, or choose another --output."
+    with locked(Path(f"{path}{_LOCK}"), busy):
         head = (json.dumps({"format": _FORMAT, **made_from}, sort_keys=True) + "\n").encode()
         known, end = _read(path, head)
         if not end:
@@ -105,10 +96,6 @@ def unfinished(path: Path, made_from: Mapping[str, Any]) -> Iterator[Unfinished]
             file.truncate(end)
             file.seek(end)
             yield Unfinished(file, path, known)
-    finally:
-        if lock.is_locked:
-            Path(lock.lock_file).unlink(missing_ok=True)
-            lock.release()
 
 
 def _line(key: str, found: Found) -> bytes:

@@ -79,8 +79,7 @@ def _agree(script: str, data: Path) -> None:
     Raises:
         UserError: Nobody is there to answer, or the answer is no.
     """
-    # Escaped, as a terminal would obey some characters and hide lines.
-    lines = ["".join(one if one.isprintable() else ascii(one)[1:-1] for one in line) for line in script.splitlines()]
+    lines = script.splitlines()
     if is_interactive():
         print_warning(f"data: {shown(data)}: its pictures are not here, and to get them it would run:")
         console().print("\n".join(f"    {line}" for line in lines))

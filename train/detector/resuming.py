@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
-from common.errors import UserError, WorkError
+from common.errors import UserError
 from common.files import PART, write_atomic
+from common.locks import BusyError, acquire, release
 from common.paths import shown
 from common.quiet_ultralytics import import_ultralytics
 
@@ -42,6 +42,8 @@ from train.detector.losses import RunningMean
 
 if TYPE_CHECKING:  # the classes that the one below is put before are Ultralytics', and have no types
     from typing import Any as _Mixin
+
+    from filelock import FileLock
 else:
     _Mixin = object
 
@@ -245,32 +247,24 @@ def lock_run(arguments: Any) -> FileLock | None:
     """
     while True:
         folder = get_save_dir(arguments)
-        lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except Timeout as error:
-            if not (
-                arguments.exist_ok or getattr(arguments, "save_dir", None)
-            ):  # it has just begun, and so this is no longer free
-                time.sleep(0.1)
-                continue
-            raise WorkError(
-                f"{shown(folder)}: another training is at work in it. Wait until it ends, or choose another name=."
-            ) from error
-        except (OSError, NotImplementedError):  # a read-only folder, or one that knows no locks
+        except OSError:  # a read-only place: making the run's folder says so
+            return None
+        busy = f"{shown(folder)}: another training is at work in it. Wait until it ends, or choose another name=."
+        try:
+            lock = acquire(folder.with_name(f".{folder.name}.lock"), busy)
+        except BusyError:
+            if arguments.exist_ok or getattr(arguments, "save_dir", None):
+                raise
+            time.sleep(0.1)  # it has just begun, and so this is no longer free
+            continue
+        if lock is None:
             return None
         if get_save_dir(arguments) == folder:
             arguments.save_dir = os.fspath(folder)
             return lock
         release(lock)  # another training has begun in between
-
-
-def release(lock: FileLock | None) -> None:
-    """Give a folder free, if it was taken."""
-    if lock is not None and lock.is_locked:
-        Path(lock.lock_file).unlink(missing_ok=True)  # before: whoever has opened it meanwhile sees that it is gone
-        lock.release()
 
 
 def save_state(trainer: Any) -> None:

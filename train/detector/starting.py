@@ -84,9 +84,8 @@ def check_weights(file: Path, argument: str) -> None:
     try:
         load_checkpoint(file)
     except Exception as error:
-        reason = " ".join(str(error).split("Use an official")[0].replace("ERROR ❌️", "").split())
         raise UserError(
-            f"{argument}: {shown(file)}: cannot be loaded as weights ({reason[:160]}); expected a checkpoint as "
+            f"{argument}: {shown(file)}: cannot be loaded as weights ({_reason(error)}); expected a checkpoint as "
             "Ultralytics writes it."
         ) from error
 
@@ -103,12 +102,17 @@ def load_resumable(last: Path) -> tuple[Any, dict[str, Any]]:
         model, checkpoint = load_checkpoint(last)
         checkpoint["train_args"].keys()
     except Exception as error:
-        reason = " ".join(str(error).split("Use an official")[0].replace("ERROR ❌️", "").split())[:160]
         raise UserError(
-            f"resume: {shown(last)}: not a training's checkpoint, or a damaged one ({type(error).__name__}: {reason}). "
+            f"resume: {shown(last)}: not a training's checkpoint, or a damaged one ({type(error).__name__}: "
+            f"{_reason(error)}). "
             "Name another one (save_period=N keeps epoch*.pt), or start the training anew without resume."
         ) from error
     return model, checkpoint
+
+
+def _reason(error: Exception) -> str:
+    """What Ultralytics says of a file that it does not load, without its advice to take one of its own."""
+    return " ".join(str(error).split("Use an official")[0].replace("ERROR ❌️", "").split())[:160]
 
 
 def check_judged_by_score(last: Path, arguments: Mapping[str, Any]) -> None:
