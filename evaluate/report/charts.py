@@ -217,7 +217,8 @@ def subgroup_dots(
         axes.set_yticks(range(len(rows)), names)
         for label, (_, subgroup) in zip(axes.get_yticklabels(), rows, strict=True):
             label.set_fontweight("bold" if subgroup is None else "normal")
-        axes.set(xlabel="RSNA score, 95 % interval (dashed: all images)", ylim=(len(rows) - 0.4, -0.6))
+        interval = ", 95 % interval" if any(one is not None and one.interval_95 for _, one in rows) else ""
+        axes.set(xlabel=f"RSNA score{interval} (dashed: all images)", ylim=(len(rows) - 0.4, -0.6))
         axes.set_xlim(0, min(1.0, axes.get_xlim()[1] * 1.05) if axes.get_xlim()[1] > 0 else 1.0)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="y", visible=False)
@@ -227,7 +228,9 @@ def subgroup_dots(
     if any(is_few(subgroup.counted_patients) and subgroup.interval_95 for subgroup in drawn_ones):
         sentence.append(f"Few: of fewer than {FEW_PATIENTS} patients that count, an interval that is too narrow.")
     if any(subgroup.interval_95 is None for subgroup in drawn_ones):
-        sentence.append(f"Hollow: of fewer than {FEWEST_PATIENTS}, too few for an interval or a comparison.")
+        sentence.append(
+            f"Hollow: of fewer than {FEWEST_PATIENTS} patients that count, too few for an interval or a comparison."
+        )
     return drawn.chart("Score by subgroup", " ".join(sentence))
 
 

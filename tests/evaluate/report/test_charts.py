@@ -162,7 +162,10 @@ def test_subgroups():
     assert "By view, PA scores 0.200 higher than AP, which is beyond chance (p < 0.001, corrected" in chart.sentence
     assert "Between groups of sex no difference is beyond chance." in chart.sentence
     assert "Few: of fewer than 40 patients that count, an interval that is too narrow." in chart.sentence
-    assert "Hollow: of fewer than 20, too few for an interval or a comparison." in chart.sentence
+    assert "Hollow: of fewer than 20 patients that count, too few for an interval or a comparison." in chart.sentence
+    assert "RSNA score, 95 % interval (dashed: all images)" in texts(chart)
+    alone = subgroup_dots({"age": GROUPS["age"]}, 0.2, None)
+    assert "RSNA score (dashed: all images)" in texts(alone)
 
 
 def test_nothing_is_said_of_differences_that_were_not_looked_at():
