@@ -1,4 +1,4 @@
-# make setup | demo | study | test | quick | bare | lint | bench | lock | clean
+# make setup | demo | study | test | quick | bare | lint | bench | docs | lock | clean
 # Nothing is needed but Python 3.11 or newer (with venv and pip) and make.
 
 PYTHON ?= python3
@@ -12,7 +12,7 @@ CPU    ?=
 # uv's progress bars are for a terminal; elsewhere it would list every package.
 QUIET  := $(shell test -t 2 || echo --quiet)
 
-.PHONY: setup demo study test quick bare lint bench lock clean help
+.PHONY: setup demo study test quick bare lint bench docs lock clean help
 .DEFAULT_GOAL := help
 
 help:  ## what there is to make
@@ -72,6 +72,11 @@ lint: $(STAMP)  ## ruff, mypy, and who imports whom
 
 bench: $(STAMP)  ## speed against named alternatives, kept in benchmarks/RESULTS.md
 	@$(BIN)/python benchmarks/run.py
+
+# The variable leaves out a notice of another version of MkDocs.
+docs: $(STAMP)  ## the documents as a site: site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "site/index.html"
 
 lock: $(UV)  ## requirements.lock anew from pyproject.toml
 	@$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 \
