@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -233,6 +234,7 @@ def _find_last(resume: Any, project: Path, name: Any, model: Any, kind: Resumabl
     Raises:
         UserError: There is none.
     """
+    resume, model = (os.fspath(one) if isinstance(one, os.PathLike) else one for one in (resume, model))
     for named in (resume, model):
         if isinstance(named, str) and named.endswith(".pt") and Path(named).name.startswith(kind.files):
             file = Path(named).expanduser()

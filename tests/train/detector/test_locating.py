@@ -37,6 +37,9 @@ def test_the_newest_checkpoint_or_the_one_that_is_named(project):
     assert find_last(True, project, None) == project / "train-2" / "weights" / "last.pt"
     assert find_last(True, project, None, kind=GATES) == project / "gate2" / "weights" / "last.pt"
     assert find_last(str(project / "gate"), project, None) == project / "gate" / "weights" / "last.pt"
+    assert find_last(project / "gate", project, None) == project / "gate" / "weights" / "last.pt"
+    named = project / "train" / "weights" / "last.pt"
+    assert find_last(named, project, None) == named
     named = str(project / "train" / "weights" / "last.pt")
     assert str(find_last(named, project, None)) == named
     assert str(find_last(True, project, None, named)) == named  # model=last.pt resume
