@@ -250,7 +250,7 @@ def console() -> Console:
             for segment in super().render(renderable, options):
                 yield segment if segment.control else Segment(harmless(segment.text), segment.style)
 
-    return AsTyped(markup=False, highlight=False, soft_wrap=True)
+    return AsTyped(markup=False, highlight=False, soft_wrap=True, force_jupyter=False)
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None, unit: str = "images") -> Iterator[T]:
@@ -283,7 +283,7 @@ def progress(items: Iterable[T], description: str, total: int | None = None, uni
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=30) as bar:
+    with Progress(*columns, console=Console(stderr=True, force_jupyter=False), speed_estimate_period=30) as bar:
         task = bar.add_task(description, total=total, rate="")
         started = shown = told = time.monotonic()
         count = 0

@@ -186,3 +186,14 @@ def test_colours_of_our_own_stay(monkeypatch):
     out.file = stream
     out.print("good", style="bold")
     assert stream.getvalue() == "\x1b[1mgood\x1b[0m\n"
+
+
+def test_in_a_notebook_what_is_said_goes_through_the_streams_that_a_cell_can_catch(monkeypatch, capsys):
+    """Rich would put HTML beside them, and ask for a package where that is not there."""
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("rich.jupyter.display", lambda *_: pytest.fail("shown past the streams"))
+    assert list(progress(range(3), "counting")) == [0, 1, 2]
+    console().print("done")
+    said = capsys.readouterr()
+    assert said.out == "done\n"
+    assert "counting" in said.err
