@@ -3,6 +3,10 @@
 Coordinates are pixels of the original image, origin upper-left; `x, y` is a box's upper-left corner. Whoever makes
 predictions rounds them first (`round_predictions`: coordinates to 0.01 pixel, confidence to 6 decimals); the writers
 then write every number in full, so a table read back is the table that was written, bit for bit.
+
+Predictions of several voters (detectors, or one detector run in several ways) may stand in one table. Its two optional
+columns say whose a box is, `detector`, and how many voters have looked at the image, `voters`, those that found nothing
+included; without the latter every detector of the table has looked at every image.
 """
 
 from __future__ import annotations
@@ -22,11 +26,16 @@ from common.errors import UnreadableError, UserError
 from common.files import MOST_OF_A_TABLE, read_regular
 
 PREDICTION_COLUMNS = ["image_id", "confidence", *COORDINATES]
+DETECTOR, VOTERS = "detector", "voters"
+VOTER_COLUMNS = [DETECTOR, VOTERS]
+"""Optional columns of predictions; see the module."""
 SUBMISSION_COLUMNS = ["patientId", "PredictionString"]
 TRUTH_COLUMNS = ["image_id", *COORDINATES, "label"]
 GATE_COLUMNS = ["image_id", "split", "p_opacity"]
 MANIFEST_COLUMNS = ["image_id", "split", "patient_id", "label", "boxes", "width", "height", "view", "sex", "age"]
 REJECTED_COLUMNS = ["image_id", "source", "reason"]
+
+_MOST_VOTERS = 10_000
 
 COORDINATE_DECIMALS = 2
 CONFIDENCE_DECIMALS = 6
@@ -38,7 +47,8 @@ class PredictionsFile:
 
     Attributes:
         path: The file.
-        predictions: The predictions table, sorted by image and falling confidence.
+        predictions: The predictions table, sorted by image and falling confidence; with `detector` (str) and `voters`
+            (int64) if the file has them.
         image_ids: Every image that the file names, sorted; in a submission also those without a prediction.
         is_submission: Whether it is a Kaggle submission.
     """
@@ -72,14 +82,18 @@ def round_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def sort_predictions(predictions: pd.DataFrame) -> pd.DataFrame:
-    """A copy sorted by image id and falling confidence; ties stay in the order they have."""
-    order = np.lexsort((-predictions["confidence"].to_numpy(float), predictions["image_id"].to_numpy(str)))
+    """A copy by image id, falling confidence and, where there is one, detector; ties stay in the order they have."""
+    keys = [-predictions["confidence"].to_numpy(float), predictions["image_id"].to_numpy(str)]
+    if DETECTOR in predictions:
+        keys.insert(0, predictions[DETECTOR].to_numpy(str))
+    order = np.lexsort(keys)
     return predictions.iloc[order].reset_index(drop=True)
 
 
 def write_predictions(path: Path, predictions: pd.DataFrame) -> None:
     """Write a predictions table as CSV, sorted, atomically; see the module about precision."""
-    write_csv(path, sort_predictions(predictions)[PREDICTION_COLUMNS])
+    optional = [column for column in VOTER_COLUMNS if column in predictions]
+    write_csv(path, sort_predictions(predictions)[[*PREDICTION_COLUMNS, *optional]])
 
 
 def write_submission(path: Path, predictions: pd.DataFrame, image_ids: Iterable[str]) -> None:
@@ -114,7 +128,7 @@ def read_predictions(path: Path) -> PredictionsFile:
         UserError: The file is missing, empty, neither of the two, or has a bad line; the message names it.
     """
     expected = f"{','.join(PREDICTION_COLUMNS)} (predictions) or {','.join(SUBMISSION_COLUMNS)} (a Kaggle submission)"
-    table = _read_csv(path, expected, [*PREDICTION_COLUMNS, *SUBMISSION_COLUMNS])
+    table = _read_csv(path, expected, [*PREDICTION_COLUMNS, *SUBMISSION_COLUMNS, *VOTER_COLUMNS])
     if set(SUBMISSION_COLUMNS) <= set(table.columns):
         return _parse_submission(path, table)
     if not set(PREDICTION_COLUMNS) <= set(table.columns):
@@ -229,8 +243,37 @@ def _parse_predictions(path: Path, table: pd.DataFrame) -> PredictionsFile:
     _check_ids(path, table)
     values = _numbers(path, table, PREDICTION_COLUMNS[1:])
     _check_values(path, table[LINE].to_numpy(), table["image_id"].to_list(), values)
-    predictions = sort_predictions(_predictions(table["image_id"].to_list(), values))
-    return PredictionsFile(path, predictions, sorted(set(table["image_id"])), is_submission=False)
+    predictions = _predictions(table["image_id"].to_list(), values)
+    if DETECTOR in table:
+        _refuse(path, table, table[DETECTOR] == "", "no detector", "one in every line, or no such column")
+        predictions[DETECTOR] = table[DETECTOR].to_numpy(object)
+    if VOTERS in table:
+        predictions[VOTERS] = _voters(path, table)
+    return PredictionsFile(path, sort_predictions(predictions), sorted(set(table["image_id"])), is_submission=False)
+
+
+def _voters(path: Path, table: pd.DataFrame) -> np.ndarray:
+    """How many voters have looked at each row's image, (N,) int64: the same in all its rows, no fewer than speak."""
+    numbers = _numbers(path, table, [VOTERS])[:, 0]
+    with np.errstate(invalid="ignore"):
+        whole = np.isfinite(numbers) & (numbers >= 1) & (numbers == np.floor(numbers)) & (numbers <= _MOST_VOTERS)
+    wrong = pd.Series(~whole, index=table.index)
+    if wrong.any():
+        found = f"voters {table.loc[wrong, VOTERS].iloc[0]}"
+        _refuse(path, table, wrong, found, f"a whole number from 1 to {_MOST_VOTERS:,}")
+    voters = pd.Series(numbers.astype(np.int64), index=table.index)
+    by_image = voters.groupby(table["image_id"])
+    wrong = voters != by_image.transform("first")
+    if wrong.any():
+        found = f"voters {voters[wrong].iloc[0]}, after {by_image.transform('first')[wrong].iloc[0]} for the same image"
+        _refuse(path, table, wrong, found, "one number for all boxes of an image")
+    if DETECTOR in table:
+        speaking = table.groupby("image_id")[DETECTOR].transform("nunique")
+        wrong = voters < speaking
+        if wrong.any():
+            found = f"voters {voters[wrong].iloc[0]}, but boxes of {speaking[wrong].iloc[0]} detectors"
+            _refuse(path, table, wrong, found, "as many voters as detectors with boxes, or more")
+    return voters.to_numpy()
 
 
 def _parse_submission(path: Path, table: pd.DataFrame) -> PredictionsFile:

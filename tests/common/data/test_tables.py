@@ -35,6 +35,51 @@ def test_predictions_come_back_bit_for_bit(tmp_path):
     assert read.image_ids == sorted(set(table["image_id"]))
 
 
+def test_whose_boxes_they_are_comes_back(tmp_path):
+    table = random_predictions(5)
+    table["detector"] = [f"=yolo {number % 3}" for number in range(len(table))]  # a spreadsheet's formula
+    table["voters"] = table["image_id"].str[-1].astype(int) + 3
+    table = tables.sort_predictions(table)
+    tables.write_predictions(tmp_path / "p.csv", table.sample(frac=1, random_state=0).assign(more=1))
+    read = tables.read_predictions(tmp_path / "p.csv").predictions
+    pd.testing.assert_frame_equal(read, table, check_exact=True, check_dtype=False)
+    assert read["voters"].dtype == np.int64
+    tables.write_predictions(tmp_path / "p.csv", table.drop(columns="detector"))
+    assert (tmp_path / "p.csv").read_text().startswith("image_id,confidence,x,y,width,height,voters\n")
+
+
+def test_equally_confident_boxes_are_in_the_order_of_their_detectors():
+    values = np.tile([0.5, 1, 2, 3, 4], (3, 1))
+    table = tables.make_predictions(["a", "b", "a"], values).assign(detector=["z", "k", "c"])
+    given = tables.sort_predictions(table.iloc[::-1])
+    assert given["detector"].tolist() == tables.sort_predictions(table)["detector"].tolist()
+    assert given.groupby("image_id")["detector"].apply(list).map(sorted).tolist() == [
+        rows.tolist() for _, rows in given.groupby("image_id")["detector"]
+    ]
+
+
+VOTING = "image_id,confidence,x,y,width,height,detector,voters\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("a,0.5,1,2,3,4,one,2\na,0.5,1,2,3,4,,2\n", "line 3: no detector (image a); expected one in every line"),
+        ("a,0.5,1,2,3,4,one,2\nb,0.5,1,2,3,4,one,x\n", "line 3: voters is 'x'; expected a number"),
+        ("a,0.5,1,2,3,4,one,0\n", "line 2: voters 0 (image a); expected a whole number from 1"),
+        ("a,0.5,1,2,3,4,one,1.5\n", "line 2: voters 1.5 (image a); expected a whole number"),
+        ("a,0.5,1,2,3,4,one,nan\n", "line 2: voters nan (image a); expected a whole number"),
+        ("a,0.5,1,2,3,4,one,1e300\n", "line 2: voters 1e300 (image a); expected a whole number from 1 to 10,000"),
+        ("a,0.5,1,2,3,4,o,2\nb,0.5,1,2,3,4,o,9\na,0.5,1,2,3,4,o,3\n", "line 4: voters 3, after 2 for the same image"),
+        ("a,0.5,1,2,3,4,o,1\na,0.5,1,2,3,4,p,1\n", "line 2: voters 1, but boxes of 2 detectors (image a); expected as"),
+    ],
+)
+def test_voters_that_cannot_be_name_the_line(tmp_path, rows, words):
+    with pytest.raises(UserError) as caught:
+        tables.read_predictions(file(tmp_path, VOTING + rows))
+    assert words in str(caught.value)
+
+
 def test_even_unrounded_numbers_come_back_bit_for_bit(tmp_path):
     table = random_predictions(2)
     table["x"] += 1 / 3
