@@ -1,9 +1,22 @@
-"""What is done to predictions after the model: box scale, gate, fusion, and all of it fitted as a pipeline.
+"""What is done to predictions after the model: suppression, fusion, box scale, gate; all of it fitted as a pipeline.
 
 Knows no command and no model.
 """
 
-from evaluate.postprocess.fitting import fit
+from evaluate.postprocess.fitting import STEPS, fit
 from evaluate.postprocess.pipeline import Pipeline
+from evaluate.postprocess.steps import (
+    GATE_MODES,
+    BoxScale,
+    Confidence,
+    FittedOn,
+    GateRule,
+    MostBoxes,
+    Sides,
+)
+from evaluate.postprocess.suppression import METHODS, Suppression
 
-__all__ = ["Pipeline", "fit"]
+__all__ = [
+    "GATE_MODES", "METHODS", "STEPS", "BoxScale", "Confidence", "FittedOn", "GateRule", "MostBoxes", "Pipeline",
+    "Sides", "Suppression", "fit",
+]  # fmt: skip

@@ -12,7 +12,7 @@ What is fitted flatters on the images that it was fitted on. Report the score of
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,27 +25,41 @@ from common.data.tables import empty_predictions, sort_predictions
 from evaluate.metrics.rsna import rsna_score
 from evaluate.metrics.sweep import Sweep
 from evaluate.postprocess.boxes import probability_of_each
-from evaluate.postprocess.gate import GateRule, gated, thresholds_to_try
-from evaluate.postprocess.pipeline import (
+from evaluate.postprocess.gate import gated, thresholds_to_try
+from evaluate.postprocess.pipeline import Pipeline
+from evaluate.postprocess.steps import (
+    GATE_MODES,
     VIEWS,
     BoxScale,
     Confidence,
     FittedOn,
+    GateMode,
+    GateRule,
     MostBoxes,
     Pictures,
-    Pipeline,
     Sides,
-    Suppression,
     resized_boxes,
 )
+from evaluate.postprocess.suppression import Suppression, count_voters
 
+STEPS = ("suppression", "most_boxes", "box_scale", "by_view", "gate", "confidence")
+"""What can be fitted, in the order of the pipeline; `by_view` is that each view has a box scale of its own."""
 FACTORS = tuple(round(0.80 + 0.025 * step, 3) for step in range(11))
 """Factors tried on each side of the boxes: 0.80 to 1.05."""
 SIDES = tuple(
     sorted((Sides(*pair) for pair in itertools.product(FACTORS, FACTORS)), key=lambda s: abs(s[0] - 1) + abs(s[1] - 1))
 )
 """All pairs of them, that which leaves the boxes first."""
-SUPPRESSIONS = tuple(Suppression(iou) for iou in (None, 0.4, 0.3, 0.2, 0.1))
+SUPPRESSIONS_OF_ONE = (
+    Suppression("nms", 0.4), Suppression("none", None), Suppression("nms", 0.3), Suppression("nms", 0.2),
+    Suppression("nms", 0.1), Suppression("votes", 0.4), Suppression("votes", 0.55), Suppression("soft-nms", 0.3),
+)  # fmt: skip
+"""Tried with one voter; the first is the simple one."""
+SUPPRESSIONS_OF_SEVERAL = (
+    Suppression("votes", 0.4), Suppression("votes", 0.3), Suppression("votes", 0.5), Suppression("wbf", 0.4),
+    Suppression("wbf", 0.55), Suppression("nms", 0.4), Suppression("soft-nms", 0.4),
+)  # fmt: skip
+"""Tried with several; the first is what the challenge's best entries did."""
 MOST_BOXES = tuple(MostBoxes(boxes) for boxes in (None, 6, 5, 4, 3, 2, 1))
 LEAST_GAIN = 0.002
 """What a step must gain: a quarter of the standard error that the score has on the challenge's 1,500 counted images."""
@@ -57,50 +71,86 @@ _ROUNDS = 3
 
 
 def fit(
-    truth: pd.DataFrame, predictions: pd.DataFrame, manifest: pd.DataFrame, gate: pd.Series | None = None
+    truth: pd.DataFrame,
+    predictions: pd.DataFrame,
+    manifest: pd.DataFrame,
+    gate: pd.Series | None = None,
+    *,
+    steps: Collection[str] = STEPS,
+    fixed: Mapping[str, Suppression | MostBoxes | BoxScale | GateRule | Confidence] | None = None,
+    gate_modes: Collection[GateMode] = GATE_MODES,
+    split: str = "",
+    weights: Collection[str] = (),
+    data_fingerprint: str = "",
 ) -> Pipeline:
-    """Choose all steps of a pipeline for the highest RSNA score. The same tables give the same pipeline.
+    """Choose the steps of a pipeline for the highest RSNA score. The same tables give the same pipeline.
 
     Args:
         truth: The truth table, with the images that count.
-        predictions: The predictions table of these images, as the model made it.
+        predictions: The predictions table of these images, as the model made it; with `detector` and `voters` if it is
+            of several voters.
         manifest: The manifest table with at least these images; image_id, view, width and height are used.
         gate: P(opacity) by image_id, of every image with predictions; None: the pipeline has no gate.
+        steps: What is chosen, of `STEPS`; the others stay as they are in `Pipeline()`, but for several voters, whose
+            boxes are fused by votes.
+        fixed: Steps that are given, by the name of the `Pipeline`'s attribute, such as
+            `{"gate": GateRule("weigh")}`; they are not chosen, and the others are chosen to go with them.
+        gate_modes: Modes of the gate to choose from.
+        split: The split's name, kept in the pipeline, as are the following.
+        weights: SHA-256 of the weights of all detectors and classifiers.
+        data_fingerprint: The data set's.
 
     Returns:
         The pipeline; its `fitted_on.score` is the score of what `apply` leaves of these predictions. Without a truth
-        box or without predictions there is nothing to choose by: a warning says so, and all steps leave everything.
+        box or without predictions there is nothing to choose by: a warning says so, and only what is fixed is done.
 
     Raises:
         UserError: A table is wrong; an image is not in the manifest, or has no size there, or no probability.
+        ValueError: A step has no such name.
     """
+    fixed = dict(fixed or {})
+    if unknown := ({*steps} - {*STEPS}) | (fixed.keys() - ({*STEPS} - {"by_view"})):
+        raise ValueError(f"steps to fit: found {min(unknown)!r}; expected some of {', '.join(STEPS)}")
+    if unknown := {*gate_modes} - {*GATE_MODES}:
+        raise ValueError(f"modes of a gate: found {min(unknown)!r}; expected some of {', '.join(GATE_MODES)}")
     Pictures.of(truth["image_id"] if "image_id" in truth else pd.Series([], dtype=object), manifest)
     table = empty_predictions() if predictions.empty else predictions
     sweep = Sweep.from_tables(truth, table)  # checks both
     table = sort_predictions(table)
+    several = bool((count_voters(table) > 1).any())
+    suppressions = SUPPRESSIONS_OF_SEVERAL if several else SUPPRESSIONS_OF_ONE
+    best = replace(Pipeline(suppression=suppressions[0]), **fixed)
+    on = FittedOn(len(sweep.images), 0.0, split, tuple(sorted(set(weights))), data_fingerprint)
     if not sweep.has_truth.any() or table.empty:
         print_warning(
             f"post-processing: nothing to fit it on ({sweep.has_truth.sum():,} images with truth boxes, {len(table):,} "
             "predictions); it leaves everything as it is"
         )
-        return Pipeline(fitted_on=FittedOn(len(sweep.images), sweep.score(-np.inf)))
+        return replace(best, fitted_on=replace(on, score=rsna_score(truth, best.apply(table, manifest, gate))))
 
-    search = _Search(truth, table, manifest, gate, sweep.images)
-    best = Pipeline()
+    chosen = {*steps} - fixed.keys()
+    search = _Search(truth, table, manifest, gate, sweep.images, fixed.get("confidence"))
+    gates = search.gates(gate_modes)
     for _ in range(_ROUNDS):
         before = best
-        best = search.step(
-            best, "box_scale", [BoxScale.common(sides) for sides in SIDES], [scale_cost(sides) for sides in SIDES]
-        )
-        best = search.step(best, "suppression", SUPPRESSIONS)
-        best = search.step(best, "most_boxes", MOST_BOXES)
-        best = search.step(best, "gate", search.gates())
+        if "box_scale" in chosen:
+            best = search.step(
+                best, "box_scale", [BoxScale.common(sides) for sides in SIDES], [scale_cost(sides) for sides in SIDES]
+            )
+        if "suppression" in chosen:
+            best = search.step(best, "suppression", suppressions)
+        if "most_boxes" in chosen:
+            best = search.step(best, "most_boxes", MOST_BOXES)
+        if "gate" in chosen:
+            best = search.step(best, "gate", gates)
         if best == before:
             break
-    best = search.step(best, "box_scale", [best.box_scale, search.by_view(best)], [0.0, 0.0])
-    best = replace(best, confidence=Confidence(search.sweep(best).best()[0]))
+    if {"box_scale", "by_view"} <= chosen:
+        best = search.step(best, "box_scale", [best.box_scale, search.by_view(best)], [0.0, 0.0])
+    if "confidence" in chosen:
+        best = replace(best, confidence=Confidence(search.sweep(best).best()[0]))
     score = rsna_score(truth, best.apply(table, manifest, gate))
-    return replace(best, fitted_on=FittedOn(len(sweep.images), score))
+    return replace(best, fitted_on=replace(on, score=score))
 
 
 class _Search:
@@ -113,7 +163,9 @@ class _Search:
         manifest: pd.DataFrame,
         gate: pd.Series | None,
         images: pd.Index,
+        confidence: Confidence | None,
     ) -> None:
+        self.confidence = confidence
         self.truth, self.predictions, self.manifest, self.gate = truth, predictions, manifest, gate
         self.view = Pictures.of(images.to_series(), manifest).view
         self.probabilities = np.empty(0)
@@ -134,8 +186,9 @@ class _Search:
         return replace(pipeline, **{name: settings[int(np.argmax(values))]})  # of equals the first
 
     def score(self, pipeline: Pipeline) -> float:
-        """The score at the best confidence."""
-        return self.sweep(pipeline).best()[1]
+        """The score at the best confidence, or at the one that is given."""
+        sweep = self.sweep(pipeline)
+        return sweep.best()[1] if self.confidence is None else sweep.score(self.confidence.least)
 
     def sweep(self, pipeline: Pipeline) -> Sweep:
         """The score at every confidence, of what the steps before it leave."""
@@ -150,12 +203,14 @@ class _Search:
             self.kept = (*chosen, _Matched.of(self.truth, left, self.manifest, self.view))
         return self.kept[2]
 
-    def gates(self) -> list[GateRule]:
+    def gates(self, modes: Collection[GateMode]) -> list[GateRule]:
         """No gate, and with probabilities all others, the simplest first."""
         if self.gate is None:
             return [GateRule("none")]
-        thresholds = thresholds_to_try(self.predictions, self.gate)
-        return [GateRule("none"), GateRule("weigh"), *(GateRule("keep", value) for value in thresholds)]
+        rules = [GateRule(mode) for mode in ("none", "weigh") if mode in modes]
+        if "keep" in modes:
+            rules += [GateRule("keep", value) for value in thresholds_to_try(self.predictions, self.gate)]
+        return rules
 
     def by_view(self, pipeline: Pipeline) -> BoxScale:
         """Each view's best factors, the other views having the common ones, drawn towards these."""

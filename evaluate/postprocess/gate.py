@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,35 +19,14 @@ from common.errors import UserError
 from common.files import sha256
 from common.paths import shown
 from evaluate.metrics.rsna import Sweep
-from evaluate.postprocess.boxes import drop_unlikely_images, probability_of_each, scale_boxes, weigh
+from evaluate.postprocess.boxes import probability_of_each, scale_boxes
 from evaluate.postprocess.operating_point import OperatingPoint
+from evaluate.postprocess.steps import GateRule
 
 THRESHOLDS = 500
 """At most so many thresholds are tried: every distinct probability, or so many of them, evenly in their order."""
 
 _TRAINED_ON = "train"
-
-
-@dataclass(frozen=True)
-class GateRule:
-    """What a gate does to predictions.
-
-    Attributes:
-        mode: `weigh` multiplies confidences by P(opacity); `keep` keeps the boxes of images whose P exceeds the
-            threshold; `none` leaves everything.
-        threshold: Of `keep`.
-    """
-
-    mode: Literal["none", "weigh", "keep"]
-    threshold: float | None = None
-
-    def apply(self, predictions: pd.DataFrame, probabilities: pd.Series) -> pd.DataFrame:
-        """Give the predictions that are left, with the confidences they then have."""
-        if self.mode == "weigh":
-            return weigh(predictions, probabilities)
-        if self.mode == "keep" and self.threshold is not None:
-            return drop_unlikely_images(predictions, probabilities, self.threshold)
-        return predictions
 
 
 @dataclass(frozen=True)
@@ -160,7 +139,7 @@ def gated(sweep: Sweep, rule: GateRule, probabilities: NDArray[np.float64]) -> S
     """What `rule.apply` does to predictions, done to their sweep; (I,) probabilities of its images."""
     if rule.mode == "weigh":
         return sweep.weighted(probabilities)
-    if rule.mode == "keep" and rule.threshold is not None:
+    if rule.threshold is not None:
         return sweep.only_on(probabilities > rule.threshold)
     return sweep
 

@@ -10,11 +10,15 @@ from common.data.tables import empty_predictions, make_predictions
 from common.errors import UserError
 from evaluate.metrics.rsna import best_confidence, rsna_score
 from evaluate.postprocess import Pipeline, fit, fitting
-from evaluate.postprocess.gate import GateRule
-from evaluate.postprocess.pipeline import BoxScale, MostBoxes, Sides, Suppression
+from evaluate.postprocess.steps import BoxScale, GateRule, MostBoxes, Sides
+from evaluate.postprocess.suppression import Suppression
 
 COLUMNS = ["image_id", "x", "y", "width", "height"]
 STEPS = [round(0.8 + 0.025 * step, 3) for step in range(11)]
+SUPPRESSIONS = [
+    *(Suppression("nms", least) for least in (0.4, 0.3, 0.2, 0.1)), Suppression("none", None),
+    Suppression("votes", 0.4), Suppression("votes", 0.55), Suppression("soft-nms", 0.3),
+]  # fmt: skip
 GRID = [Sides(x, y) for x in STEPS for y in STEPS]
 
 
@@ -96,12 +100,12 @@ def test_no_other_setting_of_one_step_is_better(seed):
 
     def simple(pipeline: Pipeline) -> float:
         """What the pipeline's settings must have gained."""
-        taken = [pipeline.suppression.iou is not None, pipeline.most_boxes.boxes is not None]
+        taken = [pipeline.suppression != Suppression(), pipeline.most_boxes.boxes is not None]
         return least * (sum(taken) + (pipeline.gate.mode != "none")) + cost(pipeline.box_scale.ap)
 
     rules = [GateRule("none"), GateRule("weigh"), *(GateRule("keep", float(value)) for value in gate)]
     others = [
-        *(replace(fitted, suppression=Suppression(value)) for value in (None, 0.4, 0.3, 0.2, 0.1)),
+        *(replace(fitted, suppression=value) for value in SUPPRESSIONS),
         *(replace(fitted, most_boxes=MostBoxes(value)) for value in (None, 1, 2, 3, 4, 5, 6)),
         *(replace(fitted, gate=rule) for rule in rules),
         *(replace(fitted, box_scale=BoxScale.common(sides)) for sides in GRID),
@@ -109,7 +113,7 @@ def test_no_other_setting_of_one_step_is_better(seed):
     for other in others:
         assert best_score(other, tables) - simple(other) <= reached - simple(fitted) + 1e-12, other
     assert fitted.gate.mode != "none"
-    assert (fitted.suppression.iou, fitted.most_boxes.boxes) != (None, None)
+    assert (fitted.suppression, fitted.most_boxes) != (Suppression(), MostBoxes())
 
 
 def test_a_view_that_differs_gets_factors_between_the_common_ones_and_its_own():

@@ -10,10 +10,9 @@ import pytest
 from common.data.names import COORDINATES
 from common.data.tables import empty_predictions, make_predictions
 from common.errors import UserError
-from evaluate.metrics.rsna import iou
 from evaluate.postprocess import Pipeline
-from evaluate.postprocess.gate import GateRule
-from evaluate.postprocess.pipeline import BoxScale, Confidence, FittedOn, MostBoxes, Sides, Suppression
+from evaluate.postprocess.steps import BoxScale, Confidence, FittedOn, GateRule, MostBoxes, Sides
+from evaluate.postprocess.suppression import Suppression
 
 MANIFEST = pd.DataFrame(
     {
@@ -28,45 +27,6 @@ MANIFEST = pd.DataFrame(
 def predicted(*rows: tuple) -> pd.DataFrame:
     """Rows of image, confidence, x, y, width, height."""
     return make_predictions([row[0] for row in rows], np.array([row[1:] for row in rows], dtype=float))
-
-
-def test_suppression_keeps_the_more_confident_and_lets_a_suppressed_box_suppress_none():
-    # IoU of neighbours, 5 of 10 pixels apart: 50 / 150 = 1/3; of the first and the third: 0.
-    row = predicted(("a", 0.9, 0, 0, 10, 10), ("a", 0.8, 5, 0, 10, 10), ("a", 0.7, 10, 0, 10, 10))
-    other = predicted(("a", 0.9, 0, 0, 10, 10), ("b", 0.8, 0, 0, 10, 10))
-    assert Suppression(0.3).apply(row)["confidence"].tolist() == [0.9, 0.7]
-    assert len(Suppression(0.34).apply(row)) == 3
-    assert len(Suppression().apply(row)) == 3
-    assert len(Suppression(0.0).apply(other)) == 2  # of different images
-
-
-def test_an_overlap_exactly_at_the_iou_suppresses_nothing():
-    pair = predicted(("a", 0.9, 0, 0, 10, 10), ("a", 0.8, 0, 0, 10, 4))
-    assert len(Suppression(0.4).apply(pair)) == 2
-    assert len(Suppression(0.39).apply(pair)) == 1
-
-
-def suppressed_by_hand(predictions: pd.DataFrame, most: float) -> list[int]:
-    """Rows that stay, box by box."""
-    stay: list[int] = []
-    for row in range(len(predictions)):
-        one = predictions.iloc[row]
-        rivals = [other for other in stay if predictions["image_id"].iloc[other] == one["image_id"]]
-        boxes = predictions[COORDINATES].to_numpy(float)
-        if all(round(float(iou(boxes[row], boxes[other])), 10) <= most for other in rivals):
-            stay.append(row)
-    return stay
-
-
-@pytest.mark.parametrize("most", [0.0, 0.1, 0.3, 0.5])
-def test_suppression_is_that_of_a_loop(most):
-    random = np.random.default_rng(3)
-    ids = [f"i{number}" for number in random.integers(0, 9, 120)]
-    values = np.column_stack([random.random(120), random.integers(0, 40, (120, 2)), random.integers(5, 40, (120, 2))])
-    table = make_predictions(ids, values)
-    stay = suppressed_by_hand(table, most)
-    assert 9 < len(stay) < 120
-    pd.testing.assert_frame_equal(Suppression(most).apply(table), table.iloc[stay].reset_index(drop=True))
 
 
 def test_most_boxes_keeps_the_most_confident_of_each_image():
@@ -109,7 +69,9 @@ def test_the_steps_are_taken_in_their_order():
         ("a", 0.7, 80, 80, 10, 10),  # the third that suppression leaves
         ("b", 0.9, 0, 0, 10, 10),  # 0.9 x 0.5 is below the confidence
     )
-    pipeline = Pipeline(Suppression(0.3), MostBoxes(2), BoxScale(ap=Sides(0.8, 1)), GateRule("weigh"), Confidence(0.6))
+    pipeline = Pipeline(
+        Suppression("nms", 0.3), MostBoxes(2), BoxScale(ap=Sides(0.8, 1)), GateRule("weigh"), Confidence(0.6)
+    )
     left = pipeline.apply(table.sample(frac=1, random_state=1), MANIFEST, pd.Series({"a": 0.8, "b": 0.5}))
     assert left.to_numpy().tolist() == [["a", 0.9 * 0.8, 1, 0, 8, 10], ["a", 0.8 * 0.8, 51, 50, 8, 10]]
     keep = Pipeline(gate=GateRule("keep", 0.5)).apply(table, MANIFEST, pd.Series({"a": 0.8, "b": 0.5}))
@@ -123,7 +85,7 @@ def test_a_pipeline_of_no_steps_leaves_the_table():
 
 @pytest.mark.parametrize("empty", [empty_predictions(), pd.DataFrame()])
 def test_of_no_predictions_none_remain(empty):
-    pipeline = Pipeline(Suppression(0.3), MostBoxes(1), BoxScale.common(Sides(0.9, 0.9)))
+    pipeline = Pipeline(Suppression("nms", 0.3), MostBoxes(1), BoxScale.common(Sides(0.9, 0.9)))
     pd.testing.assert_frame_equal(pipeline.apply(empty, MANIFEST), empty_predictions())
 
 
@@ -149,12 +111,12 @@ def test_a_gate_that_was_fitted_is_needed():
 
 
 FULL = Pipeline(
-    Suppression(0.1 + 0.2),
+    Suppression("soft-nms", 0.1 + 0.2),
     MostBoxes(3),
     BoxScale(Sides(0.85, 0.9250000000000002), Sides(1.0, 1 / 3), Sides(0.875, 0.9)),
     GateRule("keep", 1e-7),
     Confidence(float(np.float64(2) / 3)),
-    FittedOn(26_684, 0.1 + 0.1 + 0.1),
+    FittedOn(26_684, 0.1 + 0.1 + 0.1, "val", ("0" * 64, "a" * 64), "12ab"),
 )
 
 
@@ -166,8 +128,43 @@ def test_a_pipeline_read_back_is_the_one_that_was_written(tmp_path, pipeline):
     first = file.read_bytes()
     Pipeline.from_yaml(file).to_yaml(file)
     assert file.read_bytes() == first
-    assert b"\nformat: 1\n" in first
+    assert b"\nformat: 2\n" in first
     assert [path.name for path in tmp_path.iterdir()] == ["pipeline.yaml"]
+
+
+def test_a_file_of_the_first_format_is_read(tmp_path):
+    old = """format: 1
+suppression:
+  iou: 0.2
+most_boxes:
+  boxes: 3
+box_scale:
+  ap: {scale_x: 0.85, scale_y: 0.925}
+  pa: {scale_x: 1.0, scale_y: 1.0}
+  other: {scale_x: 0.9, scale_y: 0.9}
+gate:
+  mode: keep
+  threshold: 0.3
+confidence:
+  least: 0.4
+fitted_on:
+  images: 12
+  score: 0.25
+complete: true
+"""
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(old)
+    expected = Pipeline(
+        Suppression("nms", 0.2),
+        MostBoxes(3),
+        BoxScale(Sides(0.85, 0.925), Sides(1.0, 1.0), Sides(0.9, 0.9)),
+        GateRule("keep", 0.3),
+        Confidence(0.4),
+        FittedOn(12, 0.25),
+    )
+    assert Pipeline.from_yaml(file) == expected
+    file.write_text(old.replace("iou: 0.2", "iou: null"))
+    assert Pipeline.from_yaml(file).suppression == Suppression("none", None)
 
 
 def test_numpy_numbers_are_written_as_plain_ones(tmp_path):
@@ -190,26 +187,35 @@ def test_a_file_that_was_cut_anywhere_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("format: 1", "format: 2", "format is 2; expected format: 1"),
-        ("format: 1", "format: true", "format is True; expected format: 1"),
-        ("format: 1", "name: 1", "format is nothing; expected format: 1"),
+        ("format: 2", "format: 3", "format is 3; expected format: 2"),
+        ("format: 2", "format: true", "format is True; expected format: 2"),
+        ("format: 2", "name: 1", "format is nothing; expected format: 2"),
         ("iou: 0.3", "iou: 1.3", r"suppression.iou is 1.3\d*; expected a number from 0 to 1"),
         ("iou: 0.3", "iou: .nan #", "suppression.iou is not finite; expected a number from 0 to 1"),
+        ("iou: 0.3", "iou: 1.0 #", "suppression.iou is 1; expected a number below 1"),
+        ("iou: 0.3", "iou: null #", "suppression.iou is nothing with method soft-nms; expected one with all"),
+        ("method: soft-nms", "method: hard-nms", "suppression.method is 'hard-nms'; expected none, nms, soft-nms, wbf"),
+        ("split: val", "split: 3", "fitted_on.split is 3; expected text"),
+        (f"- {'a' * 64}", "- abc", "fitted_on.weights is .*; expected a list of SHA-256 checksums"),
         ("boxes: 3", "boxes: 0", "most_boxes.boxes is 0; expected a whole number from 1 on"),
         ("boxes: 3", "boxes: true", "most_boxes.boxes is True; expected a whole number from 1 on"),
         ("scale_x: 0.85", "scale_x: 0", "box_scale.ap.scale_x is 0; expected a number from 0.01 to 100"),
         ("scale_x: 0.85", "scale_x: small", "box_scale.ap.scale_x is 'small'; expected a number"),
         ("  other:", "  lateral:", "box_scale lacks other; expected ap, pa, other"),
-        ("mode: keep", "mode: drop", "gate.mode is 'drop'; expected none, weigh, keep"),
-        ("mode: keep", "mode: [1]", r"gate.mode is \[1\]; expected none, weigh, keep"),
-        ("mode: keep", "mode: weigh", "gate.threshold is 1e-07 with mode weigh; expected one with mode keep only"),
+        ("mode: keep", "mode: drop", "gate.mode is 'drop'; expected none, weigh, keep, bayes"),
+        ("mode: keep", "mode: [1]", r"gate.mode is \[1\]; expected none, weigh, keep, bayes"),
+        (
+            "mode: keep",
+            "mode: weigh",
+            "gate.threshold is 1e-07 with mode weigh; expected one with mode keep or bayes only",
+        ),
         ("least: 0.6", "least: 6.6", r"confidence.least is 6.6\d*; expected a number from 0 to 1"),
         ("images: 26684", "images: 2.5", "fitted_on.images is 2.5; expected a whole number from 0 on"),
         ("most_boxes:\n  boxes: 3", "most_boxes: 3", "most_boxes is 3; expected names with values"),
         ("complete: true", "complete: maybe", "complete is 'maybe'; expected true"),
         ("complete: true", "complete: true\nmore: 1", "the file has 'more'; expected format, suppression, "),
-        ("format: 1", "format: [1", "no readable YAML, at line"),
-        ("format: 1", "format: 2020-99-99", "no readable YAML"),
+        ("format: 2", "format: [1", "no readable YAML, at line"),
+        ("format: 2", "format: 2020-99-99", "no readable YAML"),
     ],
 )
 def test_a_file_with_something_wrong_is_refused_in_one_line(tmp_path, old, new, message):

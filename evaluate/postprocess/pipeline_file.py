@@ -1,0 +1,207 @@
+"""The file of a fitted pipeline: readable YAML, either whole, or refused in one line."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from common.errors import UnreadableError, UserError
+from common.files import read_regular, write_atomic
+from common.paths import shown
+from evaluate.postprocess.steps import (
+    GATE_MODES,
+    VIEWS,
+    BoxScale,
+    Confidence,
+    FittedOn,
+    GateRule,
+    MostBoxes,
+    Sides,
+)
+from evaluate.postprocess.suppression import METHODS, Suppression
+
+FORMAT = 2
+"""1 had of suppression an IoU only, and of what it was fitted on images and score; it is read, too."""
+
+_MOST_BYTES = 64 * 1024
+_SHA256 = re.compile("[0-9a-f]{64}")
+_HEADER = "# Post-processing as fitted by evaluate.postprocess.fit. The score is that of the images it was fitted on.\n"
+
+
+def write_steps(
+    path: Path,
+    suppression: Suppression,
+    most_boxes: MostBoxes,
+    box_scale: BoxScale,
+    gate: GateRule,
+    confidence: Confidence,
+    fitted_on: FittedOn,
+) -> None:
+    """Write the steps of a pipeline; the file is either absent or whole.
+
+    Raises:
+        WorkError: It cannot be written.
+    """
+    content = {
+        "format": FORMAT,
+        "suppression": _plain({"method": suppression.method, "iou": suppression.iou}),
+        "most_boxes": {"boxes": most_boxes.boxes},
+        "box_scale": {view: _plain(getattr(box_scale, view)._asdict()) for view in VIEWS},
+        "gate": _plain(asdict(gate)),
+        "confidence": _plain(asdict(confidence)),
+        "fitted_on": {**_plain(asdict(fitted_on)), "images": fitted_on.images, "weights": list(fitted_on.weights)},
+        "complete": True,  # last, so that a file that was cut is not taken for a whole one
+    }
+    write_atomic(path, _HEADER + yaml.safe_dump(content, sort_keys=False))
+
+
+def read_steps(path: Path) -> dict[str, Any]:
+    """Read what `write_steps` wrote, by the names of its arguments.
+
+    Raises:
+        UserError: The file cannot be read, or is not such a file; one line says where.
+    """
+    return _Reader(path).steps()
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Plain floats: YAML has a short notation for these, and gives them back to the last bit."""
+    return {
+        name: value if value is None or isinstance(value, str) else float(value)
+        for name, value in values.items()
+        if not isinstance(value, tuple)
+    }
+
+
+class _Reader:
+    """Reads the file of a pipeline, and says in one line what is wrong with it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def steps(self) -> dict[str, Any]:
+        content = self.mapping(self.content(), "the file", None)
+        version = content.get("format")
+        if isinstance(version, bool) or version not in (1, FORMAT):
+            self.refuse(f"format is {_told(version)}", f"format: {FORMAT}")
+        steps = ("suppression", "most_boxes", "box_scale", "gate", "confidence", "fitted_on")
+        content = self.mapping(content, "the file", ["format", *steps, "complete"])
+        if content["complete"] is not True:
+            self.refuse(f"complete is {_told(content['complete'])}", "true, at the end of a whole file")
+        scale = self.mapping(content["box_scale"], "box_scale", VIEWS)
+        most = self.mapping(content["most_boxes"], "most_boxes", ["boxes"])["boxes"]
+        return {
+            "suppression": self.suppression(content["suppression"], version),
+            "most_boxes": MostBoxes(None if most is None else self.count(most, "most_boxes.boxes", 1)),
+            "box_scale": BoxScale(**{view: self.sides(scale[view], f"box_scale.{view}") for view in VIEWS}),
+            "gate": self.gate(content["gate"]),
+            "confidence": Confidence(self.share(content["confidence"], "confidence", "least")),
+            "fitted_on": self.fitted_on(content["fitted_on"], version),
+        }
+
+    def content(self) -> Any:
+        try:
+            return yaml.safe_load(read_regular(self.path, _MOST_BYTES).decode("utf-8-sig"))
+        except UnreadableError as error:
+            self.refuse(f"cannot be read ({error})", "a file of a fitted pipeline")
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f", at line {mark.line + 1}" if mark else ""
+            self.refuse(f"no readable YAML{where}", "a file of a fitted pipeline")
+
+    def mapping(self, value: Any, name: str, expected: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            self.refuse(f"{name} is {_told(value)}", "names with values")
+        if expected is not None and (missing := [key for key in expected if key not in value]):
+            self.refuse(f"{name} lacks {missing[0]}", ", ".join(expected))
+        if expected is not None and (unknown := [key for key in value if key not in expected]):
+            self.refuse(f"{name} has {_told(unknown[0])}", ", ".join(expected))
+        return value
+
+    def suppression(self, value: Any, version: int) -> Suppression:
+        if version == 1:
+            least = self.share(value, "suppression", "iou", optional=True)
+            return Suppression("none" if least is None else "nms", least)
+        keys = ["method", "iou"]
+        method = self.one_of(self.mapping(value, "suppression", keys)["method"], "suppression.method", METHODS)
+        if (method == "none") != (value["iou"] is None):
+            self.refuse(
+                f"suppression.iou is {_told(value['iou'])} with method {method}", "one with all methods but none"
+            )
+        least = self.share(value, "suppression", "iou", among=keys, optional=True)
+        if least == 1:
+            self.refuse("suppression.iou is 1", "a number below 1")
+        return Suppression(method, least)
+
+    def sides(self, value: Any, name: str) -> Sides:
+        sides = self.mapping(value, name, Sides._fields)
+        return Sides(*(self.number(sides[side], f"{name}.{side}", 0.01, 100.0) for side in Sides._fields))
+
+    def gate(self, value: Any) -> GateRule:
+        rule = self.mapping(value, "gate", ["mode", "threshold"])
+        mode = self.one_of(rule["mode"], "gate.mode", GATE_MODES)
+        if (mode in ("keep", "bayes")) != (rule["threshold"] is not None):
+            found = f"gate.threshold is {_told(rule['threshold'])} with mode {mode}"
+            self.refuse(found, "one with mode keep or bayes only")
+        return GateRule(mode, self.share(value, "gate", "threshold", among=["mode", "threshold"], optional=True))
+
+    def fitted_on(self, value: Any, version: int) -> FittedOn:
+        names = [one.name for one in fields(FittedOn)][: 2 if version == 1 else None]
+        on = self.mapping(value, "fitted_on", names)
+        images, score = (
+            self.count(on["images"], "fitted_on.images", 0),
+            self.number(on["score"], "fitted_on.score", 0, 1),
+        )
+        if version == 1:
+            return FittedOn(images, score)
+        weights = on["weights"]
+        if not isinstance(weights, list) or not all(isinstance(one, str) and _SHA256.fullmatch(one) for one in weights):
+            self.refuse(f"fitted_on.weights is {_told(weights)}", "a list of SHA-256 checksums")
+        split, data = (self.text(on[name], f"fitted_on.{name}") for name in ("split", "data_fingerprint"))
+        return FittedOn(images, score, split, tuple(weights), data)
+
+    def one_of(self, value: Any, name: str, names: Iterable[str]) -> Any:
+        found = next((one for one in names if one == value), None)
+        if found is None:
+            self.refuse(f"{name} is {_told(value)}", ", ".join(names))
+        return found
+
+    def text(self, value: Any, name: str) -> str:
+        if not isinstance(value, str):
+            self.refuse(f"{name} is {_told(value)}", "text")
+        return value
+
+    def share(self, value: Any, name: str, key: str, among: list[str] | None = None, optional: bool = False) -> Any:
+        found = self.mapping(value, name, among or [key])[key]
+        return None if optional and found is None else self.number(found, f"{name}.{key}", 0.0, 1.0)
+
+    def number(self, value: Any, name: str, least: float, most: float) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            self.refuse(f"{name} is {_told(value)}", f"a number from {least:g} to {most:g}")
+        return float(value)
+
+    def count(self, value: Any, name: str, least: int) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            self.refuse(f"{name} is {_told(value)}", f"a whole number from {least} on")
+        return value
+
+    def refuse(self, found: str, expected: str) -> NoReturn:
+        raise UserError(
+            f"{shown(self.path)}: {found}; expected {expected}. Take a file that Pipeline.to_yaml wrote, or fit anew."
+        ) from None
+
+
+def _told(value: Any) -> str:
+    """What was found, short and in one line."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "not finite"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
