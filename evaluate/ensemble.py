@@ -36,7 +36,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--iou", type=float, default=0.4, help="boxes that overlap more are one")
     add("--batch", type=positive_int, default=16, help="images at a time")
     add("--device", help="cpu, 0, cuda:1, mps; otherwise a GPU if there is one")
-    add("--augment", action="store_true", help="average over flipped and scaled copies: slower, often better")
+    add(
+        "--augment",
+        action="store_true",
+        help="look at each image mirrored and at two other sizes, too: four times as slow, often better",
+    )
     add("--half", action="store_true", help="compute in 16 bits, on a GPU")
     add("--again", action="store_true", help="predict anew even if kept predictions are still right")
     add("--output", type=Path, metavar="FOLDER", help="where to write; otherwise the first folder named")

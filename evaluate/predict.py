@@ -61,7 +61,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--batch", type=positive_int, default=16, help="images at a time")
     add("--imgsz", type=positive_int, help="side of the model's input in pixels; otherwise that of the training")
     add("--device", help="cpu, 0, cuda:1, mps; otherwise a GPU if there is one")
-    add("--augment", action="store_true", help="average over flipped and scaled copies: slower, often better")
+    add(
+        "--augment",
+        action="store_true",
+        help="look at each image mirrored and at two other sizes, too: four times as slow, often better",
+    )
     add("--allow-unreadable", action="store_true", help="exit status 0 even if some of the files could not be read")
     add("--half", action="store_true", help="compute in 16 bits, on a GPU")
     return arguments

@@ -23,7 +23,13 @@ CHALLENGE = "challenge"
 """The split of images without a known truth, which are neither trained nor scored on."""
 
 MOST_BOXES = 100
-"""Predictions of an image that are made, kept and counted at most, the most confident ones; also COCO's limit."""
+"""Predictions of an image that count at most for the mAP, the most confident ones: COCO's limit."""
+
+KEPT_IOU = 0.8
+"""Of two predictions with a larger IoU the less confident one is not kept: hardly more than a repetition of it."""
+
+MOST_KEPT = 300
+"""Predictions of an image that are kept at most, the most confident ones: many overlap, and go later."""
 
 PICTURE_SIZE = "picture_size"
 """The attribute of a trained model that tells which longest side its pictures had been scaled down to, in pixels."""

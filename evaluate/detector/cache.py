@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from common.data.tables import read_predictions, write_predictions
 from common.errors import UserError, WorkError
 from common.files import sha256, write_json
 from common.paths import shown, typed
-from evaluate.detector.inference import Settings, predict, warn_if_augment_is_idle
+from evaluate.detector.inference import Settings, predict
 from evaluate.detector.loading import Picture, stamp_of
 from evaluate.detector.options import InferenceOptions
 from evaluate.detector.weights import Weights
@@ -32,6 +33,7 @@ def predict_split(
     folder: Path,
     options: InferenceOptions,
     again: bool = False,
+    settings: Settings | None = None,
 ) -> tuple[Path, pd.DataFrame]:
     """Predict a split into a file of predictions, or read that file if it is still right.
 
@@ -51,6 +53,7 @@ def predict_split(
         folder: Where both files lie.
         options: How the detector is run.
         again: Predict even if the file is right.
+        settings: Those of one of `options.voters`; None: of the plain one.
 
     Returns:
         The file and its predictions table.
@@ -59,9 +62,12 @@ def predict_split(
         UserError: A picture is missing.
         WorkError: None of the pictures could be read, or another command predicts them into this folder.
     """
-    name, settings = split.name, options.settings(weights)
+    name = split.name
+    settings = settings or options.settings(weights)
     made_from = _fingerprint(weights, split, settings)
-    is_usual = weights.class_name is None and settings == InferenceOptions().settings(weights)
+    usual = InferenceOptions().settings(weights)
+    usual = replace(usual, nms_iou=settings.nms_iou, max_predictions=settings.max_predictions)
+    is_usual = weights.class_name is None and settings == usual
     path = _place(folder, name, made_from, is_usual)
     sidecar = path.with_suffix(".json")
     if not again and path.is_file() and _is_of(_read(sidecar), made_from):
@@ -76,7 +82,6 @@ def predict_split(
     if again:
         unfinished.unlink(missing_ok=True)
     predicted = predict(weights, items, settings, options.batch, options.device, f"predicting {name}", keep=unfinished)
-    warn_if_augment_is_idle(weights, settings)
     if predicted.rejected:
         _, first, reason = predicted.rejected[0]
         message = (

@@ -1,5 +1,7 @@
 """A detector over many pictures: files, or DICOM rendered as for training; predictions in original pixels.
 
+Overlapping predictions are kept, so that how they are suppressed or fused can be chosen from what was kept.
+
 Every picture is padded to the same square (Ultralytics' letterbox with `rect=False`), so what is predicted on it does
 not depend on its neighbours in the batch. Pictures are read, decoded and padded by threads ahead of the model, which
 would else wait for it on a GPU.
@@ -19,9 +21,9 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from common.cli import print_warning, progress
+from common.cli import progress
 from common.cores import available_cores
-from common.data.names import MOST_BOXES
+from common.data.names import KEPT_IOU, MOST_KEPT
 from common.data.tables import make_predictions
 from common.errors import UserError
 from common.quiet_ultralytics import import_ultralytics
@@ -40,12 +42,11 @@ class Settings:
     Attributes:
         imgsz: Side of the square that pictures are fitted into, in pixels.
         confidence: Predictions below are dropped.
-        nms_iou: Of two predictions with a larger IoU, the less confident one is dropped. Truth boxes of one image
-            hardly touch (the largest IoU among the challenge's 3,701 pairs is 0.055), hence a lower value than
-            Ultralytics' 0.7. It is compared before boxes are clipped to the picture. None: none is dropped for it, as
-            in RT-DETR, which is trained to find everything once.
+        nms_iou: Of two predictions with a larger IoU, the less confident one is dropped; no more than repetitions of
+            it, since how much may overlap is chosen later. It is compared before boxes are clipped to the picture.
+            None: none is dropped for it, as in RT-DETR, which is trained to find everything once.
         max_predictions: Most predictions per image, the most confident ones.
-        augment: Average over flipped and scaled copies (test-time augmentation).
+        flip: Look at the mirror image; the boxes come mirrored back.
         half: Compute in 16 bits; on a GPU only.
         picture_size: Pictures are scaled down to this longest side first, in pixels, as those were that the model was
             trained on; None: they were not.
@@ -54,9 +55,9 @@ class Settings:
 
     imgsz: int
     confidence: float = 0.001
-    nms_iou: float | None = 0.4
-    max_predictions: int = MOST_BOXES
-    augment: bool = False
+    nms_iou: float | None = KEPT_IOU
+    max_predictions: int = MOST_KEPT
+    flip: bool = False
     half: bool = False
     picture_size: int | None = None
     class_name: str | None = None
@@ -77,6 +78,12 @@ class Predicted:
 
     predictions: pd.DataFrame
     outcomes: list[Outcome]
+
+    @property
+    def manifest(self) -> pd.DataFrame:
+        """`image_id, width, height, view` of every picture that was predicted on, as in a data set's manifest."""
+        known = [(one.image_id, one.width, one.height, one.view) for one in self.outcomes if one.status == PREDICTED]
+        return pd.DataFrame(known, columns=["image_id", "width", "height", "view"])
 
     @property
     def image_ids(self) -> list[str]:
@@ -162,7 +169,7 @@ def _find(
     if known:
         print(f"going on: {len(known):,} of {len(pictures):,} images were predicted before", file=sys.stderr)
     found = dict(known)
-    loader = Loader(weights, settings.picture_size)
+    loader = Loader(weights, settings.picture_size, settings.flip)
     loaded = progress(
         _ahead(loader.load, [pictures[place] for place in missing], 2 * batch), description, total=len(missing)
     )
@@ -177,6 +184,8 @@ def _find(
         loader.predictor = weights.model.predictor
         for (place, one), corners in zip(usable, boxes, strict=True):
             height, width = one.pixels.shape[:2]
+            if settings.flip:
+                corners = _mirrored(corners, width)
             rows = _to_xywh(corners, width, height) * _to_original(one.picture.size or one.size, (width, height))
             found[place] = Found(one.outcome, rows)
         if kept is not None:
@@ -188,19 +197,6 @@ def _together(found: Sequence[Found]) -> Predicted:
     ids = [one.outcome.image_id for one in found for _ in range(len(one.rows))]
     rows = np.concatenate([np.empty((0, 5)), *(one.rows for one in found)])
     return Predicted(make_predictions(ids, rows), [one.outcome for one in found])
-
-
-def warn_if_augment_is_idle(weights: Weights, settings: Settings) -> None:
-    """Say so when test-time augmentation does nothing for this head; call after `predict`."""
-    from ultralytics.nn.modules.head import Detect
-
-    predictor = weights.model.predictor
-    if not settings.augment or predictor is None:
-        return
-    network = predictor.model.model
-    head = network.model[-1]
-    if getattr(network, "end2end", False) or type(head) is not Detect:
-        print_warning(f"--augment does nothing for this model: Ultralytics has none for its {type(head).__name__} head")
 
 
 def _infer(weights: Weights, loaded: list[Loaded], settings: Settings, device: Any, threads: int) -> list[np.ndarray]:
@@ -225,7 +221,6 @@ def _infer(weights: Weights, loaded: list[Loaded], settings: Settings, device: A
             max_det=settings.max_predictions,
             classes=[0] if one_class else list(weights.classes),
             predictor=one_class,
-            augment=settings.augment,
             quantize=16 if settings.half else None,
             device=device,
             rect=False,
@@ -237,6 +232,11 @@ def _infer(weights: Weights, loaded: list[Loaded], settings: Settings, device: A
             vars(predictor).pop("pre_transform", None)
     values = [result.boxes.data.cpu().numpy().astype(float) for result in results]  # x1, y1, x2, y2, confidence, class
     return [boxes[:, [4, 0, 1, 2, 3]] for boxes in values]
+
+
+def _mirrored(boxes: np.ndarray, width: int) -> np.ndarray:
+    """Confidence, x1, y1, x2, y2 of a mirror image to those of the picture, which is `width` pixels wide."""
+    return np.column_stack([boxes[:, 0], width - boxes[:, 3], boxes[:, 2], width - boxes[:, 1], boxes[:, 4]])
 
 
 def _to_xywh(boxes: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -30,6 +30,7 @@ class Picture:
             are scaled to it. None: the picture's own.
         path: The file, where it is one by itself.
         stamp: What changes when the file does, such as its size and time; empty: predictions on it are not kept.
+        view: Its View Position, such as `AP`, where that is known beforehand; None: its header's.
     """
 
     image_id: str
@@ -38,6 +39,7 @@ class Picture:
     size: tuple[float, float] | None = None
     path: Path | None = None
     stamp: str = ""
+    view: str | None = None
 
 
 PREDICTED, UNREADABLE, NO_IMAGE = "predicted", "unreadable", "no image"
@@ -54,6 +56,9 @@ class Outcome:
         reason: Why it was not predicted.
         doubt: What in its header makes it doubtful that it is a frontal chest X-ray; see `plausibility`.
         sop_instance_uid: Of a DICOM file.
+        width: Of the original image, in pixels; None where it could not be read.
+        height: Likewise.
+        view: View Position in capitals, such as `PA`; empty where it is not known, as of a picture file.
     """
 
     image_id: str
@@ -62,6 +67,9 @@ class Outcome:
     reason: str = ""
     doubt: str = ""
     sop_instance_uid: str = ""
+    width: float | None = None
+    height: float | None = None
+    view: str = ""
 
 
 def load_picture(picture: Picture, channels: int = 1) -> np.ndarray:
@@ -127,8 +135,8 @@ def is_dicom(name: str, head: bytes) -> bool:
 class Loaded:
     """A picture as the model takes it: its pixels, and the same laid in the model's square where that is known.
 
-    `size` is its width and height before it was scaled down. Without an outcome that says `PREDICTED` there are no
-    pixels.
+    `pixels` are mirrored where the model is to see the mirror image. `size` is the picture's width and height before it
+    was scaled down. Without an outcome that says `PREDICTED` there are no pixels.
     """
 
     picture: Picture
@@ -152,8 +160,8 @@ class Loader:
 
     predictor: Any = None
 
-    def __init__(self, weights: Weights, size: int | None = None) -> None:
-        self._channels, self._size = weights.channels, size
+    def __init__(self, weights: Weights, size: int | None = None, flip: bool = False) -> None:
+        self._channels, self._size, self._flip = weights.channels, size, flip
 
     def load(self, picture: Picture) -> Loaded:
         """A picture, or why it cannot be used."""
@@ -168,17 +176,23 @@ class Loader:
             status = NO_IMAGE if isinstance(error, NoImageError) else UNREADABLE
             outcome = Outcome(picture.image_id, picture.name, status, str(error))
             return Loaded(picture, outcome, np.empty((0, 0), np.uint8))
+        size = (pixels.shape[1], pixels.shape[0])
+        width, height = picture.size or size
         outcome = Outcome(
             picture.image_id,
             picture.name,
             PREDICTED,
             doubt=doubt_of(header),
             sop_instance_uid=header.sop_instance_uid,
+            width=float(width),
+            height=float(height),
+            view=(picture.view if picture.view is not None else header.view) or "",
         )
-        size = (pixels.shape[1], pixels.shape[0])
         if self._size is not None:
             pixels = downscale(pixels, self._size)
             pixels = pixels if self._channels == 1 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
+        if self._flip:
+            pixels = np.ascontiguousarray(pixels[:, ::-1])
         if self.predictor is None:
             return Loaded(picture, outcome, pixels, size)
         # The class's own way to do it: the object's is replaced in `_infer`.

@@ -89,23 +89,27 @@ def find_pictures(sources: Sequence[Path], only: str = "") -> list[Picture]:
     return sorted(named, key=lambda picture: picture.image_id)
 
 
-def with_original_sizes(pictures: Sequence[Picture]) -> list[Picture]:
-    """Add the original image's size to pictures that a converted data set holds, which may be stored smaller."""
-    sizes: dict[Path, dict[str, tuple[float, float]]] = {}
+def with_originals(pictures: Sequence[Picture]) -> list[Picture]:
+    """Add the original image's size and view to pictures that a converted data set holds.
+
+    They may be stored smaller, and have no header.
+    """
+    known: dict[Path, dict[str, tuple[tuple[float, float], str]]] = {}
     sized = []
     for picture in pictures:
         if picture.path is None:  # in a zip
             sized.append(picture)
             continue
         folder = picture.path.parent
-        if folder not in sizes:
+        if folder not in known:
             root = find_root(folder.resolve())
             table = read_manifest(root / "manifest.csv").dropna(subset=["width", "height"]) if root else None
-            sizes[folder] = {}
+            known[folder] = {}
             if table is not None:
-                pairs = table[["width", "height"]].itertuples(index=False, name=None)
-                sizes[folder] = dict(zip(table["image_id"], pairs, strict=True))
-        sized.append(dataclasses.replace(picture, size=sizes[folder].get(image_id_of(picture.path.name))))
+                rows = table[["image_id", "width", "height", "view"]].itertuples(index=False, name=None)
+                known[folder] = {image_id: ((width, height), view) for image_id, width, height, view in rows}
+        size, view = known[folder].get(image_id_of(picture.path.name), (None, None))
+        sized.append(dataclasses.replace(picture, size=size, view=view))
     return sized
 
 

@@ -23,7 +23,7 @@ from common.locks import locked
 from common.paths import shown
 from evaluate.detector.loading import Outcome, Picture
 
-_FORMAT = 1
+_FORMAT = 2
 _LOCK = ".lock"
 
 
@@ -66,7 +66,7 @@ class Unfinished:
 
 def key_of(picture: Picture) -> str:
     """What tells a picture from all others, and from the same file with other content."""
-    return json.dumps([picture.image_id, picture.name, picture.stamp, picture.size])
+    return json.dumps([picture.image_id, picture.name, picture.stamp, picture.size, picture.view])
 
 
 @contextlib.contextmanager

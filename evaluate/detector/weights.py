@@ -27,6 +27,8 @@ from common.walking import escape
 
 LARGEST_SIDE = 8192
 """Pixels of the model's input; no radiograph has more."""
+_LEAST_STRIDE = 32
+"""Pixels; Ultralytics lays pictures in no finer steps."""
 _LEVELS = 4
 """How far above a training's folder its project may be: that of runs/detect/train is three above."""
 _LAYERS = ("ultralytics.nn.", "ultralytics.utils.loss.", "ultralytics.utils.tal.")
@@ -81,6 +83,11 @@ class Weights:
     def suppresses(self) -> bool:
         """Whether of overlapping boxes the less confident one is dropped; RT-DETR's are left as they are."""
         return not is_rtdetr(self.model)
+
+    @property
+    def stride(self) -> int:
+        """Pixels that the model's sides are multiples of."""
+        return max(int(self.model.model.stride.max()), _LEAST_STRIDE)
 
     @cached_property
     def sha256(self) -> str:

@@ -18,7 +18,6 @@ from common.errors import UserError
 from common.files import make_folder
 from common.paths import default_data, shown
 from common.trainings import find_fingerprint
-from evaluate.detector.cache import predict_split
 from evaluate.detector.finding import DEFAULT_WEIGHTS, find_weights
 from evaluate.detector.lineage import trace
 from evaluate.detector.weights import (
@@ -35,6 +34,7 @@ from evaluate.scoring.leakage import find_leakage, warn_of_leakage
 from evaluate.scoring.members import find_voters
 from evaluate.scoring.request import ScoringRequest
 from evaluate.scoring.result import Leakage
+from evaluate.scoring.voting import predict_split, strict_voters
 
 OTHER_OUTPUT = "Name another one with --output."
 """What to do where what nobody has named cannot be written."""
@@ -115,7 +115,7 @@ def from_weights(request: ScoringRequest) -> Inputs:
         output=output,
         leakage=leakage,
         weights=weights,
-        inference=request.inference.settings(weights).as_dict(),
+        inference=strict_voters(weights, request.inference)[0].as_dict() | {"augment": request.inference.augment},
         run=run_folder(path),
         point=point,
     )
@@ -193,7 +193,7 @@ def _warn_of_names(weights: Weights, data: DataSet) -> None:
 
 def _chosen_before(request: ScoringRequest, weights: Weights, tune_on: str) -> OperatingPoint:
     """What was chosen when the weights were scored on data with a split to tune on."""
-    point, source = choose_point(None, weights, request.inference.settings(weights))
+    point, source = choose_point(None, weights, strict_voters(weights, request.inference)[0])
     if request.box_scale != (1.0, 1.0) and request.box_scale is not None:
         point = replace(point, box_scale=request.box_scale)
     print_warning(

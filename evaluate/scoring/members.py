@@ -19,12 +19,12 @@ from common.data.tables import write_predictions
 from common.errors import UserError
 from common.files import make_folder, sha256, write_json
 from common.paths import shown
-from evaluate.detector.cache import predict_split
 from evaluate.detector.lineage import trace
 from evaluate.detector.options import InferenceOptions
 from evaluate.detector.weights import find_training_data, load_weights, run_folder
 from evaluate.postprocess.fusion import FUSION_IOU, fuse
 from evaluate.scoring.recognition import recognise
+from evaluate.scoring.voting import predict_split
 
 PREDICTIONS_FILE, MEMBERS_FILE = "predictions.csv", "ensemble.json"
 _SPLITS = ("val", "test")

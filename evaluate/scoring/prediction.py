@@ -17,15 +17,16 @@ from common.errors import WorkError
 from common.files import make_folder
 from common.paths import shown
 from evaluate.detector.finding import DEFAULT_WEIGHTS, find_weights
-from evaluate.detector.inference import Predicted, predict, warn_if_augment_is_idle
-from evaluate.detector.loading import NO_IMAGE, PREDICTED, Outcome
+from evaluate.detector.inference import Predicted, Settings, predict
+from evaluate.detector.loading import NO_IMAGE, PREDICTED, Outcome, Picture
 from evaluate.detector.options import InferenceOptions
-from evaluate.detector.pictures import find_pictures, with_original_sizes
-from evaluate.detector.weights import load_weights
+from evaluate.detector.pictures import find_pictures, with_originals
+from evaluate.detector.weights import Weights, load_weights
 from evaluate.postprocess.boxes import drop_below, scale_boxes
 from evaluate.postprocess.operating_point import OperatingPoint
 from evaluate.scoring.choice import at_size_of_scoring, choose_point
 from evaluate.scoring.overlays import draw_overlays
+from evaluate.scoring.voting import strict_voters, together
 
 PREDICTIONS_FILE, SUBMISSION_FILE, IMAGES_FILE, REJECTED_FILE, OVERLAYS = (
     "predictions.csv",
@@ -110,20 +111,19 @@ def predict_files(request: PredictionRequest) -> PredictedFiles:
         WorkError: No picture could be read, or a file could not be written. One that could not be read among others
             is no error: see `unreadable`.
     """
-    pictures = with_original_sizes(find_pictures(request.sources, request.only))
+    pictures = with_originals(find_pictures(request.sources, request.only))
     truth = read_truth(request.truth) if request.truth else None
     path, note = find_weights(request.weights)
     if note:
         print(note, file=sys.stderr)
     weights = load_weights(path, request.class_name)
     print(f"weights: {weights.description}", file=sys.stderr)
-    settings = at_size_of_scoring(weights, request.inference.settings(weights))
-    point, origin = choose_point(request.confidence, weights, settings)
+    voters = [at_size_of_scoring(weights, one) for one in strict_voters(weights, request.inference)]
+    point, origin = choose_point(request.confidence, weights, voters[0])
     output = request.output
     make_folder(output, remedy="Choose another --output.")
     unfinished = output / UNFINISHED_FILE
-    predicted = predict(weights, pictures, settings, request.inference.batch, request.inference.device, keep=unfinished)
-    warn_if_augment_is_idle(weights, settings)
+    predicted = _vote(weights, pictures, voters, request.inference, unfinished)
     if not predicted.image_ids:
         unfinished.unlink(missing_ok=True)  # nothing was kept
     submitted = drop_below(scale_boxes(predicted.predictions, *point.box_scale), point.confidence)
@@ -136,7 +136,8 @@ def predict_files(request: PredictionRequest) -> PredictedFiles:
     ids = set(predicted.image_ids)
     usable = [picture for picture in pictures if picture.image_id in ids]
     drawn = draw_overlays(output / OVERLAYS, usable, submitted, truth, request.overlays)
-    unfinished.unlink(missing_ok=True)
+    for number in range(len(voters)):
+        _of_voter(unfinished, number).unlink(missing_ok=True)
     return PredictedFiles(
         pictures=len(images),
         unreadable=len(images) - len(usable),
@@ -147,6 +148,23 @@ def predict_files(request: PredictionRequest) -> PredictedFiles:
         origin=origin,
         drawn=drawn,
     )
+
+
+def _vote(
+    weights: Weights, pictures: Sequence[Picture], voters: Sequence[Settings], options: InferenceOptions, keep: Path
+) -> Predicted:
+    """The predictions of all voters, and what became of the pictures."""
+    found = [
+        predict(weights, pictures, one, options.batch, options.device, keep=_of_voter(keep, number))
+        for number, one in enumerate(voters)
+    ]
+    sizes = found[0].manifest.set_index("image_id")[["width", "height"]]
+    frames = {str(image_id): (float(width), float(height)) for image_id, width, height in sizes.itertuples()}
+    return Predicted(together([one.predictions for one in found], frames), found[0].outcomes)
+
+
+def _of_voter(unfinished: Path, number: int) -> Path:
+    return unfinished.with_stem(f"{unfinished.stem}-{number}") if number else unfinished
 
 
 def _write_images(file: Path, outcomes: Sequence[Outcome], submitted: pd.DataFrame) -> None:

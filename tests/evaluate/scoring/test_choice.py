@@ -120,8 +120,9 @@ def test_a_confidence_of_other_data_is_told(run_folder, own_data_set, capsys):
 
 def _settings(weights):
     from evaluate.detector.options import InferenceOptions
+    from evaluate.scoring.voting import strict_voters
 
-    return InferenceOptions().settings(weights)
+    return strict_voters(weights, InferenceOptions())[0]
 
 
 @pytest.fixture

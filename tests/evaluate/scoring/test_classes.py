@@ -66,7 +66,7 @@ def test_predictions_are_of_the_class_that_is_asked_for(two, untrained, wanted, 
         raw = weights.model.predictor.model.model(torch.from_numpy(square)[None, None].float() / 255)[0][0].T
     confidence = raw[:, [4 + number for number in classes]].amax(1)
     boxes = box_convert(raw[:, :4], "cxcywh", "xyxy")
-    kept = nms(boxes, confidence, 0.4)[:100]
+    kept = nms(boxes, confidence, 0.8)[:300]
     inside = (boxes[kept].clamp(0, 64)[:, 2:] > boxes[kept].clamp(0, 64)[:, :2]).all(1)
     wanted_confidences = sorted(confidence[kept][inside].tolist())
     assert len(wanted_confidences) > 3

@@ -11,11 +11,11 @@ import pandas as pd
 from common.cli import print_warning
 from common.data.data_set import DataSet, Split
 from common.errors import UserError
-from evaluate.detector.cache import predict_split
 from evaluate.detector.options import InferenceOptions
 from evaluate.detector.weights import Weights, find_training_data
 from evaluate.scoring.numbers import choose_confidence, judge, score_split
 from evaluate.scoring.result import SplitScore
+from evaluate.scoring.voting import predict_split
 
 
 @dataclass(frozen=True)
