@@ -18,7 +18,9 @@ from common.paths import shown
 
 DETECTOR, GATE, MEMBER, TRIAL = "detector", "gate", "member of a recipe", "trial of a study"
 _PLURALS = {DETECTOR: "detectors", GATE: "gates", MEMBER: "members of recipes", TRIAL: "trials of studies"}
-_TASKS = {"detect": DETECTOR, "classify": GATE}
+CLASSIFY = "classify"
+"""The task of a gate."""
+_TASKS = {"detect": DETECTOR, CLASSIFY: GATE}
 
 MEMBERS_FILE = "members.json"
 """A recipe of several trainings writes it into the folder that its members lie in."""
@@ -38,13 +40,18 @@ def kind_of(run: Path) -> str:
         return TRIAL
     if (run.parent / MEMBERS_FILE).is_file():
         return MEMBER
+    task = task_of(run)
+    return _TASKS.get(task, f"model for the task {task!r}")
+
+
+def task_of(run: Path) -> str:
+    """The task of a training's model, such as `detect`, which counts where the folder does not say."""
     try:
         # One line of some hundred; reading it as YAML takes a hundred times as long, for each run there is.
         found = re.search(r"^task:\s*(\w+)", (run / "args.yaml").read_text(encoding="utf-8"), re.MULTILINE)
     except (OSError, UnicodeDecodeError):
         found = None
-    task = found[1] if found else "detect"
-    return _TASKS.get(task, f"model for the task {task!r}")
+    return found[1] if found else "detect"
 
 
 @dataclass(frozen=True)

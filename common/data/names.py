@@ -31,6 +31,9 @@ KEPT_IOU = 0.8
 MOST_KEPT = 300
 """Predictions of an image that are kept at most, the most confident ones: many overlap, and go later."""
 
+LARGEST_SIDE = 8192
+"""Pixels of a model's input; no radiograph has more."""
+
 PICTURE_SIZE = "picture_size"
 """The attribute of a trained model that tells which longest side its pictures had been scaled down to, in pixels."""
 

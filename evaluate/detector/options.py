@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from common.data.names import LARGEST_SIDE
 from common.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ class InferenceOptions:
             UserError: `imgsz` is larger than any radiograph.
         """
         from evaluate.detector.inference import Settings
-        from evaluate.detector.weights import LARGEST_SIDE
 
         if self.imgsz is not None and not 0 < self.imgsz <= LARGEST_SIDE:
             raise UserError(f"--imgsz: found {self.imgsz}; expected 1 to {LARGEST_SIDE} pixels.")
@@ -72,8 +72,6 @@ class InferenceOptions:
 
 def _other_sides(side: int, stride: int) -> list[int]:
     """A smaller and a larger side, in whole strides; none that is no side, or that no radiograph needs."""
-    from evaluate.detector.weights import LARGEST_SIDE
-
     strides = -(-side // stride)
     smaller, larger = (round(strides * factor) for factor in _OTHER_SIDES)
     others = (min(smaller, strides - 1) * stride, max(larger, strides + 1) * stride)

@@ -18,15 +18,13 @@ import yaml
 from common.cli import print_warning
 from common.data.data_set import DataSet
 from common.data.data_yaml import class_names
-from common.data.names import ALL_CLASSES, PICTURE_SIZE, scored_classes
+from common.data.names import ALL_CLASSES, LARGEST_SIDE, PICTURE_SIZE, scored_classes
 from common.errors import UserError
 from common.files import sha256
 from common.paths import PROJECT, shown
 from common.quiet_ultralytics import import_ultralytics
 from common.walking import escape
 
-LARGEST_SIDE = 8192
-"""Pixels of the model's input; no radiograph has more."""
 _LEAST_STRIDE = 32
 """Pixels; Ultralytics lays pictures in no finer steps."""
 _LEVELS = 4
