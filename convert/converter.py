@@ -244,7 +244,7 @@ def _add_split_options(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with --val-ids or --test-ids: train on other images of their patients too; they are left out otherwise",
     )
-    add("--folds", type=fold_count, default=0, metavar="N", help="also N folds over train and val, as list files")
+    add("--folds", type=fold_count, default=0, metavar="N", help="also divide train into N folds, as list files")
     add(
         "--negatives",
         type=ratio,

@@ -44,7 +44,7 @@ CONVERTER = Converter(
     examples="  python convert/rsna_to_yolo.py\n"
     "  python convert/rsna_to_yolo.py --source ~/Downloads/rsna-pneumonia-detection-challenge.zip\n"
     "  python convert/rsna_to_yolo.py --folds 5 --nih-mapping pneumonia-challenge-dataset-mappings_2018.json\n"
-    "  python convert/rsna_to_yolo.py --val-ids stage_1_test_ids.csv --negatives 1 --output datasets/rsna-tuned",
+    "  python convert/rsna_to_yolo.py --val-ids stage_1_test_ids.csv --folds 5     for train/train.py recipe=winner",
     source=f"folder, or Kaggle's zip as it is, also found as {shown(RSNA_ZIP)}",
     default_sources=(RSNA_FOLDER, RSNA_ZIP),
     remedy="Download them: python convert/download.py rsna (datasets/README.md says more). Or name them with --source, "

@@ -105,10 +105,14 @@ def make_plan(
 
     images["fold"] = pd.array([pd.NA] * len(images), dtype="Int64")
     if splitting.folds:
-        # Test stays out of every fold: it is for the last word, not for choosing.
-        pool = images.index[images["split"] != "test"]
-        if pool.empty:
-            raise UserError(f"--folds {splitting.folds}: every image is in test, and folds are of the others.")
+        # Val and test stay out of every fold: all members of an ensemble vote on the one, the other has the last word.
+        pool = images.index[images["split"] == "train"]
+        patients = images.loc[pool, "patient_id"].nunique()
+        if patients < splitting.folds:
+            raise UserError(
+                f"--folds {splitting.folds}: train has {patients:,} patients, and folds are of its images; expected "
+                "one for each fold or more. Choose fewer, or another --val and --test."
+            )
         shares = {str(fold): 1.0 for fold in range(splitting.folds)}
         folds = assign(images.loc[pool, "patient_id"], stratum, shares, splitting.seed)
         images.loc[pool, "fold"] = folds.astype(int)
@@ -121,6 +125,7 @@ def make_plan(
         "test": digests.get("test", splitting.shares["test"]),
         "keep_leaking": splitting.keep_leaking,
         "folds": splitting.folds,
+        **({"folds_of": "train"} if splitting.folds else {}),  # those of earlier versions were of val, too
         "negatives": None if splitting.negatives is None else float(splitting.negatives),
         "size": size,
         "seed": splitting.seed,

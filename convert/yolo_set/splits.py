@@ -33,7 +33,7 @@ class Splitting:
         test: Share of the images for reporting; likewise. 1 makes an external test set, on which nothing is trained.
         val_ids: A file with the images for tuning instead: a CSV, or one id a line.
         test_ids: The same for reporting.
-        folds: Also so many folds over train and val, as list files; 0 for none.
+        folds: Also divide train into so many folds, as list files; 0 for none.
         negatives: Keep so many images without boxes per image with boxes in the train lists; None keeps all.
         seed: Decides what chance decides.
         keep_leaking: Train on the other images of the patients of `val_ids` and `test_ids`, too, which are left out

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import shutil
@@ -89,7 +90,7 @@ def test_no_patient_is_in_two_splits(good_release):
     assert (labelled.groupby("patient_id")["split"].nunique() == 1).all()
     assert (labelled.dropna(subset="fold").groupby("patient_id")["fold"].nunique() == 1).all()
     assert set(labelled["fold"].dropna()) == {0, 1, 2}
-    assert labelled.loc[labelled["split"] == "test", "fold"].isna().all()
+    assert (labelled["fold"].notna() == (labelled["split"] == "train")).all()
 
 
 def test_manifest_is_written_as_promised(good_release):
@@ -133,6 +134,7 @@ def test_lists_and_yaml_lead_ultralytics_to_the_pictures(good_release, capsys):
     assert len(kept) == round(1.5 * (train & positive).sum()) == int(told[1])
     assert listed("fold0_val") == ids(images["fold"] == 0)
     assert listed("fold0_train_positives") == ids((images["fold"] == 1) & positive)
+    assert listed("fold0_val") | listed("fold1_val") == ids(train)
     fold = yaml.safe_load((output / "fold1.yaml").read_text())
     assert fold == {
         "train": "fold1_train.txt",
@@ -369,6 +371,16 @@ def test_fixed_split_lists(good_release, capsys):
     assert "have a patient in more than one split" in capsys.readouterr().err
 
 
+def test_folds_of_earlier_versions_held_val_and_are_not_taken_for_those_of_now(good_release):
+    output = convert(good_release, "--folds", "2")
+    settings = json.loads((output / "conversion.json").read_text())
+    assert (settings["folds"], settings.pop("folds_of")) == (2, "train")
+    (output / "conversion.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError, match=r"of other settings \(folds_of was null, now \"train\"\).*--overwrite"):
+        convert(good_release, "--folds", "2")
+    assert "folds_of" not in json.loads((convert(good_release, "--overwrite") / "conversion.json").read_text())
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -437,7 +449,7 @@ def test_a_set_to_be_scored_on_only(good_release, arguments, filled, capsys):
 def test_options_that_have_nothing_to_act_on_are_told(good_release, capsys):
     convert(good_release, "--test", "1", "--negatives", "1")
     assert "no image is left for train and for --negatives" in capsys.readouterr().err
-    with pytest.raises(UserError, match=r"--folds 3: every image is in test"):
+    with pytest.raises(UserError, match=r"--folds 3: train has 0 patients, and folds are of its images"):
         convert(good_release, "--test", "1", "--folds", "3", "--overwrite")
 
 
