@@ -19,6 +19,10 @@ from train.study.space import Block, Space
 from train.study.space_values import Place, Range, to_text
 
 _IGNORED_BY_AUTO = ("lr0", "momentum")
+_STOCK = {"iou_loss": "ciou", "cls_loss": "bce"}
+"""What YOLO heads train with where no loss is named; see `train.detector.criterion`."""
+_OF_ONE_LOSS = {"focal": "focal_", "varifocal": "vfl_", "siou": "siou_", "wiou": "wiou_"}
+"""How arguments begin that count with one loss alone."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +51,21 @@ class Trial:
 def plan(space: Space) -> list[Trial]:
     """The trials of a grid or random study, the trainings of a setting beside each other.
 
-    The same training in several blocks is one trial, which belongs to all of them.
+    The same training in several blocks is one trial; all trials of a setting belong to all of its blocks, so that
+    none of its repeats goes unused.
 
     Raises:
-        UserError: See `trials_of`.
+        UserError: See `trials_of`; or two values of a block come to the same training, or there is nothing to repeat.
     """
     found: dict[str, Trial] = {}
     settings: dict[str, int] = {}
     for block in space.blocks:
+        seen: dict[str, Mapping[str, Any]] = {}
         for values in _draws(space, block) if space.method == "random" else _grid(block):
             for trial in trials_of(space, block, values):
                 key = identity(trial.arguments)
+                if (other := seen.setdefault(key, values)) != values and space.method == "grid":
+                    raise _same_training(space, block, other, values)
                 setting = settings.setdefault(identity(trial.arguments, repeats=False), len(settings))
                 blocks, varied = (found[key].blocks, found[key].settings) if key in found else ((), {})
                 found[key] = replace(
@@ -66,8 +74,45 @@ def plan(space: Space) -> list[Trial]:
                     blocks=tuple(dict.fromkeys((*blocks, block.name))),
                     settings={**varied, **trial.settings},
                 )
-    ordered = sorted(found.values(), key=lambda trial: trial.setting)
+    _add_controls(space, found, settings)
+    ordered = _share_blocks(sorted(found.values(), key=lambda trial: trial.setting))
     return [replace(trial, id=_id(number)) for number, trial in enumerate(ordered)]
+
+
+def _same_training(space: Space, block: Block, one: Mapping[str, Any], two: Mapping[str, Any]) -> UserError:
+    differing = [name for name in two if one[name] != two[name]]
+    names = ", ".join(f"{name} {one[name]} and {two[name]}" for name in differing)
+    place = Place(shown(space.file)).at(f"block {block.name}", "parameters", *differing[:1])
+    return place.error(f"found {names}, which train the very same; expected values that differ. Leave one of them out")
+
+
+def _add_controls(space: Space, found: dict[str, Trial], settings: Mapping[str, int]) -> None:
+    """Repeat what the base itself describes with the seeds of `controls`, those of the study and those of each block."""
+    for block, seeds in ((None, space.controls), *((block, block.controls) for block in space.blocks)):
+        if not seeds:
+            continue
+        base = {"data": space.data, **space.base, **(block.base if block else {})}
+        number = settings.get(identity(base, repeats=False))
+        of = [trial for trial in found.values() if trial.setting == number]
+        if not of or (block and not any(block.name in trial.blocks for trial in of)):
+            where = Place(shown(space.file)).at(*([f"block {block.name}"] if block else []), "controls")
+            raise where.error(
+                f"found seeds for the base's own setting, which no {'value' if block else 'block'} here trains; "
+                "expected the base's value among those of a parameter"
+            )
+        for seed in seeds:
+            own = {**of[0].arguments, "seed": seed}
+            found.setdefault(identity(own), replace(of[0], arguments=own, seed=seed))
+
+
+def _share_blocks(trials: list[Trial]) -> list[Trial]:
+    """Put every trial of a setting into all blocks that any of them is in."""
+    blocks: dict[int, dict[str, None]] = {}
+    varied: dict[int, dict[str, Any]] = {}
+    for trial in trials:
+        blocks.setdefault(trial.setting, {}).update(dict.fromkeys(trial.blocks))
+        varied.setdefault(trial.setting, {}).update(trial.settings)
+    return [replace(one, blocks=tuple(blocks[one.setting]), settings=varied[one.setting]) for one in trials]
 
 
 def trials_of(space: Space, block: Block, values: Mapping[str, Any], setting: int = 0) -> list[Trial]:
@@ -113,15 +158,25 @@ def effective(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def identity(arguments: Mapping[str, Any], *, repeats: bool = True) -> str:
-    """A text that is equal for equal trainings, whether an argument is given or left at its default.
+    """A text that is equal for equal trainings, however their arguments say it: what "the same setting" means here.
+
+    An argument may be given or left at its default, a loss may be named that the head has anyway, and what has no
+    effect (numbers of a loss that is not chosen, a patience that the epochs do not reach) makes no difference.
 
     Args:
         arguments: As given to the training.
         repeats: Whether trainings that differ in seed or data (the fold) alone are different.
     """
-    left_out = ("recipe",) if repeats else ("recipe", "seed", "data")  # a recipe is what is in it
+    every = effective(arguments)
+    left_out = ["recipe"] if repeats else ["recipe", "seed", "data"]  # a recipe is what is in it
+    if "rtdetr" not in str(every["model"]):
+        every |= {name: None for name, stock in _STOCK.items() if every[name] == stock}
+    chosen = (every["iou_loss"], every["cls_loss"])
+    idle = tuple(start for loss, start in _OF_ONE_LOSS.items() if loss not in chosen)
+    if isinstance(every["patience"], int) and every["patience"] >= every["epochs"]:
+        every["patience"] = 0  # never stops, either
     return json.dumps(
-        {name: plain(value) for name, value in effective(arguments).items() if name not in left_out}, sort_keys=True
+        {n: plain(value) for n, value in every.items() if n not in left_out and not n.startswith(idle)}, sort_keys=True
     )
 
 

@@ -32,10 +32,10 @@ SPACES = CODE / "train" / "spaces"
 METHODS = ("grid", "random", "tpe")
 
 _KEYS = (
-    *("name", "title", "about", "method", "trials", "seed", "base", "seeds", "folds", "scheduler", "blocks"),
-    "parameters",
+    *("name", "title", "about", "method", "trials", "seed", "base", "seeds", "controls", "folds", "scheduler"),
+    *("blocks", "parameters"),
 )
-_BLOCK_KEYS = ("name", "title", "about", "seeds", "base", "parameters", "only")
+_BLOCK_KEYS = ("name", "title", "about", "seeds", "controls", "base", "parameters", "only")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Block:
         base: Arguments that differ from the study's here.
         seeds: Seeds that differ from the study's here.
         only: By parameter and value, arguments that differ where it has this value.
+        controls: Seeds of the setting that this block's base describes; every setting is compared with its mean.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Block:
     base: dict[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] | None = None
     only: dict[str, list[tuple[Any, dict[str, Any]]]] = field(default_factory=dict)
+    controls: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Space:
         file: Where it was read from.
         seed: Decides what `random` and `tpe` draw.
         scheduler: `type`, `grace` (epochs) and `reduction`, or None.
+        controls: Seeds of the setting that the base itself describes; every setting is compared with its mean.
     """
 
     file: Path
@@ -83,6 +86,7 @@ class Space:
     folds: int | None
     scheduler: dict[str, Any] | None
     blocks: tuple[Block, ...]
+    controls: tuple[int, ...] = ()
 
     @property
     def repeats(self) -> int:
@@ -107,6 +111,7 @@ class Space:
                 },
                 "base": block.base,
                 "seeds": list(block.seeds) if block.seeds else None,
+                "controls": list(block.controls),
                 "only": {
                     name: {str(value): changed for value, changed in values} for name, values in block.only.items()
                 },
@@ -115,7 +120,8 @@ class Space:
         ]
         values = {
             "method": self.method, "trials": self.trials, "seed": self.seed, "base": self.base,
-            "seeds": list(self.seeds), "folds": self.folds, "scheduler": self.scheduler, "blocks": blocks,
+            "seeds": list(self.seeds), "controls": list(self.controls), "folds": self.folds,
+            "scheduler": self.scheduler, "blocks": blocks,
         }  # fmt: skip
         return json.loads(json.dumps(values))
 
@@ -147,6 +153,7 @@ def read_space(file: Path, words: Sequence[str] = ()) -> Space:
         raise place.error("seeds, folds: found both; expected one of the two")
     title, about = str(content.get("title", name)), str(content.get("about", "")).strip()
     default_seed = base.pop("seed", 0)
+    _check_controls(content, method, place)
     if "seeds" in content and default_seed:
         raise place.at("base").wrong("a seed beside `seeds`", "one of the two")
     folds = None if content.get("folds") is None else whole(content["folds"], place.at("folds"), 2)
@@ -171,7 +178,22 @@ def read_space(file: Path, words: Sequence[str] = ()) -> Space:
         folds=folds,
         scheduler=scheduler,
         blocks=blocks,
+        controls=_controls(content, place),
     )
+
+
+def _check_controls(content: Mapping[str, Any], method: str, place: Place) -> None:
+    given = content.get("blocks")
+    every = [content, *(given if isinstance(given, list) else [])]
+    if any(isinstance(one, dict) and "controls" in one for one in every):
+        if method != "grid":
+            raise place.at("controls").wrong(f"with method {method}", "none, they are for a grid")
+        if "folds" in content:
+            raise place.at("controls").wrong("beside `folds`", "one of the two")
+
+
+def _controls(content: Mapping[str, Any], place: Place) -> tuple[int, ...]:
+    return seeds(content["controls"], place.at("controls")) if "controls" in content else ()
 
 
 def _load(file: Path) -> tuple[Path, dict[str, Any]]:
@@ -222,7 +244,7 @@ def _blocks(
         only = _only(block.get("only", {}), parameters, here.at("only"))
         own_seeds = seeds(block["seeds"], here.at("seeds")) if "seeds" in block else None
         title, about = str(block.get("title", name)), str(block.get("about", "")).strip()
-        blocks.append(Block(name, title, about, parameters, base, own_seeds, only))
+        blocks.append(Block(name, title, about, parameters, base, own_seeds, only, _controls(block, here)))
     return tuple(blocks)
 
 

@@ -16,7 +16,7 @@ from train.study.space import Space
 
 STUDY = STUDY_FILE
 _WHAT = "a study's folder, as train/sweep.py writes it"
-_DECIDING = ("method", "trials", "seed", "base", "seeds", "folds", "scheduler", "blocks")
+_DECIDING = ("method", "trials", "seed", "base", "seeds", "controls", "folds", "scheduler", "blocks")
 """Keys that decide the trials, beside the data."""
 
 
@@ -33,6 +33,7 @@ class BlockRecord:
         base: Arguments that differ from the study's own base.
         seeds: Seeds that differ from the study's own; None where they are those.
         only: By parameter and value (as text), arguments that differ where it has this value.
+        controls: Seeds with which the setting that this block's base describes was repeated.
     """
 
     name: str
@@ -42,6 +43,7 @@ class BlockRecord:
     base: Mapping[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] | None = None
     only: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    controls: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class StudyRecord:
         blocks: Its questions, in their order.
         origin: Command, data, machine and so on.
         setup: Commands that make its data, where they are known.
+        controls: Seeds with which the setting that the base itself describes was repeated.
     """
 
     name: str
@@ -104,6 +107,7 @@ class StudyRecord:
     blocks: tuple[BlockRecord, ...]
     origin: Origin
     setup: tuple[str, ...] = ()
+    controls: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, space: Space, origin: Origin) -> StudyRecord:
@@ -177,6 +181,7 @@ def _record(content: JsonContent) -> StudyRecord:
             threads=get("threads"),
         ),
         setup=tuple(map(str, get("setup") or ())),
+        controls=tuple(get("controls") or ()),
     )
 
 
@@ -192,7 +197,8 @@ def _block(content: JsonContent, given: Any) -> BlockRecord:
             block.refuse(f"block {name}: {parameter} is {values!r}", 'a list of values, or {"low", "high", "log"}')
     own_seeds = tuple(given["seeds"]) if given.get("seeds") else None
     title, about = str(given.get("title") or name), str(given.get("about") or "")
-    return BlockRecord(name, title, about, parameters, given.get("base") or {}, own_seeds, given.get("only") or {})
+    base, only, controls = given.get("base") or {}, given.get("only") or {}, tuple(given.get("controls") or ())
+    return BlockRecord(name, title, about, parameters, base, own_seeds, only, controls)
 
 
 def _is_end(value: Any) -> bool:

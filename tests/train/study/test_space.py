@@ -56,10 +56,11 @@ def test_blocks_share_a_setting_that_both_have(tmp_path):
     )
     assert len(made) == 3 + 3 + 2  # and not the 2 of lr0=0.01 again
     shared = [t for t in made if len(t.blocks) == 2]
+    # Seed 2 is the first block's alone; the second is given it too, since it repeats the same setting.
     assert [(t.blocks, t.settings, t.seed) for t in shared] == [
-        (("optimizers", "rates"), {"optimizer": "SGD", "lr0": 0.01}, seed) for seed in (0, 1)
+        (("optimizers", "rates"), {"optimizer": "SGD", "lr0": 0.01}, seed) for seed in (0, 1, 2)
     ]
-    assert shared[0].setting == next(t.setting for t in made if t.seed == 2 and t.settings == {"optimizer": "SGD"})
+    assert len({t.setting for t in shared}) == 1
     assert {t.arguments["lr0"] for t in made if t.blocks == ("rates",)} == {0.001}
     assert len({identity(t.arguments) for t in made}) == len(made)
 
@@ -183,6 +184,17 @@ BLOCK = {"name": "b", "parameters": {"batch": [8, 16]}}
             {"base": BASE, "scheduler": {"type": "asha"}, "blocks": [BLOCK, {**BLOCK, "name": "other"}]},
             "scheduler: found one beside 2 blocks; expected one block",
         ),
+        (
+            {"base": BASE, "controls": [0], "parameters": {"batch": [8, 32]}},
+            "controls: found seeds for the base's own setting, which no block here trains",
+        ),
+        ({**GRID, "controls": 4}, "controls: found 4; expected a list of different whole numbers"),
+        ({**GRID, "controls": [0], "folds": 2}, "controls: found beside `folds`"),
+        ({**GRID, "controls": [0], "method": "random", "trials": 2}, "controls: found with method random"),
+        (
+            {"base": BASE, "blocks": [{**BLOCK, "parameters": {"batch": [8]}, "controls": [0]}]},
+            "block b: controls: found seeds .* which no value",
+        ),
         ({"base": BASE, "blocks": [{**BLOCK, "only": {"lr0": {1: {}}}}]}, "only: lr0: found no such parameter"),
         ({"base": BASE, "blocks": [{**BLOCK, "only": {"batch": {9: {}}}}]}, "found the value '9'; expected one of 8"),
         ({"base": BASE, "blocks": [{**BLOCK, "only": {"batch": {8: {"batch": 1}}}}]}, "batch: is varied in this block"),
@@ -251,28 +263,53 @@ def test_the_spaces_that_are_provided(file):
             )
 
 
-STOCK = {"iou_loss": "ciou", "cls_loss": "bce"}
-"""What YOLO heads train with where no loss is named; see tests/train/detector/test_criterion.py."""
-
-BELONGS_TO = {"focal": "focal_", "varifocal": "vfl_", "siou": "siou_", "wiou": "wiou_"}
-"""How arguments begin that count with one loss alone."""
-
-
-def trained_with(arguments: dict) -> str:
-    """A text that is equal for trainings that come to the same, though their arguments differ."""
-    every = effective(arguments)
-    if "rtdetr" not in str(every["model"]):
-        every |= {name: None for name, stock in STOCK.items() if every[name] == stock}
-    idle = [start for loss, start in BELONGS_TO.items() if loss not in (every["iou_loss"], every["cls_loss"])]
-    return identity({name: value for name, value in every.items() if not name.startswith(tuple(idle))})
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ({"iou_loss": "ciou"}, {"cls_loss": "bce", "focal_gamma": 3}),
+        ({"iou_loss": "siou", "wiou_delta": 2}, {"iou_loss": "siou"}),
+        ({"patience": 0}, {"patience": 100, "epochs": 100}),
+        ({"batch": 16.0}, {}),
+    ],
+)
+def test_equal_trainings_have_one_identity(one, two):
+    assert identity({"model": "yolov8n.yaml", **one}) == identity({"model": "yolov8n.yaml", **two})
 
 
-def test_names_of_the_stock_losses_are_the_same_training():
-    """What the next test relies on."""
-    named, other = ({"model": "yolov8n.yaml", "iou_loss": loss} for loss in ("ciou", "giou"))
-    assert trained_with(named) == trained_with({"model": "yolov8n.yaml", "cls_loss": "bce", "focal_gamma": 3})
-    assert trained_with(named) != trained_with(other)
-    assert trained_with({"model": "rtdetr-l.yaml", "iou_loss": "ciou"}) != trained_with({"model": "rtdetr-l.yaml"})
+@pytest.mark.parametrize(
+    ("model", "one", "two"),
+    [
+        ("rtdetr-l.yaml", {"iou_loss": "ciou"}, {}),  # GIoU is its own
+        ("yolov8n.yaml", {"iou_loss": "siou", "siou_theta": 2}, {"iou_loss": "siou"}),
+        ("yolov8n.yaml", {"iou_loss": "giou"}, {}),
+        ("yolov8n.yaml", {"patience": 99}, {}),
+    ],
+)
+def test_different_trainings_have_two(model, one, two):
+    assert identity({"model": model, **one}) != identity({"model": model, **two})
+
+
+def test_values_that_train_the_same_are_refused(tmp_path):
+    with pytest.raises(UserError, match="iou_loss: found iou_loss None and ciou, which train the very same"):
+        trials(tmp_path, parameters={"iou_loss": [None, "giou", "ciou"]})
+
+
+def test_controls_repeat_the_bases_own_setting_for_every_block_that_has_it(tmp_path):
+    blocks = [
+        {"name": "mosaic", "parameters": {"mosaic": [0, 1.0]}},
+        {"name": "losses", "parameters": {"iou_loss": [None, "giou"]}},
+        {"name": "long", "base": {"epochs": 6}, "controls": [0, 1], "parameters": {"lrf": [0.01, 1.0]}},
+    ]
+    base = {**BASE, "mosaic": 0}
+    made = trials(tmp_path, base=base, controls=[0, 1, 2], blocks=blocks)
+    found = Counter(
+        (t.blocks, t.settings.get("mosaic"), t.settings.get("iou_loss"), t.settings.get("lrf")) for t in made
+    )
+    assert found == {
+        (("mosaic", "losses"), 0, None, None): 3, (("mosaic",), 1.0, None, None): 1,
+        (("losses",), None, "giou", None): 1, (("long",), None, None, 0.01): 2, (("long",), None, None, 1.0): 1,
+    }  # fmt: skip
+    assert sorted(t.seed for t in made if t.settings.get("mosaic") == 0) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("file", sorted(SPACES.glob("*.yaml")), ids=lambda file: file.stem)
@@ -286,9 +323,7 @@ def test_no_provided_space_trains_the_same_twice(file):
         ]
     else:
         made = [trial.arguments for trial in plan(space)]
-    twice = [arguments for count in [Counter(map(trained_with, made))] for arguments in made
-             if count[trained_with(arguments)] > 1]  # fmt: skip
-    assert twice == []
+    assert [name for name, count in Counter(map(identity, made)).items() if count > 1] == []
 
 
 def test_provided_spaces_cover_what_is_argued_about():
