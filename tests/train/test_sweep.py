@@ -120,7 +120,8 @@ def test_what_a_study_says_about_itself(study, data):
     assert (content["name"], content["title"], content["about"]) == ("grid", "Grid", "Which one")
     assert list(content) == [
         "name", "title", "about", "method", "trials", "seed", "base", "seeds", "folds", "scheduler", "blocks",
-        "versions", "command", "commit", "created", "data", "fingerprint", "synthetic", "machine", "threads",
+        "controls", "versions", "command", "commit", "created", "data", "fingerprint", "synthetic", "machine",
+        "threads",
     ]  # fmt: skip
     assert (content["method"], content["seeds"], content["folds"], content["scheduler"]) == ("grid", [0], None, None)
     assert content["data"] == str(data / "data.yaml")
@@ -142,6 +143,7 @@ def test_what_a_trial_says_about_itself(study):
     rows = results(study, "t000")
     assert trial["epochs"] == len(rows) == 2
     assert trial["best_epoch"] == 1 + max((0, 1), key=lambda row: float(rows[row]["metrics/RSNA(B)"]))
+    assert trial["steps"] == 2 * 16 / 4  # epochs x images / batch
     assert trial["parameters"] == 93_545
     assert trial["gflops"] > 0
     assert trial["milliseconds"] > 0

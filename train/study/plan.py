@@ -87,7 +87,7 @@ def _same_training(space: Space, block: Block, one: Mapping[str, Any], two: Mapp
 
 
 def _add_controls(space: Space, found: dict[str, Trial], settings: Mapping[str, int]) -> None:
-    """Repeat what the base itself describes with the seeds of `controls`, those of the study and those of each block."""
+    """Repeat what the base itself describes with the seeds of `controls`, of the study and of each block."""
     for block, seeds in ((None, space.controls), *((block, block.controls) for block in space.blocks)):
         if not seeds:
             continue

@@ -65,6 +65,7 @@ class TrialRecord:
         error: Why it failed, in one line.
         epochs: How many were trained.
         best_epoch: Whose weights were kept, from 1.
+        steps: Of the optimizer, in all epochs; not known of a training on several GPUs.
         val: Score on val, which confidence and epoch were chosen on: it flatters.
         test: Score on test; None also where there is no test split whose truth is known.
         map50_95: COCO mAP on val.
@@ -89,6 +90,7 @@ class TrialRecord:
     error: str | None = None
     epochs: int | None = None
     best_epoch: int | None = None
+    steps: int | None = None
     val: SplitOutcome | None = None
     test: SplitOutcome | None = None
     map50_95: float | None = None
@@ -188,6 +190,7 @@ def _record(content: JsonContent) -> TrialRecord:
         error=get("error"),
         epochs=content.whole("epochs"),
         best_epoch=content.whole("best_epoch"),
+        steps=content.whole("steps"),
         val=_score(content, "val"),
         test=_score(content, "test"),
         map50_95=content.number("map50_95"),
@@ -232,6 +235,7 @@ class TrialState:
         seconds: Of training so far.
         trained: Whether that is over.
         stopped: Whether the scheduler has ended it.
+        steps: Of the optimizer so far; None where they were not counted.
         setting: Number of its setting; None in a file that does not say.
         settings: As in the plan.
         arguments: As in the plan.
@@ -244,6 +248,7 @@ class TrialState:
     setting: int | None = None
     settings: Mapping[str, Any] | None = None
     arguments: Mapping[str, Any] | None = None
+    steps: int | None = None
 
     def begun(self, trial: Trial) -> TrialState:
         """The state at the start of the trial, once more."""

@@ -17,6 +17,7 @@ FINISHED = {
     "id": "t003", "setting": 1, "blocks": ["rates", "losses"], "settings": {"lr0": 0.01, "iou_loss": None},
     "arguments": {"data": "rsna.yaml", "lr0": 0.01, "iou_loss": None, "freeze": [0, 1], "seed": 2}, "seed": 2,
     "fold": None, "status": "finished", "error": None, "epochs": 12, "best_epoch": 11,
+    "steps": 360,
     "val": {"score": 0.25, "confidence": 0.31, "interval_95": [0.2, 0.3]},
     "test": {"score": 0.125, "interval_95": [0.1, 0.15]}, "map50_95": 0.5, "seconds": 30.25, "parameters": 93545,
     "gflops": 0.5, "milliseconds": 9.75,
@@ -95,7 +96,7 @@ def test_the_state_counts_starts_and_is_forgotten_with_other_arguments(tmp_path)
     begin(PLANNED, folder, again=False)
     mark_stopped(PLANNED, folder)
     state = json.loads((folder / "state.json").read_text())
-    assert list(state) == ["starts", "seconds", "trained", "stopped", "setting", "settings", "arguments"]
+    assert list(state) == ["starts", "seconds", "trained", "stopped", "setting", "settings", "arguments", "steps"]
     assert state["arguments"] == {"lr0": 0.01, "freeze": [0, 1], "seed": 2}
     assert (state["starts"], state["stopped"]) == (1, True)
     (folder / "run").mkdir()

@@ -1,13 +1,17 @@
 """One block of a study as comparisons need it: the values of its parameters, and trials that differ in one only.
 
-Trials of a block that differ in one parameter only (same other settings, seed and fold) are *matched*; a difference is
-the mean over the pairs of them. `train.study.analysis.noise` says how sure it is.
+Trials of a block that differ in one parameter only (same other settings and fold) are *matched*; a difference is that
+of the means over all seeds, so that every repeat of a control counts. Pairing by seed would gain little, since a seed
+does something else to every setting, and would throw the other repeats away. `train.study.analysis.noise` says how sure
+it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
@@ -16,11 +20,16 @@ import pandas as pd
 
 from common.pages.wording import is_number
 from evaluate.metrics.uncertainty import holm
-from train.study.analysis.noise import Estimate, Measured, estimate
+from train.study.analysis.noise import Estimate, Measured, estimate, setting_keys
 from train.study.analysis.study_results import Study, hashable
+from train.study.plan import identity
 from train.study.study_record import BlockRecord
 
+NO_CONTROL = object()
+"""Stands for the value of a control that there is not; None is a value."""
 SIGNIFICANT = 0.05
+EQUAL_STEPS = 1.05
+"""Numbers of steps that differ by a smaller factor count as equal."""
 
 
 @dataclass(frozen=True)
@@ -30,32 +39,59 @@ class Comparison:
     Attributes:
         block: Name of the block.
         parameter: What differs.
-        reference: Its value in the second of each pair.
-        level: Its value in the first of each pair.
-        pairs: How many pairs of trials.
+        reference: Its value that is compared with.
+        level: Its value that is compared.
+        runs: How many trainings of `level` and of `reference`.
         effect: Score of `level` less score of `reference`.
         p_holm: Corrected p value.
         family: How many comparisons it was corrected for.
-        given: Other parameters that were held at one value; empty where the pairs run over all their values.
-        role: `step` (neighbours in order), `ends` (the first and the last), `best` (against the best on val), or
-            `longest` (patience: against the one that trains longest).
+        given: Other parameters that were held at one value; empty where the matched trials run over all their values.
+        role: `control` (against the mean of the repeated base), `step` (neighbours in order), `ends` (the first and the
+            last), `best` (against the best on val), or `longest` (patience: against the one that trains longest).
+        p_study: The p value, corrected by Benjamini and Hochberg for all comparisons of the study.
+        looked_at: How many these are.
+        steps: Mean steps of the optimizer of `level` and of `reference`; NaN where they are not known.
     """
 
     block: str
     parameter: str
     reference: Any
     level: Any
-    pairs: int
+    runs: tuple[int, int]
     effect: Estimate
     role: str
     p_holm: float = 1.0
     family: int = 1
     given: Mapping[str, Any] = field(default_factory=dict)
+    p_study: float = 1.0
+    looked_at: int = 1
+    steps: tuple[float, float] = (math.nan, math.nan)
 
     @property
     def is_real(self) -> bool:
-        """Whether the difference is beyond the noise that is known."""
+        """Whether the difference is beyond the noise that is known, within its family."""
         return self.p_holm < SIGNIFICANT
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it is beyond noise also among all that the study looked at, so that its headline may name it."""
+        return self.is_real and self.p_study < SIGNIFICANT
+
+    @property
+    def smallest(self) -> float | None:
+        """The smallest difference that would have been named, whatever else was found; None where nothing is known."""
+        return self.effect.smallest(max(self.looked_at, self.family))
+
+    @property
+    def step_ratio(self) -> float:
+        """How many times the steps the longer trained side had, 1 or more; NaN where they are not known."""
+        low, high = sorted(self.steps)
+        return high / low if low > 0 else math.nan
+
+    @property
+    def has_unequal_steps(self) -> bool:
+        """Whether the two sides were trained with different numbers of steps, so that this may be what differs."""
+        return self.step_ratio > EQUAL_STEPS
 
 
 def correct_by_holm(family: Sequence[Comparison]) -> list[Comparison]:
@@ -80,7 +116,21 @@ class BlockView:
 
     def trials(self) -> pd.DataFrame:
         """The block's finished trials."""
+        return self._trials
+
+    @cached_property
+    def _trials(self) -> pd.DataFrame:
         return self.measured.trials[[self.block.name in names for names in self.measured.trials["blocks"]]]
+
+    @cached_property
+    def _control(self) -> str | None:
+        """A trial of the block's repeated base; None where it was not repeated."""
+        record = self.study.record
+        if not (self.block.controls or record.controls):
+            return None
+        key = identity({**record.base, **self.block.base}, repeats=False)
+        same = self._trials.index[setting_keys(self._trials) == key]
+        return str(same[0]) if len(same) else None
 
     def levels(self, parameter: str) -> tuple[Any, ...] | None:
         """The values that a parameter has in the block's trials: numbers rising, others as listed; None for a range."""
@@ -94,6 +144,10 @@ class BlockView:
         if is_ordered(found):
             return tuple(sorted(found))
         return tuple(sorted(found, key=lambda value: order.get(_short(value), len(order))))
+
+    def control(self, parameter: str) -> Any:
+        """The value that a parameter has in the block's repeated base, as `levels` has it; `NO_CONTROL` without one."""
+        return NO_CONTROL if self._control is None else self.study.setting(self._control, parameter)
 
     def listed(self) -> dict[str, tuple[Any, ...]]:
         """The values of each parameter that is no range."""
@@ -111,14 +165,12 @@ class BlockView:
         """
         given = given or {}
         others = [name for name in self.block.parameters if name != parameter and name not in drop]
-        groups: dict[Any, dict[Any, str]] = {}
-        for name, row in self.trials().iterrows():
-            trial = str(name)
+        groups: dict[Any, dict[Any, list[str]]] = {}
+        for trial, fold in zip(map(str, self._trials.index), self._trials["fold"], strict=True):
             if any(self.study.setting(trial, other) != value for other, value in given.items()):
                 continue
-            fold = None if pd.isna(row["fold"]) else row["fold"]
-            key = (*(self.study.setting(trial, other) for other in others), row["seed"], fold)
-            groups.setdefault(key, {}).setdefault(self.study.setting(trial, parameter), trial)
+            key = (*(self.study.setting(trial, other) for other in others), None if pd.isna(fold) else fold)
+            groups.setdefault(key, {}).setdefault(self.study.setting(trial, parameter), []).append(trial)
         return MatchedTrials(self, parameter, groups)
 
 
@@ -129,16 +181,16 @@ class MatchedTrials:
     Attributes:
         view: The block.
         parameter: What they differ in.
-        groups: (other settings, seed, fold) -> value of the parameter -> id of the trial.
+        groups: (other settings, fold) -> value of the parameter -> ids of the trials, one for each seed.
     """
 
     view: BlockView
     parameter: str
-    groups: Mapping[Any, Mapping[Any, str]]
+    groups: Mapping[Any, Mapping[Any, Sequence[str]]]
 
     def having(self, level: Any) -> list[str]:
         """The trials with a value of the parameter."""
-        return [group[level] for group in self.groups.values() if level in group]
+        return [trial for group in self.groups.values() for trial in group.get(level, ())]
 
     def best(self, levels: Sequence[Any]) -> Any:
         """The level of highest mean score on val, first of equals; over groups with all levels if there are any."""
@@ -146,20 +198,34 @@ class MatchedTrials:
             return None
         every = self.groups.values()
         complete = [group for group in every if all(level in group for level in levels)] or every
-        val = self.view.measured.trials["val"]
-        means = {level: np.mean([val[group[level]] for group in complete if level in group]) for level in levels}
+        val = self.view.measured.val
+        means = {
+            level: np.mean([np.mean([val[trial] for trial in group[level]]) for group in complete if level in group])
+            for level in levels
+        }
         return max(levels, key=lambda level: means[level])
 
     def compare(self, reference: Any, level: Any, role: str) -> Comparison | None:
         """Compare two levels over the groups that have both; None without one. It is corrected for nothing yet."""
-        pairs = [
-            (group[level], group[reference]) for group in self.groups.values() if level in group and reference in group
-        ]
-        if not pairs:
+        groups = self.groups.values()
+        both = [(group[level], group[reference]) for group in groups if {level, reference} <= group.keys()]
+        if not both:
             return None
-        weights = {name: sign / len(pairs) for pair in pairs for name, sign in zip(pair, (1, -1), strict=True)}
+        weights = {
+            name: sign / len(names) / len(both)
+            for sides in both
+            for names, sign in zip(sides, (1, -1), strict=True)
+            for name in names
+        }
         effect = estimate(self.view.measured, weights)
-        return Comparison(self.view.block.name, self.parameter, reference, level, len(pairs), effect, role)
+        runs = sum(len(sides[0]) for sides in both), sum(len(sides[1]) for sides in both)
+        steps = self._steps(sides[0] for sides in both), self._steps(sides[1] for sides in both)
+        return Comparison(self.view.block.name, self.parameter, reference, level, runs, effect, role, steps=steps)
+
+    def _steps(self, groups: Iterable[Sequence[str]]) -> float:
+        """Mean steps of the optimizer, weighted as the scores are."""
+        steps = self.view.measured.steps
+        return float(np.mean([np.mean([steps[name] for name in names]) for names in groups]))
 
     def compare_all(self, wanted: Mapping[tuple[Any, Any], str]) -> list[Comparison]:
         """Compare pairs of levels, as far as there are matched trials: (reference, level) -> role."""

@@ -1,7 +1,9 @@
 """What each setting of a study does to the score, the others held.
 
 A difference is called real where its p value, corrected for its family, is below 0.05; a family is what is compared for
-one parameter of one block. `train.study.analysis.block_view` says what is compared with what.
+one parameter of one block (of models: the steps of the ladder are one, and all against the best another). What the
+headline names must be so among all comparisons of the study, too (`correct_over_study`).
+`train.study.analysis.block_view` says what is compared with what.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 from typing import Any
+
+from scipy.stats import false_discovery_control
 
 from train.study.analysis.block_view import BlockView, Comparison, MatchedTrials, correct_by_holm, is_ordered
 from train.study.analysis.noise import Estimate, estimate
@@ -29,8 +33,10 @@ class Effect:
         runs: How many these are.
         best: The value that scores best on val; None where no trial has finished.
         to_best: Score of each other value less that of the best, over matched trials.
-        comparisons: Ordered: neighbours, and the ends. Models: neighbours as they were listed, and all with the best.
-            Patience: all with the one that trains longest. Other: all with the best.
+        comparisons: Models: neighbours as they were listed, and all with the best. Patience: all with the one that
+            trains longest. Others: all with the repeated base; where there is none, neighbours and the ends of numbers,
+            and all with the best of what is not ordered.
+        hidden: p values of the pairs that might have been compared as well, since the best was chosen on these scores.
     """
 
     block: str
@@ -42,6 +48,12 @@ class Effect:
     best: Any
     to_best: Mapping[Any, Estimate]
     comparisons: tuple[Comparison, ...]
+    hidden: tuple[float, ...] = ()
+
+    @property
+    def smallest(self) -> float | None:
+        """The smallest difference that each of its comparisons would have named; None where nothing is known."""
+        return max((seen for one in self.comparisons if (seen := one.smallest) is not None), default=None)
 
 
 def find_effects(view: BlockView) -> list[Effect]:
@@ -54,26 +66,54 @@ def _effect(view: BlockView, parameter: str, levels: tuple[Any, ...]) -> Effect:
     runs = {level: names for level in levels if (names := matched.having(level))}
     scores = {level: estimate(view.measured, dict.fromkeys(names, 1 / len(names))) for level, names in runs.items()}
     best = matched.best(list(runs))
-    wanted = _wanted(parameter, list(runs), is_ordered(levels), best)
+    control = view.control(parameter)
+    wanted = _wanted(parameter, list(runs), is_ordered(levels), best, control)
     found = matched.compare_all(wanted)
     # The best was chosen on the very scores that are compared: every pair might have been looked at.
-    others = [] if is_ordered(levels) or view.measured.chosen_apart else list(combinations(runs, 2))
+    chosen = any(one.role == "best" for one in found) and not view.measured.chosen_apart
+    others = list(combinations(runs, 2)) if chosen else []
     hidden = matched.compare_all({pair: "hidden" for pair in others if pair not in wanted and pair[::-1] not in wanted})
-    corrected = correct_by_holm([*found, *hidden])[: len(found)]
+    ladder = [one for one in found if parameter == "model" and one.role == "step"]
+    rest = [one for one in found if one not in ladder]
+    corrected = [*correct_by_holm(ladder), *correct_by_holm([*rest, *hidden])[: len(rest)]]
     to_best = {
         one.level: one.effect for one in matched.compare_all({(best, level): "" for level in runs if level != best})
     }
     counts = {level: len(names) for level, names in runs.items()}
+    unseen = tuple(one.effect.p for one in hidden)
     return Effect(
-        view.block.name, parameter, is_ordered(levels), levels, scores, counts, best, to_best, tuple(corrected)
+        view.block.name, parameter, is_ordered(levels), levels, scores, counts, best, to_best, tuple(corrected), unseen
     )
 
 
-def _wanted(parameter: str, levels: Sequence[Any], ordered: bool, best: Any) -> dict[tuple[Any, Any], str]:
+def correct_over_study(effects: Sequence[Effect]) -> list[Effect]:
+    """Correct the p values of all comparisons for all that the study looked at, by Benjamini and Hochberg.
+
+    A comparison that several blocks share is one.
+    """
+    every = [one for effect in effects for one in effect.comparisons]
+    known = list(dict.fromkeys((abs(one.effect.value), one.effect.p) for one in every))
+    hidden = [p for effect in effects for p in effect.hidden]
+    if not known:
+        return list(effects)
+    adjusted = false_discovery_control([*(p for _, p in known), *hidden], method="bh")
+    p_of = dict(zip(known, adjusted.tolist(), strict=False))
+
+    def corrected(one: Comparison) -> Comparison:
+        return replace(one, p_study=p_of[abs(one.effect.value), one.effect.p], looked_at=len(adjusted))
+
+    return [replace(effect, comparisons=tuple(map(corrected, effect.comparisons))) for effect in effects]
+
+
+def _wanted(
+    parameter: str, levels: Sequence[Any], ordered: bool, best: Any, control: Any
+) -> dict[tuple[Any, Any], str]:
     """What is compared of a parameter's values, (reference, level) -> role; see `Effect.comparisons`."""
     if parameter == "patience":
         longest = max(levels, key=lambda level: level or math.inf, default=None)  # 0 never stops
         return {(longest, level): "longest" for level in levels if level != longest}
+    if control in levels and parameter != "model":
+        return {(control, level): "control" for level in levels if level != control}
     if ordered:
         return _steps_and_ends(levels)
     steps: dict[tuple[Any, Any], str] = dict.fromkeys(pairwise(levels), "step") if parameter == "model" else {}

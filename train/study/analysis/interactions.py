@@ -79,6 +79,7 @@ def _double_difference(
     weights: dict[str, float] = {}
     for key in whole:
         for side, sign in ((high, 1), (low, -1)):
-            weights[side[key][steps[1]]] = sign / len(whole)
-            weights[side[key][steps[0]]] = -sign / len(whole)
+            for step, own in ((steps[1], sign), (steps[0], -sign)):
+                names = side[key][step]
+                weights |= dict.fromkeys(names, own / len(names) / len(whole))
     return weights

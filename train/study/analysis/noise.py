@@ -2,22 +2,24 @@
 
 **Two sources of noise.** A score would be another one on other patients (*sampling noise*: patients are resampled and
 all trials scored on the same ones, see `evaluate.metrics.uncertainty`), and after another training with the same
-settings (*training noise*: the spread over seeds or folds of one setting, pooled over all settings of the study, as in
-an analysis of variance). An interval is made of both, each by Student's t with its own degrees of freedom, their half
-widths added as squares (Howe, *Journal of the American Statistical Association* 69, 1974). With few seeds that holds
-what it says, where an estimated number of degrees (Welch and Satterthwaite) does not. What training does to single
-images by chance is in both sources: the intervals are rather too wide than too narrow. With one seed the training noise
-is not known and not in them.
+settings (*training noise*: the spread over seeds or folds of one setting, pooled as in an analysis of variance: over
+the settings of one model where they are repeated often enough, else over all of the study). An interval is made of
+both, each by Student's t with its own degrees of freedom, their half widths added as squares (Howe, *Journal of the
+American Statistical Association* 69, 1974). With few seeds that holds what it says, where an estimated number of
+degrees (Welch and Satterthwaite) does not. What training does to single images by chance is in both sources: the
+intervals are rather too wide than too narrow. With one seed the training noise is not known and not in them.
 
 **Many comparisons.** Whoever compares often finds something by chance: p values are corrected by Holm (*Scandinavian
-Journal of Statistics* 6, 1979) over a family of comparisons.
+Journal of Statistics* 6, 1979) over a family of comparisons, and by Benjamini and Hochberg (*Journal of the Royal
+Statistical Society B* 57, 1995) over the whole study for what its headline names.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -37,6 +39,8 @@ Floats = NDArray[np.float64]
 _ROUNDING = 5e-4
 """How far trial.json may be from the mean of scores.csv: three decimals."""
 _LEVEL, _LEAST_P = 0.95, 1e-12
+_LEAST_DEGREES = 3
+"""A model's own noise counts from so many degrees of freedom on: of fewer, an interval is too wide to say anything."""
 _NOTHING = 1e-12
 """A difference of rounding alone."""
 
@@ -69,6 +73,7 @@ class Measured:
         patients: Patients that were scored, in all folds together.
         noise: None where no setting was trained twice.
         folds_differ: Whether the folds were scored on different images: then their spread has the sampling noise in it.
+        noise_of: The noise of single models, by `model=`, where it is known well enough.
     """
 
     split: str
@@ -79,6 +84,28 @@ class Measured:
     patients: int
     noise: TrainingNoise | None
     folds_differ: bool
+    noise_of: Mapping[str, TrainingNoise] = field(default_factory=dict)
+
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """The row of each trial, by id."""
+        return {str(trial): row for row, trial in enumerate(self.trials.index)}
+
+    @cached_property
+    def models(self) -> list[str]:
+        """The model of each row."""
+        return models_of(self.trials).tolist()
+
+    @cached_property
+    def val(self) -> dict[str, float]:
+        """The score on val of each trial, by id."""
+        return dict(zip(self.place, self.trials["val"].tolist(), strict=True))
+
+    @cached_property
+    def steps(self) -> dict[str, float]:
+        """Steps of the optimizer of each trial, by id; NaN where they are not known."""
+        known = self.trials["steps"] if "steps" in self.trials else [math.nan] * len(self.trials)
+        return dict(zip(self.place, map(float, known), strict=True))
 
 
 @dataclass(frozen=True)
@@ -91,6 +118,7 @@ class Estimate:
         training: Standard error that training brings; None where it is not known.
         half_width: The 95 % interval reaches so far to either side; None where nothing is known.
         p: Two-sided p value of "the true value is 0"; 1 where nothing is known.
+        parts: Standard errors with their degrees of freedom, of which the interval is made.
     """
 
     value: float
@@ -98,6 +126,11 @@ class Estimate:
     training: float | None
     half_width: float | None
     p: float
+    parts: tuple[tuple[float, int], ...] = ()
+
+    def smallest(self, looked_at: int) -> float | None:
+        """The smallest difference that would be called real if so many were looked at and no other was real."""
+        return _half_width(self.parts, 1 - (1 - _LEVEL) / max(looked_at, 1)) if self.parts else None
 
 
 def measure(study: Study, resamples: int = RESAMPLES) -> Measured | None:
@@ -144,11 +177,14 @@ def measure(study: Study, resamples: int = RESAMPLES) -> Measured | None:
         patients,
         training_noise(trials, split),
         len(groups) > 1 and bool(trials["fold"].notna().any()),
+        noise_by_model(trials, split),
     )
 
 
 def setting_keys(trials: pd.DataFrame) -> pd.Series:
     """A text by trial that is equal for trainings that differ in their seed or fold only; see `plan.identity`."""
+    if "key" in trials:
+        return trials["key"]
     keys = [identity(arguments, repeats=False) for arguments in trials["arguments"]]
     return pd.Series(keys, index=trials.index, dtype=object)
 
@@ -183,6 +219,18 @@ def training_noise(trials: pd.DataFrame, split: str) -> TrainingNoise | None:
     return TrainingNoise(math.sqrt(float(left @ left) / degrees), degrees, len(names))
 
 
+def models_of(trials: pd.DataFrame) -> pd.Series:
+    """The model of each trial as its arguments name it (str)."""
+    return pd.Series([str(one.get("model")) for one in trials["arguments"]], index=trials.index, dtype=object)
+
+
+def noise_by_model(trials: pd.DataFrame, split: str) -> dict[str, TrainingNoise]:
+    """`training_noise` of each model, where it has degrees of freedom enough."""
+    models = models_of(trials)
+    found = {name: training_noise(trials[models == name], split) for name in models.unique()}
+    return {name: noise for name, noise in found.items() if noise and noise.degrees >= _LEAST_DEGREES}
+
+
 def estimate(measured: Measured, weights: Mapping[str, float]) -> Estimate:
     """Give a weighted sum of scores with its uncertainty.
 
@@ -190,20 +238,32 @@ def estimate(measured: Measured, weights: Mapping[str, float]) -> Estimate:
         measured: The trials.
         weights: By trial id; those of a difference add up to 0.
     """
-    rows = measured.trials.index.get_indexer(pd.Index(list(weights)))
+    rows = np.array([measured.place[trial] for trial in weights], dtype=np.int64)
     weight = np.array(list(weights.values()))
     value = float(measured.scores[rows] @ weight)
     sampling = float(np.std(measured.draws[:, rows] @ weight, ddof=1)) if measured.patients > 1 else None
-    noise = measured.noise
-    training = noise.deviation * math.sqrt(float(weight @ weight)) if noise else None
-    known = ((sampling, measured.patients - 1), (training, noise.degrees if noise else 0))
-    parts = [(part, degrees) for part, degrees in known if part is not None]
-    if measured.folds_differ and len(parts) == 2:
-        parts = [max(parts, key=lambda part: _half_width([part], _LEVEL))]
+    of_training = _training_parts(measured, rows, weight)
+    training = math.hypot(*(error for error, _ in of_training)) if of_training else None
+    of_images = [] if sampling is None else [(sampling, measured.patients - 1)]
+    parts = [*of_images, *of_training]
+    if measured.folds_differ and of_images and of_training:
+        parts = max(of_images, of_training, key=lambda part: _half_width(part, _LEVEL))
     if not parts:
         return Estimate(value, sampling, training, None, 1.0)
     half_width = _half_width(parts, _LEVEL)
-    return Estimate(value, sampling, training, half_width, _p_value(abs(value), parts))
+    return Estimate(value, sampling, training, half_width, _p_value(abs(value), parts), tuple(parts))
+
+
+def _training_parts(measured: Measured, rows: NDArray[np.int64], weight: Floats) -> list[tuple[float, int]]:
+    """Standard errors that training brings: of each model with a noise of its own, and of all others together."""
+    if measured.noise is None:
+        return []
+    squares: dict[str | None, float] = {}
+    for row, square in zip(rows.tolist(), (weight**2).tolist(), strict=True):
+        own = measured.models[row] if measured.models[row] in measured.noise_of else None
+        squares[own] = squares.get(own, 0.0) + square
+    noises = {model: measured.noise if model is None else measured.noise_of[model] for model in squares}
+    return [(noises[model].deviation * math.sqrt(square), noises[model].degrees) for model, square in squares.items()]
 
 
 def _half_width(parts: Sequence[tuple[float, int]], level: float) -> float:

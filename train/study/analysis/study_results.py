@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,10 +25,11 @@ from common.errors import UserError
 from common.pages.wording import is_number
 from common.paths import shown
 from train.detector.results import SCORE
+from train.study.plan import identity
 from train.study.study_record import BlockRecord, StudyRecord, read_study_record
 from train.study.trial_record import FINISHED, SPLITS, STOPPED, TRIAL, TrialRecord, read_trial
 
-_NUMBERS = ("epochs", "best_epoch", "map50_95", "seconds", "parameters", "gflops", "milliseconds")
+_NUMBERS = ("epochs", "best_epoch", "steps", "map50_95", "seconds", "parameters", "gflops", "milliseconds")
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,9 @@ class Study:
         trials: One row per trial, by id (index, sorted): blocks (list of names), settings and arguments (dict), seed,
             fold (int or None), status (`finished`, `stopped` by the scheduler before its last epoch, or `failed`),
             error, command and weights (str or None), confidence; val, val_low, val_high, test, test_low, test_high:
-            the splits' scores with their 95 % intervals; epochs, best_epoch, map50_95, seconds, parameters, gflops,
-            milliseconds. NaN where a number is not known.
+            the splits' scores with their 95 % intervals; epochs, best_epoch, steps (of the optimizer), map50_95,
+            seconds, parameters, gflops, milliseconds; key, equal for trainings of one setting (`plan.identity`). NaN
+            where a number is not known.
         unfinished: Ids of trials that have a folder and no result: they are still running, or were killed.
     """
 
@@ -61,8 +64,13 @@ class Study:
 
     def setting(self, trial: str, parameter: str) -> Any:
         """The value of an argument in a trial, hashable; None where the trial was not given any."""
-        row = self.trials.loc[trial]
-        return hashable(row["settings"].get(parameter, row["arguments"].get(parameter)))
+        return hashable(self._given[trial].get(parameter))
+
+    @cached_property
+    def _given(self) -> dict[str, dict[str, Any]]:
+        """The arguments of each trial, its settings foremost, by id."""
+        both = zip(self.trials.index, self.trials["arguments"], self.trials["settings"], strict=True)
+        return {str(trial): {**arguments, **settings} for trial, arguments, settings in both}
 
     def spelled_out(self, trial: str) -> dict[str, Any]:
         """A trial's settings, and what of its arguments differs from the study's base besides."""
@@ -143,6 +151,7 @@ def _row(record: TrialRecord, file: Path, blocks: set[str]) -> dict[str, Any]:
         "blocks": list(record.blocks),
         "settings": record.settings,
         "arguments": record.arguments,
+        "key": identity(record.arguments, repeats=False),
         "seed": record.seed,
         "fold": record.fold,
         "error": record.error,

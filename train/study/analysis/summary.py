@@ -9,7 +9,7 @@ import pandas as pd
 
 from evaluate.metrics.uncertainty import RESAMPLES, holm
 from train.study.analysis.block_view import SIGNIFICANT, BlockView, Comparison
-from train.study.analysis.effects import Effect, conditional_comparisons, find_effects
+from train.study.analysis.effects import Effect, conditional_comparisons, correct_over_study, find_effects
 from train.study.analysis.importance import Dependence, Importance, find_dependence, find_importance
 from train.study.analysis.interactions import Interaction, find_interactions
 from train.study.analysis.noise import Estimate, Measured, estimate, measure, setting_keys
@@ -26,7 +26,7 @@ class Setting:
         trials: Their ids.
         val: Mean score on val.
         score: Mean score on the split that is compared.
-        behind: Score of the best setting less this one's, over seeds (folds) that both have; None for the best itself.
+        behind: Score of the best setting less this one's, over folds that both have; None for the best itself.
         p_holm: Of `behind`, corrected for the number of settings.
     """
 
@@ -93,7 +93,7 @@ def analyse(study: Study, resamples: int = RESAMPLES) -> Analysis:
     if measured is None:
         return Analysis(study, None, (), (), {}, {}, {}, {}, {}, (), curves)
     views = {block.name: BlockView(study, measured, block) for block in study.blocks}
-    effects = [effect for view in views.values() for effect in find_effects(view)]
+    effects = correct_over_study([effect for view in views.values() for effect in find_effects(view)])
     importance = {name: find_importance(view) for name, view in views.items()}
     return Analysis(
         study,
@@ -139,11 +139,14 @@ def _mean_score(measured: Measured, names: list[str]) -> Estimate:
 
 
 def _difference(measured: Measured, best: Setting, other: Setting) -> Estimate | None:
-    """Mean difference over the seeds and folds that both were trained with."""
-    seeds = measured.trials[["seed", "fold"]].map(lambda value: None if pd.isna(value) else int(value))
-    keys = [{tuple(seeds.loc[name]): name for name in names} for names in (best.trials, other.trials)]
-    shared = [key for key in keys[0] if key in keys[1]]
+    """Difference of the means over all seeds, within the folds that both were trained on."""
+    folds = measured.trials["fold"].map(lambda fold: None if pd.isna(fold) else int(fold))
+    shared = {folds[name] for name in best.trials} & {folds[name] for name in other.trials}
     if not shared:
         return None
-    weights = {side[key]: sign / len(shared) for key in shared for side, sign in zip(keys, (1, -1), strict=True)}
+    weights: dict[str, float] = {}
+    for names, sign in ((best.trials, 1), (other.trials, -1)):
+        for fold in shared:
+            mine = [name for name in names if folds[name] == fold]
+            weights |= dict.fromkeys(mine, sign / len(mine) / len(shared))
     return estimate(measured, weights)

@@ -76,7 +76,7 @@ def level_table(analysis: Analysis, effect: Effect) -> Table:
         rows.append(tuple(row))
     note = (
         f"Mean {split} score of the finished trainings; its interval holds the noise of images and, where it is known, "
-        "of training. Differences are over matched pairs only, and so less noisy than two scores."
+        "of training. Differences are between matched trainings, on the same images, and so less noisy than two scores."
     )
     if costs is not None:
         note += " On the front: no other model has fewer parameters and scores as much."
@@ -97,17 +97,17 @@ def comparison_table(comparisons: Sequence[Comparison], what: str) -> list[Table
     if not comparisons:
         return []
     given = any(one.given for one in comparisons)
-    columns = ("from", "to", "pairs", "difference", "noise of images", "of training", "p (Holm)", "verdict")
+    columns = ("from", "to", "trainings", "difference", "noise of images", "of training", "p (Holm)", "verdict")
     rows = []
     for one in comparisons:
         held = ", ".join(f"{name} {value_text(name, value)}" for name, value in one.given.items())
         ends = (value_text(one.parameter, one.reference), value_text(one.parameter, one.level))
         noise = (score_text(one.effect.sampling), score_text(one.effect.training))
-        row = (*ends, count(one.pairs), signed(one.effect), *noise, _p(one.p_holm), verdict(one))
+        row = (*ends, f"{one.runs[1]}, {one.runs[0]}", signed(one.effect), *noise, _p(one.p_holm), verdict(one))
         rows.append((held, *row) if given else row)
     family = comparisons[0].family
     note = (
-        "A difference is the mean over pairs of trainings that differ in this only, ± half of its 95 % interval; noise "
+        "A difference is that of the means of trainings that differ in this only, ± half of its 95 % interval; noise "
         "is a standard error."
     )
     if family > 1:

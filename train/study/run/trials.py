@@ -54,7 +54,7 @@ def run_trial(trial: Trial, work: Work, report: Callable[[int, float], None] | N
         state = begin(trial, folder, again=record is not None)
         if not state.trained:
             state = _train(trial, work, state, report)
-        done.append(_score(trial, work, FINISHED, state.seconds))
+        done.append(_score(trial, work, FINISHED, state))
     return done[0]
 
 
@@ -78,7 +78,7 @@ def score_stopped(trial: Trial, work: Work) -> TrialRecord:
         planned = effective(trial.arguments)["epochs"]
         status = STOPPED if epochs_done(folder) < planned else FINISHED
         state = find_state(folder) or TrialState()
-        done.append(_score(trial, work, status, state.seconds))
+        done.append(_score(trial, work, status, state))
     return done[0]
 
 
@@ -125,7 +125,9 @@ def _train(trial: Trial, work: Work, state: TrialState, report: Callable[[int, f
     def after_epoch(trainer: Any) -> None:
         nonlocal state
         # Without imports and the first look at the data, which the first trial of a process alone would pay for.
-        state = replace(state, seconds=round(before + time.time() - trainer.train_time_start, 2))
+        seconds = round(before + time.time() - trainer.train_time_start, 2)
+        # The running average of the weights counts each step of the optimizer, also over a resume.
+        state = replace(state, seconds=seconds, steps=int(trainer.ema.updates))
         write_state(folder, state)
         if report is not None and not trainer.stop:  # else it is over anyway
             report(trainer.epoch + 1, float(trainer.best_fitness or 0.0))
@@ -164,7 +166,7 @@ def _device(trial: Trial, work: Work) -> dict[str, Any]:
     return {**chosen, "device": ",".join(str(number) for number in range(max(1, int(work.gpus))))}
 
 
-def _score(trial: Trial, work: Work, status: str, seconds: float) -> TrialRecord:
+def _score(trial: Trial, work: Work, status: str, state: TrialState) -> TrialRecord:
     """Score the best weights, and write scores.csv and trial.json."""
     _use(work)
     from evaluate.detector.weights import find_training_data, load_weights
@@ -185,7 +187,8 @@ def _score(trial: Trial, work: Work, status: str, seconds: float) -> TrialRecord
         val=SplitOutcome.from_values(scored.val),
         test=SplitOutcome.from_values(scored.test) if scored.test else None,
         map50_95=scored.map50_95,
-        seconds=round(seconds, 2),
+        steps=state.steps,
+        seconds=round(state.seconds, 2),
         **(_known_costs(trial, work) or measure(weights, device)),
         weights=os.fspath(path.relative_to(work.study)),
         weights_sha256=_digest(weights.model.model),

@@ -20,7 +20,7 @@ from train.study.analysis.noise import Measured, estimate, measure, training_noi
 from train.study.analysis.study_results import Study, read_study
 from train.study.analysis.summary import analyse
 from train.study.analysis.tradeoffs import complete_curves, pareto_front, patience_costs, stopping_epoch
-from train.study.study_record import BlockRecord
+from train.study.study_record import BlockRecord, Origin, StudyRecord
 
 
 def view(study, measured=None, block=0):
@@ -74,7 +74,7 @@ def test_a_difference_is_the_mean_of_matched_pairs_with_both_noises(study, measu
     assert set(found) == {("AdamW", "SGD"), ("AdamW", "Adam")}
     one = found["AdamW", "SGD"].effect
     assert one.value == pytest.approx(0.2 - 0.35)
-    assert found["AdamW", "SGD"].pairs == 2
+    assert found["AdamW", "SGD"].runs == (2, 2)
     assert one.training == pytest.approx(measured.noise.deviation * math.sqrt(1 / 2 + 1 / 2))
     # Sampling noise of the mean over seeds: both seeds have the same images, so it is that of one pair.
     scores = {name: study.scores(name).query("split == 'test'") for name in ("t000", "t002")}
@@ -123,7 +123,7 @@ def test_folds_of_other_images_are_compared_fold_by_fold(tmp_path, write_study):
     assert found.noise.degrees == 9 - 3 - 3 + 1
     one = by_levels(find_effects(view(study, found))[0].comparisons)["AdamW", "SGD"]
     assert one.effect.value == pytest.approx(-0.15)
-    assert one.pairs == 3
+    assert one.runs == (3, 3)
     assert one.family == 3  # chosen on the same scores: the third pair might have been the one
 
 
@@ -150,9 +150,9 @@ def test_failed_and_stopped_trials_are_in_no_comparison(tmp_path, write_study):
     assert effect.levels == ("SGD", "AdamW", "Adam")
     assert dict(effect.runs) == {"SGD": 1, "AdamW": 2}
     (only,) = effect.comparisons
-    assert (only.level, only.pairs) == ("SGD", 1)
-    # Seed 0 with seed 0, and not with the mean of AdamW's two.
-    assert only.effect.value == pytest.approx(PLANTED["SGD"] - PLANTED["AdamW"])
+    assert (only.level, only.runs) == ("SGD", (1, 2))
+    # With the mean of both of AdamW's trainings.
+    assert only.effect.value == pytest.approx(PLANTED["SGD"] + SEED_SHIFT[0] - PLANTED["AdamW"])
 
 
 def test_numbers_are_compared_in_order_and_a_none_is_no_number(tmp_path, write_study):
@@ -385,10 +385,12 @@ def test_equal_settings_are_called_different_no_more_often_than_allowed(taste, l
     """Five settings that differ by nothing but chance; any of the four comparisons called real is a false alarm."""
     random = np.random.default_rng(3)
     block = BlockRecord("o", "O", "", {"optimizer": [f"s{number}" for number in range(5)]})
+    origin = Origin({}, "", None, None, None, None, None)
+    record = StudyRecord("o", "O", "", "grid", None, 0, {}, (0, 1), None, None, (block,), origin)
     studies, alarms, uncorrected = 600, 0, 0
     for _ in range(studies):
         found = simulated([0.0] * 4, 2, 40, random, taste)
-        (effect,) = find_effects(BlockView(Study(Path(), None, found.trials), found, block))
+        (effect,) = find_effects(BlockView(Study(Path(), record, found.trials), found, block))
         assert len(effect.comparisons) == 4
         alarms += any(one.is_real for one in effect.comparisons)
         uncorrected += any(one.effect.p < 0.05 for one in effect.comparisons)
