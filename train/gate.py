@@ -17,7 +17,7 @@ from common.cli import console, run
 from common.paths import shown, typed
 
 if TYPE_CHECKING:
-    from train.classifier.record import GateRecord
+    from evaluate.classifier.record import GateRecord
 
 _DIFFERING = (
     "data=rsna.yaml            of the project; its splits, and the class of every image, come from the manifest",

@@ -64,21 +64,26 @@ def predict_split(
     """
     name = split.name
     settings = settings or options.settings(weights)
-    made_from = _fingerprint(weights, split, settings)
+    made_from = {
+        "weights_sha256": weights.sha256,
+        **fingerprint_of(split),
+        "settings": settings.as_dict(),
+        **({"classes": "the one that counts"} if len(weights.model.names) > 1 else {}),
+    }
     usual = InferenceOptions().settings(weights)
     usual = replace(usual, nms_iou=settings.nms_iou, max_predictions=settings.max_predictions)
     is_usual = weights.class_name is None and settings == usual
     path = _place(folder, name, made_from, is_usual)
     sidecar = path.with_suffix(".json")
-    if not again and path.is_file() and _is_of(_read(sidecar), made_from):
-        if _read(sidecar).get(_CSV) == sha256(path):
+    if not again and path.is_file() and is_of(read_sidecar(sidecar), made_from, _CSV):
+        if read_sidecar(sidecar).get(_CSV) == sha256(path):
             print(
                 f"{name}: using {shown(path)}, made from the same weights, images and settings (--again predicts anew)"
             )
             return path, read_predictions(path).predictions
-        _put_aside(path)
+        put_aside(path, "python evaluate/score.py --predictions")
     sidecar.unlink(missing_ok=True)
-    items, unfinished = _items(split), path.with_suffix(_UNFINISHED)
+    items, unfinished = pictures_of(split), path.with_suffix(_UNFINISHED)
     if again:
         unfinished.unlink(missing_ok=True)
     predicted = predict(weights, items, settings, options.batch, options.device, f"predicting {name}", keep=unfinished)
@@ -102,7 +107,7 @@ def predict_split(
 def _place(folder: Path, split: str, made_from: Mapping[str, Any], is_usual: bool) -> Path:
     """The file for predictions that are made from this."""
     usual = folder / f"predictions_{split}.csv"
-    there = _read(usual.with_suffix(".json"))
+    there = read_sidecar(usual.with_suffix(".json"))
     # Pictures that have changed since are the same pictures; those of another data set have other ids.
     is_free = any(there.get(key) != made_from[key] for key in ("weights_sha256", "ultralytics")) or (
         there.get("ids_sha256") == made_from["ids_sha256"]
@@ -113,21 +118,28 @@ def _place(folder: Path, split: str, made_from: Mapping[str, Any], is_usual: boo
     return usual.with_stem(f"{usual.stem}-{digest[:_SHORT]}")
 
 
-def _is_of(kept: Mapping[str, Any], made_from: Mapping[str, Any]) -> bool:
-    return {name: value for name, value in kept.items() if name != _CSV} == made_from
+def is_of(kept: Mapping[str, Any], made_from: Mapping[str, Any], but: str) -> bool:
+    """Whether what was kept was made from this; `but` is the entry that is the file's own checksum."""
+    return {name: value for name, value in kept.items() if name != but} == made_from
 
 
-def _put_aside(path: Path) -> None:
-    """Keep what somebody has edited, which is no prediction of these weights any more."""
+def put_aside(path: Path, use: str) -> None:
+    """Keep what somebody has edited, which is no prediction of these weights any more.
+
+    Args:
+        path: The file.
+        use: The command that takes such a file.
+    """
     target = path.with_suffix(".edited.csv")
     path.replace(target)
     print_warning(
         f"{shown(path)}: was changed since it was predicted, so it is not used; kept as {target.name}, and predicted "
-        f"anew. To score it: python evaluate/score.py --predictions {typed(target)}"
+        f"anew. To score it: {use} {typed(target)}"
     )
 
 
-def _items(split: Split) -> list[Picture]:
+def pictures_of(split: Split) -> list[Picture]:
+    """A split's pictures to look at, with their original sizes."""
     table = split.manifest.set_index("image_id")[["width", "height"]].dropna()
     sizes = dict(zip(table.index, table.itertuples(index=False, name=None), strict=True))
     return [
@@ -136,7 +148,12 @@ def _items(split: Split) -> list[Picture]:
     ]
 
 
-def _fingerprint(weights: Weights, split: Split, settings: Settings) -> dict[str, Any]:
+def fingerprint_of(split: Split) -> dict[str, Any]:
+    """What of a split decides predictions on it, and the version of Ultralytics, as JSON values.
+
+    Raises:
+        UserError: A picture is missing.
+    """
     import ultralytics
 
     digest = hashlib.sha256()
@@ -154,17 +171,14 @@ def _fingerprint(weights: Weights, split: Split, settings: Settings) -> dict[str
             f"{len(split.pictures)} in its list. Is the data set complete, and where it was converted to?"
         )
     return {
-        "weights_sha256": weights.sha256,
         "pictures": len(split.pictures),
         "ids_sha256": hashlib.sha256("\n".join(split.pictures).encode()).hexdigest(),
         "pictures_sha256": digest.hexdigest(),
-        "settings": settings.as_dict(),
-        **({"classes": "the one that counts"} if len(weights.model.names) > 1 else {}),
         "ultralytics": ultralytics.__version__,
     }
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_sidecar(path: Path) -> dict[str, Any]:
     """A JSON file's content; nothing where it is missing or damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -27,6 +27,7 @@ from common.data.names import KEPT_IOU, MOST_KEPT
 from common.data.tables import make_predictions
 from common.errors import UserError
 from common.quiet_ultralytics import import_ultralytics
+from evaluate.detector.device import find_device
 from evaluate.detector.loading import PREDICTED, UNREADABLE, Loaded, Loader, Outcome, Picture
 from evaluate.detector.one_class import has_several_classes, predictor_of
 from evaluate.detector.unfinished import Found, Unfinished, key_of, unfinished
@@ -125,15 +126,10 @@ def predict(
         WorkError: `keep` cannot be written, or another prediction writes it.
     """
     import torch
-    from ultralytics.utils.torch_utils import select_device
 
     pictures = list(pictures)
     threads = torch.get_num_threads()
-    try:
-        chosen = select_device(device or "", verbose=False)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"--device {device}: not available ({reason}). Try --device cpu.") from error
+    chosen = find_device(device)
     if settings.half and chosen.type == "cpu":
         raise UserError("--half: 16-bit arithmetic needs a GPU; found a CPU. Leave it out.")
     if keep is None:
@@ -171,7 +167,7 @@ def _find(
     found = dict(known)
     loader = Loader(weights, settings.picture_size, settings.flip)
     loaded = progress(
-        _ahead(loader.load, [pictures[place] for place in missing], 2 * batch), description, total=len(missing)
+        ahead(loader.load, [pictures[place] for place in missing], 2 * batch), description, total=len(missing)
     )
     # In the same batches as without a stop, so that not even the last bit differs.
     for _, places_and_loaded in groupby(zip(missing, loaded, strict=True), key=lambda pair: pair[0] // batch):
@@ -256,7 +252,7 @@ def _to_original(original: tuple[float, float], shown: tuple[int, int]) -> np.nd
     return np.array([1.0, across, down, across, down])
 
 
-def _ahead(work: Callable[[Picture], T], items: Sequence[Picture], depth: int) -> Iterator[T]:
+def ahead(work: Callable[[Picture], T], items: Sequence[Picture], depth: int) -> Iterator[T]:
     """`map` in threads, in order, at most `depth` items ahead of the consumer."""
     source = iter(items)
     with ThreadPoolExecutor(max_workers=min(8, available_cores())) as pool:

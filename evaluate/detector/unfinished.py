@@ -29,7 +29,11 @@ _LOCK = ".lock"
 
 @dataclass(frozen=True)
 class Found:
-    """What was found on a picture: confidence, x, y, width, height in pixels of the original, (N, 5) float64."""
+    """What was found on a picture, float64.
+
+    By a detector (N, 5): confidence, x, y, width, height in pixels of the original; by classifiers (1, columns): their
+    logits.
+    """
 
     outcome: Outcome
     rows: np.ndarray
@@ -70,13 +74,14 @@ def key_of(picture: Picture) -> str:
 
 
 @contextlib.contextmanager
-def unfinished(path: Path, made_from: Mapping[str, Any]) -> Iterator[Unfinished]:
+def unfinished(path: Path, made_from: Mapping[str, Any], columns: int = 5) -> Iterator[Unfinished]:
     """Open the file, which stays when it is left: whoever has written the output removes it.
 
     Args:
         path: The file; its folder must exist.
         made_from: What decides the predictions besides the pictures, as JSON values. What was made from anything else
             is dropped.
+        columns: Of what is found on a picture.
 
     Raises:
         WorkError: Another prediction is at work there, or the file cannot be written.
@@ -84,7 +89,7 @@ def unfinished(path: Path, made_from: Mapping[str, Any]) -> Iterator[Unfinished]
     busy = f"{shown(path.parent)}: another prediction is at work in it. Wait until it ends, or choose another --output."
     with locked(Path(f"{path}{_LOCK}"), busy):
         head = (json.dumps({"format": _FORMAT, **made_from}, sort_keys=True) + "\n").encode()
-        known, end = _read(path, head)
+        known, end = _read(path, head, columns)
         if not end:
             write_atomic(path, head)
             end = len(head)
@@ -103,7 +108,7 @@ def _line(key: str, found: Found) -> bytes:
     return (json.dumps([key, asdict(found.outcome), boxes]) + "\n").encode()
 
 
-def _read(path: Path, head: bytes) -> tuple[dict[str, Found], int]:
+def _read(path: Path, head: bytes, columns: int) -> tuple[dict[str, Found], int]:
     """What the file holds, and where its last whole line ends; nothing and 0 if it was made from anything else."""
     known: dict[str, Found] = {}
     try:
@@ -115,7 +120,7 @@ def _read(path: Path, head: bytes) -> tuple[dict[str, Found], int]:
                 if not line.endswith(b"\n"):
                     break
                 key, outcome, boxes = json.loads(line)
-                rows = np.frombuffer(base64.b64decode(boxes), "<f8").reshape(-1, 5).astype(float)
+                rows = np.frombuffer(base64.b64decode(boxes), "<f8").reshape(-1, columns).astype(float)
                 known[key] = Found(Outcome(**outcome), rows)
                 end += len(line)
     except OSError:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import socket
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, cached_property
@@ -23,15 +20,13 @@ from common.errors import UserError
 from common.files import sha256
 from common.paths import PROJECT, shown
 from common.quiet_ultralytics import import_ultralytics
-from common.walking import escape
+from evaluate.detector.checkpoint import EXPECTED, no_network, read_checkpoint, reason_of
 
 _LEAST_STRIDE = 32
 """Pixels; Ultralytics lays pictures in no finer steps."""
 _LEVELS = 4
 """How far above a training's folder its project may be: that of runs/detect/train is three above."""
-_LAYERS = ("ultralytics.nn.", "ultralytics.utils.loss.", "ultralytics.utils.tal.")
-"""Where the classes of a model are; those that the installed version has are all loaded."""
-_ZIP, _OLD_PICKLE = b"PK\x03\x04", b"\x80"
+_OTHERWISE = "predict where it was trained, and score that with evaluate/score.py --predictions FILE"
 
 
 @dataclass(frozen=True)
@@ -127,30 +122,13 @@ def load_weights(path: Path, class_name: str | None = None) -> Weights:
     Raises:
         UserError: The file is missing or empty, no checkpoint of Ultralytics, not a detector, or of other classes.
     """
-    _check_content(path)
+    _, checkpoint = read_checkpoint(path, _OTHERWISE)
     ultralytics = import_ultralytics()
-    from torch.nn import Module
-    from ultralytics.nn.tasks import torch_safe_load
-
-    expected = "expected a checkpoint as Ultralytics' training writes it, such as <run>/weights/best.pt"
     try:
-        with _no_network():
-            checkpoint, _ = torch_safe_load(str(path), safe_only=True)
-    except AttributeError as error:  # it reaches for the model in whatever was stored
-        raise UserError(f"{path}: holds no checkpoint but a single object, without a model; {expected}.") from error
-    except Exception as error:  # a foreign file fails in ways beyond listing
-        reason = _refused_classes(path) or f"cannot be loaded as weights ({_reason(error)}); {expected}."
-        raise UserError(f"{path}: {reason}") from error
-    network = checkpoint.get("ema") or checkpoint.get("model")
-    if not isinstance(network, Module):
-        tensors = sum(hasattr(value, "shape") for value in checkpoint.values())
-        kind = f"a bare state dict of {tensors} tensors" if tensors else f"keys {', '.join(map(str, checkpoint))[:80]}"
-        raise UserError(f"{path}: holds no model but {kind}; {expected}.")
-    try:
-        with _no_network():
+        with no_network():
             model = ultralytics.YOLO(str(path))
     except Exception as error:
-        raise UserError(f"{path}: cannot be loaded by Ultralytics ({_reason(error)}); {expected}.") from error
+        raise UserError(f"{path}: cannot be loaded by Ultralytics ({reason_of(error)}); {EXPECTED}.") from error
     if model.task != "detect":
         raise UserError(f"{path}: a model for the task {model.task!r}; expected a detector, task 'detect'.")
     train_args = checkpoint.get("train_args") or {}
@@ -228,29 +206,6 @@ def _warn_once(message: str) -> None:
     print_warning(message)
 
 
-def _check_content(path: Path) -> None:
-    """Refuse what is no PyTorch file by its first bytes, before anything tries to make sense of it."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(512)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); expected a .pt weights file.") from error
-    if path.suffix.lower() != ".pt":
-        raise UserError(f"{path}: ends in {path.suffix or 'nothing'!r}; expected weights as trained, a .pt file.")
-    text = head.lstrip().lower()
-    if not head:
-        found = "an empty file"
-    elif text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        found = "a web page: the download went wrong"
-    elif text.startswith(b"version https://git-lfs"):
-        found = "a Git LFS pointer: fetch the file itself with `git lfs pull`"
-    elif not head.startswith((_ZIP, _OLD_PICKLE)):
-        found = "no PyTorch file by its first bytes"
-    else:
-        return
-    raise UserError(f"{path}: found {found}; expected a .pt weights file, such as <run>/weights/best.pt.")
-
-
 def _saved_arguments(weights: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load((run_folder(weights) / "args.yaml").read_text(encoding="utf-8"))
@@ -317,59 +272,3 @@ def _side(path: Path, imgsz: Any) -> int:
             "The file is damaged, or somebody has changed it."
         )
     return int(max(sides))
-
-
-@contextmanager
-def _no_network() -> Iterator[None]:
-    """Let nothing that a file asks for while it is loaded look for another machine.
-
-    Of the classes that may be loaded, some fetch weights when they are made. Other threads are left alone.
-    """
-    here, look_up = threading.get_ident(), socket.getaddrinfo
-
-    def refuse(*args: Any, **kwargs: Any) -> Any:
-        if threading.get_ident() == here:
-            raise OSError("it asks for something from the network")
-        return look_up(*args, **kwargs)
-
-    socket.getaddrinfo = refuse
-    try:
-        yield
-    finally:
-        socket.getaddrinfo = look_up
-
-
-def _refused_classes(path: Path) -> str:
-    """What of a file may not be loaded, and the way out; empty where that is not why it failed."""
-    import torch
-
-    try:
-        refused = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except Exception:  # no file of `torch.save`
-        return ""
-    if not refused:
-        return ""
-    more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
-    other = [name for name in refused if not name.startswith(_LAYERS)]
-    named = f"{escape((other or refused)[0][:100])}{more}"
-    otherwise = "predict where it was trained, and score that with evaluate/score.py --predictions FILE"
-    if any(name.startswith(("models.", "utils.")) for name in refused):
-        return (
-            f"made by YOLOv5 or v7 (it holds {named}), whose models Ultralytics does not load. Train anew, or "
-            f"{otherwise}."
-        )
-    if not other:
-        version = import_ultralytics().__version__
-        return (
-            f"holds {named}, which Ultralytics {version} does not have: made by another version. Train with {version}, "
-            f"or {otherwise}."
-        )
-    return (
-        f"holds the class {named}, and foreign classes are not loaded, since they could run any code; expected a model "
-        f"of Ultralytics' and PyTorch's own layers. Otherwise, {otherwise}."
-    )
-
-
-def _reason(error: BaseException) -> str:
-    lines = str(error).replace("ERROR ❌️ ", "").strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:160]}".rstrip(": ")

@@ -106,6 +106,22 @@ def test_probabilities_are_those_of_plain_ultralytics_calibrated(gate, own_data)
         assert table.set_index("image_id").loc[image_id, "p_opacity"] == pytest.approx(expected, abs=1e-4)
 
 
+def test_the_same_probabilities_come_of_the_pictures_anywhere(gate, own_data):
+    """Of a data set's split and of files that are handed in, by the gate's folder, its table or its weights."""
+    from evaluate.classifier.inference import predict_opacity
+    from evaluate.classifier.weights import load_classifier
+    from evaluate.detector.pictures import find_pictures
+
+    expected = read(gate[0])[0].set_index("image_id")["p_opacity"]
+    for path in (gate[0], gate[0] / "gate.csv", gate[0] / "weights" / "best.pt"):
+        classifier = load_classifier(path)
+        assert classifier.path == gate[0] / "weights" / "best.pt"
+        found = predict_opacity([classifier], find_pictures([own_data / "images"]), batch=5, device="cpu")
+        assert sorted(found.index) == sorted(expected.index)
+        np.testing.assert_allclose(found.to_numpy(), expected[found.index].to_numpy(), rtol=0, atol=1.01e-6)
+        assert (found == expected[found.index]).mean() > 0.9  # but where the sixth digit was on the edge
+
+
 def test_the_record_says_how_good_they_are(gate, own_data):
     from common.data.fingerprint import data_fingerprint
 
@@ -178,8 +194,8 @@ def test_defaults_suit_radiographs_and_can_be_changed(gate, own_data, classifier
 def test_best_weights_follow_the_opacity_and_not_the_accuracy(own_data, classifier, tmp_path, monkeypatch):
     import torch
 
+    from evaluate.classifier.calibration import Quality
     from train.classifier import trainer as gate_trainer
-    from train.classifier.calibration import Quality
     from train.classifier.class_view import make_view
 
     losses = iter([0.5, 0.3, 0.6, 0.4])  # the last is the closing validation
@@ -223,12 +239,12 @@ def test_a_calibration_at_its_end_is_told(sign, told, gate, own_data, tmp_path, 
     run = shutil.copytree(gate[0], tmp_path / "gate")
     labels = pd.read_csv(own_data / "manifest.csv", index_col="image_id")["label"]
 
-    def logits(weights, pictures, *_):
-        is_there = np.array([labels[Path(picture).stem] == "Lung Opacity" for picture in pictures])
+    def logits(network, pictures, *_):
+        is_there = np.array([labels[picture.image_id] == "Lung Opacity" for picture in pictures])
         margin = np.where(is_there, 1, -1) * (sign or np.where(np.arange(len(pictures)) % 3 == 0, -1, 1))
-        return np.column_stack([margin, -margin]).astype(float), {0: "Lung_Opacity", 1: "Normal"}
+        return np.column_stack([margin, -margin]).astype(float)
 
-    monkeypatch.setattr("train.classifier.predictions.predict_logits", logits)
+    monkeypatch.setattr("evaluate.classifier.inference.predict_logits", logits)
     assert execute(main, [f"resume={run}", f"data={own_data}", "wandb=False"]) == 0
     warnings = capsys.readouterr().err
     assert told in warnings
@@ -238,11 +254,11 @@ def test_a_calibration_at_its_end_is_told(sign, told, gate, own_data, tmp_path, 
 def test_classifiers_that_cannot_be_calibrated(gate, own_data, tmp_path, monkeypatch, capsys):
     run = shutil.copytree(gate[0], tmp_path / "gate")
 
-    def none(weights, pictures, *_):
-        return np.full((len(pictures), 2), np.nan), {0: "Lung_Opacity", 1: "Normal"}
+    def none(network, pictures, *_):
+        return np.full((len(pictures), 2), np.nan)
 
     before = (run / "gate.csv").read_bytes()
-    monkeypatch.setattr("train.classifier.predictions.predict_logits", none)
+    monkeypatch.setattr("evaluate.classifier.inference.predict_logits", none)
     message = failure([f"resume={run}", f"data={own_data}", "wandb=False"], capsys, status=1)
     assert "best.pt: gives no finite numbers" in message
     monkeypatch.undo()
@@ -443,7 +459,7 @@ def test_a_picture_that_cannot_be_read(own_data, gate, tmp_path, capsys):
     shutil.copytree(gate[0], run)
     (root / "images" / "challenge" / "secret.png").write_bytes(b"not a picture")
     message = failure([f"resume={run}", f"data={root}"], capsys, status=1)
-    assert "secret.png: cannot be read as a picture" in message
+    assert "secret.png: cannot be decoded as a picture. Convert the data again." in message
 
 
 def test_the_basic_classifier_is_found_by_name_and_small():
@@ -458,11 +474,11 @@ def test_the_basic_classifier_is_found_by_name_and_small():
 
 
 def test_what_is_said_of_a_calibration_of_an_earlier_version(gate, tmp_path):
-    from train.classifier.record import read_record
+    from evaluate.classifier.record import read_record
     from train.gate import _calibration
 
     content = read(gate[0])[1]
-    for name in ("slope", "intercept", "prevalence", "expected_prevalence"):
+    for name in ("slope", "intercept", "prevalence", "expected_prevalence", "picture_size", "flip"):
         del content[name]
     (tmp_path / "gate.json").write_text(json.dumps({**content, "temperature": 1.25, "epoch": 2}))
     assert _calibration(read_record(tmp_path)) == "epoch 2, temperature 1.250."

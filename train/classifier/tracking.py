@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from common.tracking.tracker import Tracker
-from train.classifier.record import GateRecord
+from evaluate.classifier.record import GateRecord
 from train.detector.tracking import log_outcome, open_run
 
 

@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from train.classifier.calibration import assess, fit_calibration
+from evaluate.classifier.calibration import assess, fit_calibration
 from train.classifier.class_view import read_positive
 from train.classifier.results import AUC, LOG_LOSS
 from train.detector.resuming import ExactResume
 from train.detector.sampling import Draw, all_images, seeded
 from train.detector.starting import building
-from train.settings.options import GATE
+from train.settings.options import GATE, USE
 from train.ultralytics_setup import set_up
 
 set_up()
@@ -147,9 +147,9 @@ class GateTrainer(ExactResume, ClassificationTrainer):
     """Trains an image classifier on a view of the data set by class."""
 
     def __init__(self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: Any = None) -> None:
-        """Take Ultralytics' arguments, and `prevalence`, which is kept with them for the calibration at the end."""
+        """Take Ultralytics' arguments, and those of `USE`, which are kept with them for the calibration at the end."""
         # Ultralytics checks every argument against `cfg`: with ours in it, it is known.
-        super().__init__({"prevalence": GATE["prevalence"].default, **cfg2dict(cfg)}, overrides, _callbacks)
+        super().__init__({**{name: GATE[name].default for name in USE}, **cfg2dict(cfg)}, overrides, _callbacks)
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: Any = None) -> GateDataset:
         """The data set of training or validation."""
@@ -174,7 +174,8 @@ class GateTrainer(ExactResume, ClassificationTrainer):
         """The validator that judges the probability of an opacity."""
         positive = positive_index(self.data["names"], Path(self.data["train"]).parent)
         arguments = copy(self.args)
-        vars(arguments).pop("prevalence", None)  # the validators know Ultralytics' own arguments alone
+        for name in USE:
+            vars(arguments).pop(name, None)  # the validators know Ultralytics' own arguments alone
         return GateValidator(
             self.test_loader, self.save_dir, args=arguments, _callbacks=self.callbacks, positive=positive
         )

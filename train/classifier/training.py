@@ -14,17 +14,28 @@ import pandas as pd
 
 from common import trainings
 from common.cli import print_warning
-from common.data.data_set import find_root
+from common.data.data_set import DataSet, find_root
 from common.data.fingerprint import data_fingerprint
+from common.data.names import ALL_CLASSES
 from common.errors import UserError, WorkError
 from common.files import sha256, write_atomic
 from common.paths import PROJECT, brief, default_data, shown, without_places
 from common.provenance import describe_origin
 from common.quiet_ultralytics import import_ultralytics
 from common.tracking.runs import RUN_FILE
-from train.classifier.calibration import FLATTEST, STEEPEST, Calibration, Floats, Ints, assess, fit_calibration, softmax
+from evaluate.classifier.calibration import (
+    FLATTEST,
+    STEEPEST,
+    Calibration,
+    Floats,
+    Ints,
+    assess,
+    fit_calibration,
+    softmax,
+)
+from evaluate.classifier.record import GateRecord, SplitQuality, write_record
+from evaluate.detector.loading import Picture
 from train.classifier.class_view import SPLITS, ClassView, make_view
-from train.classifier.record import GateRecord, SplitQuality, write_record
 from train.classifier.results import best_epoch
 from train.detector import heads
 from train.detector.locating import (
@@ -40,7 +51,7 @@ from train.detector.locating import (
 from train.detector.starting import check_place, explained, find_pretrained, load_resumable
 from train.settings.arguments import check_values
 from train.settings.command_line import note_run
-from train.settings.options import GATE
+from train.settings.options import GATE, USE
 from train.settings.values import check_device
 
 if TYPE_CHECKING:
@@ -61,7 +72,6 @@ GATE_DEFAULTS: dict[str, Any] = {
 """Where the command differs from `yolo classify train`. No class is weighted: that would shift the probabilities."""
 
 TABLE = "gate.csv"
-_DECIMALS = 6
 _CHECKPOINTS = Resumable(
     kind=trainings.GATE,
     files=("",),
@@ -131,14 +141,14 @@ def train_gate(arguments: Mapping[str, Any], words: Sequence[str] | None = None)
     from train.classifier.tracking import GateLog
     from train.classifier.trainer import GateTrainer
 
-    changed = {"model": os.fspath(model), "data": os.fspath(material.view.folder), "prevalence": own["prevalence"]}
+    changed = {"model": os.fspath(model), "data": os.fspath(material.view.folder), **{name: own[name] for name in USE}}
     trainer = GateTrainer(overrides={**wanted, **changed})
     note_run(trainer.save_dir)
     with GateLog(trainer.save_dir, _config(trainer, material), own["group"], enabled=own["wandb"]) as log:
         log.hook_into(trainer)
         with explained(trainer):
             trainer.train()
-        return _finish(trainer.save_dir, material, own["prevalence"], words, log)
+        return _finish(trainer.save_dir, material, own, words, log)
 
 
 def check_gate(arguments: Mapping[str, Any]) -> None:
@@ -203,7 +213,7 @@ def _resume(last: Path, given: Mapping[str, Any], words: Sequence[str]) -> Train
     run_dir = last.parent.parent
     # A finished checkpoint has Ultralytics' own arguments alone.
     begun = _arguments(run_dir) if (run_dir / "args.yaml").is_file() else arguments
-    prevalence = GATE["prevalence"].check("prevalence", given.get("prevalence", begun.get("prevalence")))
+    use = {name: GATE[name].check(name, given.get(name, begun.get(name, GATE[name].default))) for name in USE}
     # A training that was not logged is not when it goes on, either.
     enabled = given.get("wandb", (run_dir / RUN_FILE).is_file())
     trainer, done = None, arguments["epochs"]
@@ -225,7 +235,7 @@ def _resume(last: Path, given: Mapping[str, Any], words: Sequence[str]) -> Train
             note_run(run_dir)
             with explained(trainer):
                 trainer.train()
-        return _finish(run_dir, material, prevalence, words, log)
+        return _finish(run_dir, material, use, words, log)
 
 
 def _has_ended(checkpoint: Mapping[str, Any]) -> bool:
@@ -278,25 +288,38 @@ def _make_view(data: Mapping[str, Any], fold: int | None) -> ClassView:
 
 
 def _finish(
-    run_dir: Path, material: _Material, expected: float | None, words: Sequence[str], log: GateLog
+    run_dir: Path, material: _Material, use: Mapping[str, Any], words: Sequence[str], log: GateLog
 ) -> TrainedGate:
-    """Look at every picture, calibrate on val, for the expected prevalence, write gate.json and gate.csv."""
-    from train.classifier.predictions import predict_logits
+    """Look at every picture, calibrate on val, write gate.json and gate.csv.
+
+    Args:
+        run_dir: The training's folder.
+        material: What it was trained on.
+        use: How the gate is used, see `USE`.
+        words: The command line's.
+        log: Where it is logged.
+    """
+    from evaluate.classifier.inference import DECIMALS, predict_logits
+    from evaluate.classifier.weights import load_network
 
     view, weights = material.view, run_dir / "weights" / "best.pt"
     if not weights.is_file():
         raise WorkError(f"{shown(weights)}: the training left no weights. Its own messages above say why.")
     arguments = _arguments(run_dir)
     images = view.images[[picture.is_file() for picture in view.images["picture"]]].reset_index(drop=True)
-    device, workers = _device(arguments)
+    network, picture_size = load_network(weights), DataSet(material.yaml, ALL_CLASSES).picture_size("train")
+    pictures = [
+        Picture(image_id, shown(file), file.read_bytes)
+        for image_id, file in zip(images["image_id"], images["picture"], strict=True)
+    ]
     batch = max(int(arguments["batch"]), 1) * 2
-    logits, names = predict_logits(weights, images["picture"].tolist(), device, batch, workers)
+    logits = predict_logits(network, pictures, picture_size, use["flip"], batch, _device(arguments))
     if not np.isfinite(logits).all():
         raise WorkError(
             f"{shown(weights)}: gives no finite numbers for some pictures; expected logits, to calibrate. Train anew, "
             "with a lower learning rate (lr0=, and optimizer= so that it counts) or amp=False."
         )
-    labels = [view.classes[names[index]] for index in range(len(names))]
+    labels = [view.classes[network.names[index]] for index in range(len(network.names))]
     positive = labels.index(view.classes[view.positive])
     index_of = {label: index for index, label in enumerate(labels)}
     classes = images["label"].map(index_of)
@@ -306,6 +329,7 @@ def _finish(
 
     val = rows("val")
     fitted = _calibrate(logits[val], _integers(classes[val]), positive, material.yaml)
+    expected = use["prevalence"]
     used = fitted if expected is None else fitted.expecting(expected)
     calibrated = used.apply(logits, positive)
     record = GateRecord(
@@ -322,6 +346,8 @@ def _finish(
         intercept=used.intercept,
         prevalence=fitted.prevalence,
         expected_prevalence=expected,
+        picture_size=picture_size,
+        flip=use["flip"],
         temperature=None,
         splits={
             split: SplitQuality(
@@ -337,8 +363,8 @@ def _finish(
         **describe_origin("train/gate.py", words),
     )
     table = images[["image_id", "split"]].assign(
-        **dict(zip(labels, calibrated.round(_DECIMALS).T, strict=True)),
-        p_opacity=calibrated[:, positive].round(_DECIMALS),
+        **dict(zip(labels, calibrated.round(DECIMALS).T, strict=True)),
+        p_opacity=calibrated[:, positive].round(DECIMALS),
     )
     write_record(run_dir, record)
     write_atomic(run_dir / TABLE, table.to_csv(index=False, lineterminator="\n"))
@@ -378,9 +404,8 @@ def _integers(classes: pd.Series) -> Ints:
     return classes.to_numpy().astype(np.int64)
 
 
-def _device(arguments: Mapping[str, Any]) -> tuple[Any, int]:
-    """The device of the training, and how many processes read pictures for it."""
+def _device(arguments: Mapping[str, Any]) -> Any:
+    """The device of the training."""
     from ultralytics.utils.torch_utils import select_device
 
-    device = select_device(str(arguments["device"] or "").split(",")[0], verbose=False)
-    return device, 0 if device.type in {"cpu", "mps"} else int(arguments["workers"])
+    return select_device(str(arguments["device"] or "").split(",")[0], verbose=False)

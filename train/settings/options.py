@@ -117,9 +117,13 @@ GATE: dict[str, Argument] = {
     "prevalence": Argument(
         None, "share of images with an opacity where the gate is used; without it as in val", high=0.99, open=True
     ),
+    "flip": Argument(False, "look at each picture's mirror image, too, wherever the gate is used", kind=bool),
     **TRACKING,
 }
 """The arguments of `train/gate.py` that `yolo classify train` does not have; see `train.classifier.class_view` and
-`train.classifier.calibration`."""
+`evaluate.classifier.calibration`."""
+
+USE = ("prevalence", "flip")
+"""Those of them that say how the gate is used; a finished one can be given others."""
 
 DEFAULTS: dict[str, Any] = {name: argument.default for name, argument in OWN.items()}

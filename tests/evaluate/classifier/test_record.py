@@ -5,19 +5,8 @@ import json
 import pytest
 
 from common.errors import UserError
-from train.classifier.record import read_record, write_record
-
-QUALITY = {"auc": 0.9, "accuracy": 0.8, "log_loss": 0.4, "calibration_error": 0.05, "brier": 0.1}
-CONTENT = {
-    "weights": "runs/gate/weights/best.pt", "weights_sha256": "ab" * 32, "epoch": 3, "data": "rsna.yaml", "fold": None,
-    "fingerprint": "cd" * 32, "manifest": "ef" * 32, "positive": "Lung Opacity",
-    "classes": {"Lung_Opacity": "Lung Opacity", "Normal": "Normal"},
-    "slope": 0.75, "intercept": -0.25, "prevalence": 0.225, "expected_prevalence": None,
-    "val": {"images": 8, "before": QUALITY, "after": {**QUALITY, "log_loss": 0.3}},
-    "test": {"images": 4, "before": QUALITY, "after": {**QUALITY, "brier": 0.08}},
-    "images": {"train": 16, "val": 8, "test": 4}, "arguments": {"epochs": 3}, "versions": {"python": "3.11.7"},
-    "command": "python train/gate.py model=a.pt", "commit": None, "created": "2025-01-02T03:04:05+00:00",
-}  # fmt: skip
+from evaluate.classifier.record import read_record, write_record
+from tests.evaluate.classifier.conftest import CONTENT
 
 
 def test_a_record_is_read_and_written_as_it_stands_in_the_file(tmp_path):
@@ -36,7 +25,7 @@ def test_a_record_is_read_and_written_as_it_stands_in_the_file(tmp_path):
 def test_a_temperature_of_an_earlier_version_stays_one(tmp_path):
     content = {"temperature" if name == "slope" else name: value for name, value in CONTENT.items()}
     content |= {"temperature": 1.25}
-    for name in ("intercept", "prevalence", "expected_prevalence"):
+    for name in ("intercept", "prevalence", "expected_prevalence", "picture_size", "flip"):
         del content[name]
     (tmp_path / "gate.json").write_text(json.dumps(content))
     record = read_record(tmp_path)

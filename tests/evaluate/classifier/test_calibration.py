@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from train.classifier import calibration
+from evaluate.classifier import calibration
 
 
 def case(images: int = 300, classes: int = 3, sure: float = 3.0, seed: int = 0):

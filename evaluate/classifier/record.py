@@ -11,11 +11,11 @@ from typing import Any
 from common.errors import UserError
 from common.files import write_json
 from common.paths import shown
-from train.classifier.calibration import Quality
+from evaluate.classifier.calibration import Quality
 
 RECORD = "gate.json"
 _JUDGED = ("val", "test")
-_PLATT = ("slope", "intercept", "prevalence", "expected_prevalence")
+_PLATT = ("slope", "intercept", "prevalence", "expected_prevalence", "picture_size", "flip")
 _TEMPERATURE = ("temperature",)
 
 
@@ -48,11 +48,14 @@ class GateRecord:
         manifest: SHA-256 of its manifest.
         positive: Label of the class that is the opacity.
         classes: Label by class folder.
-        slope: What the logit of P(opacity) was multiplied by, see `train.classifier.calibration`. This and the next
-            three are None in a record of an earlier version.
+        slope: What the logit of P(opacity) was multiplied by, see `evaluate.classifier.calibration`. This and the next
+            five are None in a record of an earlier version.
         intercept: What was added to it then, the shift to the expected prevalence included.
         prevalence: Share of val's images with an opacity.
         expected_prevalence: Share where the gate is used, as it was asked for; None for val's.
+        picture_size: The longest side in pixels that the pictures it was trained on had been scaled down to; None:
+            they were not.
+        flip: Whether logits are the mean of those of the picture and of its mirror image; they were calibrated so.
         temperature: Of a record of an earlier version: what the logits of all classes were divided by; else None.
         splits: By split, val and test, how good the probabilities are; only splits with images of a known class.
         images: By split how many images were looked at.
@@ -76,6 +79,8 @@ class GateRecord:
     intercept: float | None
     prevalence: float | None
     expected_prevalence: float | None
+    picture_size: int | None
+    flip: bool | None
     temperature: float | None
     splits: Mapping[str, SplitQuality]
     images: Mapping[str, int]
@@ -89,7 +94,7 @@ class GateRecord:
 def write_record(folder: Path, record: GateRecord) -> None:
     """Write `gate.json` into a folder. The splits' numbers stand beside the rest, under the splits' names.
 
-    Of the two kinds of calibration, only that of the record is written.
+    Of an earlier version's record only what it has is written.
 
     Raises:
         WorkError: It cannot be written.
