@@ -15,7 +15,8 @@ from common.files import write_json
 from common.paths import shown
 from common.quiet_ultralytics import import_ultralytics
 from common.trainings import MEMBERS_FILE
-from train.classifier.training import TABLE, check_gate, train_gate
+from train.classifier.finishing import TABLE
+from train.classifier.training import check_gate, train_gate
 from train.detector.locating import check_data, find_data, find_model
 from train.detector.training import Trained, check, train_detector
 from train.settings.arguments import COMMAND_DEFAULTS

@@ -8,6 +8,7 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -291,6 +292,37 @@ def test_another_prevalence_is_kept_told_and_changed(own_data, classifier, tmp_p
     factor = (0.35 / 0.65) / (share / (1 - share))
     assert record["intercept"] - other["intercept"] == pytest.approx(np.log(factor))
     np.testing.assert_allclose(odds(told), odds(plain) * factor, rtol=1e-3)
+
+
+def test_the_mirror_image_is_looked_at_where_it_was_asked_for(gate, own_data, tmp_path):
+    """A finished gate is given `flip`: both pictures' logits have a mean, and that is what is calibrated."""
+    from ultralytics import YOLO
+
+    from evaluate.classifier.calibration import binary_logits, fit_calibration
+
+    run, again = shutil.copytree(gate[0], tmp_path / "gate"), [f"data={own_data}", "wandb=False"]
+    assert execute(main, [f"resume={run}", "flip=True", *again]) == 0
+    table, record = read(run)
+    assert record["flip"] is True
+    manifest = pd.read_csv(own_data / "manifest.csv").set_index("image_id").loc[table["image_id"]]
+    model = YOLO(run / "weights" / "best.pt")
+    opacity = next(index for index, name in model.names.items() if name == "Lung_Opacity")
+
+    def logits(pixels) -> np.ndarray:  # of two classes: their difference is the logit of P
+        found = model.predict(list(pixels), imgsz=64, device="cpu", verbose=False, batch=len(pixels))
+        return np.array([binary_logits(np.log(one.probs.data.double().numpy()[None]), opacity)[0] for one in found])
+
+    pixels = [cv2.imread(str(own_data / picture)) for picture in manifest["picture"]]
+    mean = (logits(pixels) + logits([np.ascontiguousarray(one[:, ::-1]) for one in pixels])) / 2
+    val = (manifest["split"] == "val").to_numpy()
+    classes = (manifest["label"] != "Lung Opacity").to_numpy().astype(int)
+    fitted = fit_calibration(np.column_stack([mean, -mean])[val] / 2, classes[val], 0)
+    assert (record["slope"], record["intercept"]) == pytest.approx((fitted.slope, fitted.intercept), rel=2e-3, abs=2e-3)
+    expected = 1 / (1 + np.exp(-(record["slope"] * mean + record["intercept"])))
+    np.testing.assert_allclose(table["p_opacity"], expected, atol=1e-4)
+    assert not np.allclose(table["p_opacity"], read(gate[0])[0]["p_opacity"], atol=1e-3)
+    assert execute(main, [f"resume={run}", "flip=False", *again]) == 0
+    assert read(run)[0].equals(read(gate[0])[0])
 
 
 @pytest.mark.parametrize("asked", [{"fold": 1}, {"data": "fold1.yaml"}])

@@ -5,38 +5,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-
 from common import trainings
-from common.cli import print_warning
-from common.data.data_set import DataSet, find_root
+from common.data.data_set import find_root
 from common.data.fingerprint import data_fingerprint
-from common.data.names import ALL_CLASSES
-from common.errors import UserError, WorkError
-from common.files import sha256, write_atomic
-from common.paths import PROJECT, brief, default_data, shown, without_places
-from common.provenance import describe_origin
+from common.errors import UserError
+from common.paths import PROJECT, default_data, shown
 from common.quiet_ultralytics import import_ultralytics
 from common.tracking.runs import RUN_FILE
-from evaluate.classifier.calibration import (
-    FLATTEST,
-    STEEPEST,
-    Calibration,
-    Floats,
-    Ints,
-    assess,
-    fit_calibration,
-    softmax,
-)
-from evaluate.classifier.record import GateRecord, SplitQuality, write_record
-from evaluate.detector.loading import Picture
 from train.classifier.class_view import SPLITS, ClassView, make_view
-from train.classifier.results import best_epoch
+from train.classifier.finishing import Material, TrainedGate, arguments_of, finish
 from train.detector import heads
 from train.detector.locating import (
     MODELS,
@@ -55,7 +35,7 @@ from train.settings.options import GATE, USE
 from train.settings.values import check_device
 
 if TYPE_CHECKING:
-    from train.classifier.tracking import GateLog
+    pass
 
 GATE_DEFAULTS: dict[str, Any] = {
     "data": str(default_data()),
@@ -71,7 +51,6 @@ GATE_DEFAULTS: dict[str, Any] = {
 }
 """Where the command differs from `yolo classify train`. No class is weighted: that would shift the probabilities."""
 
-TABLE = "gate.csv"
 _CHECKPOINTS = Resumable(
     kind=trainings.GATE,
     files=("",),
@@ -79,36 +58,6 @@ _CHECKPOINTS = Resumable(
     no_run="expected a training's weights/last.pt, or its folder.",
     remedy="start the training without resume.",
 )
-
-
-@dataclass(frozen=True)
-class TrainedGate:
-    """A finished gate.
-
-    Attributes:
-        table: `gate.csv`: image_id, split, the calibrated probability of each class by its label, p_opacity.
-        record: The content of `gate.json`, which lies beside it.
-        logged_at: Where its W&B run can be seen, or how to upload it; empty where it was not logged.
-    """
-
-    table: Path
-    record: GateRecord
-    logged_at: str = ""
-
-
-@dataclass(frozen=True)
-class _Material:
-    """What a gate is trained on.
-
-    Attributes:
-        yaml: The data YAML.
-        data: Its content as Ultralytics sees it.
-        view: The pictures by class.
-    """
-
-    yaml: Path
-    data: Mapping[str, Any]
-    view: ClassView
 
 
 def train_gate(arguments: Mapping[str, Any], words: Sequence[str] | None = None) -> TrainedGate:
@@ -137,7 +86,7 @@ def train_gate(arguments: Mapping[str, Any], words: Sequence[str] | None = None)
     own = {name: argument.check(name, wanted.pop(name, argument.default)) for name, argument in GATE.items()}
     model = _prepare_model(wanted)
     data = check_data(os.fspath(yaml_file))
-    material = _Material(yaml_file, data, _make_view(data, own["fold"]))
+    material = Material(yaml_file, data, _make_view(data, own["fold"]))
     from train.classifier.tracking import GateLog
     from train.classifier.trainer import GateTrainer
 
@@ -148,7 +97,7 @@ def train_gate(arguments: Mapping[str, Any], words: Sequence[str] | None = None)
         log.hook_into(trainer)
         with explained(trainer):
             trainer.train()
-        return _finish(trainer.save_dir, material, own, words, log)
+        return finish(trainer.save_dir, material, own, words, log)
 
 
 def check_gate(arguments: Mapping[str, Any]) -> None:
@@ -186,7 +135,7 @@ def _prepare_model(wanted: dict[str, Any]) -> Path:
     return model
 
 
-def _config(trainer: Any, material: _Material) -> dict[str, Any]:
+def _config(trainer: Any, material: Material) -> dict[str, Any]:
     """What W&B is told of the training: its arguments, and the data."""
     images = material.view.images["split"].value_counts()
     return {
@@ -209,10 +158,10 @@ def _resume(last: Path, given: Mapping[str, Any], words: Sequence[str]) -> Train
     yaml_file = find_data(Path(str(given["data"])) if given.get("data") else trained_on.parent)
     data = check_data(os.fspath(yaml_file))
     fold = re.search(r"-fold(\d+)$", trained_on.name)
-    material = _Material(yaml_file, data, _make_view(data, int(fold[1]) if fold else None))
+    material = Material(yaml_file, data, _make_view(data, int(fold[1]) if fold else None))
     run_dir = last.parent.parent
     # A finished checkpoint has Ultralytics' own arguments alone.
-    begun = _arguments(run_dir) if (run_dir / "args.yaml").is_file() else arguments
+    begun = arguments_of(run_dir) if (run_dir / "args.yaml").is_file() else arguments
     use = {name: GATE[name].check(name, given.get(name, begun.get(name, GATE[name].default))) for name in USE}
     # A training that was not logged is not when it goes on, either.
     enabled = given.get("wandb", (run_dir / RUN_FILE).is_file())
@@ -235,7 +184,7 @@ def _resume(last: Path, given: Mapping[str, Any], words: Sequence[str]) -> Train
             note_run(run_dir)
             with explained(trainer):
                 trainer.train()
-        return _finish(run_dir, material, use, words, log)
+        return finish(run_dir, material, use, words, log)
 
 
 def _has_ended(checkpoint: Mapping[str, Any]) -> bool:
@@ -285,127 +234,3 @@ def _make_view(data: Mapping[str, Any], fold: int | None) -> ClassView:
     if named and fold not in (None, int(named[1])):
         raise UserError(f"fold={fold}: {shown(Path(data['yaml_file']))} is that of fold {named[1]}; name one fold.")
     return make_view(root, data["names"][positive_class(data["names"])], int(named[1]) if named else fold)
-
-
-def _finish(
-    run_dir: Path, material: _Material, use: Mapping[str, Any], words: Sequence[str], log: GateLog
-) -> TrainedGate:
-    """Look at every picture, calibrate on val, write gate.json and gate.csv.
-
-    Args:
-        run_dir: The training's folder.
-        material: What it was trained on.
-        use: How the gate is used, see `USE`.
-        words: The command line's.
-        log: Where it is logged.
-    """
-    from evaluate.classifier.inference import DECIMALS, predict_logits
-    from evaluate.classifier.weights import load_network
-
-    view, weights = material.view, run_dir / "weights" / "best.pt"
-    if not weights.is_file():
-        raise WorkError(f"{shown(weights)}: the training left no weights. Its own messages above say why.")
-    arguments = _arguments(run_dir)
-    images = view.images[[picture.is_file() for picture in view.images["picture"]]].reset_index(drop=True)
-    network, picture_size = load_network(weights), DataSet(material.yaml, ALL_CLASSES).picture_size("train")
-    pictures = [
-        Picture(image_id, shown(file), file.read_bytes)
-        for image_id, file in zip(images["image_id"], images["picture"], strict=True)
-    ]
-    batch = max(int(arguments["batch"]), 1) * 2
-    logits = predict_logits(network, pictures, picture_size, use["flip"], batch, _device(arguments))
-    if not np.isfinite(logits).all():
-        raise WorkError(
-            f"{shown(weights)}: gives no finite numbers for some pictures; expected logits, to calibrate. Train anew, "
-            "with a lower learning rate (lr0=, and optimizer= so that it counts) or amp=False."
-        )
-    labels = [view.classes[network.names[index]] for index in range(len(network.names))]
-    positive = labels.index(view.classes[view.positive])
-    index_of = {label: index for index, label in enumerate(labels)}
-    classes = images["label"].map(index_of)
-
-    def rows(split: str) -> Ints:
-        return np.flatnonzero((images["split"] == split) & classes.notna())
-
-    val = rows("val")
-    fitted = _calibrate(logits[val], _integers(classes[val]), positive, material.yaml)
-    expected = use["prevalence"]
-    used = fitted if expected is None else fitted.expecting(expected)
-    calibrated = used.apply(logits, positive)
-    record = GateRecord(
-        weights=brief(weights),
-        weights_sha256=sha256(weights),
-        epoch=best_epoch(run_dir / "results.csv"),
-        data=brief(material.yaml),
-        fold=view.fold,
-        fingerprint=data_fingerprint(material.data),
-        manifest=view.manifest,
-        positive=view.classes[view.positive],
-        classes=view.classes,
-        slope=used.slope,
-        intercept=used.intercept,
-        prevalence=fitted.prevalence,
-        expected_prevalence=expected,
-        picture_size=picture_size,
-        flip=use["flip"],
-        temperature=None,
-        splits={
-            split: SplitQuality(
-                images=len(chosen),
-                before=assess(softmax(logits[chosen]), _integers(classes[chosen]), positive),
-                after=assess(calibrated[chosen], _integers(classes[chosen]), positive),
-            )
-            for split in SPLITS[1:]
-            if len(chosen := rows(split))
-        },
-        images={str(split): int(count) for split, count in images["split"].value_counts().items()},
-        arguments=without_places(arguments),
-        **describe_origin("train/gate.py", words),
-    )
-    table = images[["image_id", "split"]].assign(
-        **dict(zip(labels, calibrated.round(DECIMALS).T, strict=True)),
-        p_opacity=calibrated[:, positive].round(DECIMALS),
-    )
-    write_record(run_dir, record)
-    write_atomic(run_dir / TABLE, table.to_csv(index=False, lineterminator="\n"))
-    log.log_end(record, run_dir / TABLE)
-    return TrainedGate(run_dir / TABLE, record, log.where)
-
-
-def _arguments(run_dir: Path) -> dict[str, Any]:
-    """The arguments that a training was begun with."""
-    import yaml
-
-    return yaml.safe_load((run_dir / "args.yaml").read_text(encoding="utf-8"))
-
-
-def _calibrate(logits: Floats, classes: Ints, positive: int, data: Path) -> Calibration:
-    """Calibrate the probability of an opacity on the images of val, and tell where that has come to its end."""
-    if len(np.unique(classes == positive)) < 2:
-        raise UserError(
-            f"{shown(data)}: the {len(classes):,} pictures of val that are there all have the gate's class, or all "
-            "lack it; expected both, to calibrate on. Convert the data again."
-        )
-    found = fit_calibration(logits, classes, positive)
-    if found.slope > STEEPEST / 2:
-        print_warning(
-            f"the {len(classes):,} images of val are told apart without error, or all but, so that the calibration "
-            "knows no doubt: the probabilities are too sure"
-        )
-    elif found.slope < 2 * FLATTEST:
-        print_warning(
-            f"the classifier tells the {len(classes):,} images of val apart no better than by chance: the calibrated "
-            "probabilities are nearly all the same. Train longer, or with another model"
-        )
-    return found
-
-
-def _integers(classes: pd.Series) -> Ints:
-    return classes.to_numpy().astype(np.int64)
-
-
-def _device(arguments: Mapping[str, Any]) -> Any:
-    """The device of the training."""
-    from ultralytics.utils.torch_utils import select_device
-
-    return select_device(str(arguments["device"] or "").split(",")[0], verbose=False)
