@@ -2,8 +2,11 @@
 
 Ultralytics validates after every epoch and takes `fitness` of the metrics for best.pt and for early stopping. Here that
 is the RSNA score at its best confidence, computed by `evaluate.metrics.rsna` and nothing else, beside Ultralytics' own
-mAP. The hooks are internals of the pinned version: `DetMetrics.stats`, whose extra key is gathered over all GPUs like
-the others, and `DetectionValidator._process_batch`.
+mAP. It is the score that the same weights get from `evaluate/score.py` with the suppression that it has by itself: the
+same boxes are kept, in pixels of the original image, and then suppressed.
+
+The hooks are internals of the pinned version: `DetMetrics.stats`, whose extra key is gathered over all GPUs like the
+others, and `DetectionValidator.postprocess` and `_process_batch`.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from common.data import names as names_of
+from common.data.tables import CONFIDENCE_DECIMALS, COORDINATE_DECIMALS
 from common.quiet_ultralytics import import_ultralytics
+from evaluate.metrics.matching import IOU_DECIMALS
 from evaluate.metrics.rsna import Sweep
 from train.detector.locating import positive_class
 from train.detector.results import CONFIDENCE, FIXED_CONFIDENCE, FIXED_SCORE, SCORE
@@ -27,9 +32,11 @@ from train.settings.options import DEFAULTS
 
 import_ultralytics(verbose=True)
 import torch
+from torchvision.ops import nms
 from ultralytics.models.rtdetr.val import RTDETRValidator
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.utils.metrics import DetMetrics
+from ultralytics.utils.nms import non_max_suppression
 
 
 class ImageResult(NamedTuple):
@@ -38,6 +45,18 @@ class ImageResult(NamedTuple):
     file: str
     truth: NDArray[np.float64]  # (T, 4): x, y, width, height
     predictions: NDArray[np.float64]  # (P, 5): confidence, x, y, width, height
+
+
+class Suppressed(dict[str, Any]):
+    """The predictions of an image as Ultralytics passes them on, those before suppression beside them.
+
+    Attributes:
+        kept: What a prediction keeps of the class that is scored, in the same form.
+    """
+
+    def __init__(self, suppressed: dict[str, Any], kept: dict[str, Any]) -> None:
+        super().__init__(suppressed)
+        self.kept = kept
 
 
 class RSNAMetrics(DetMetrics):
@@ -108,21 +127,26 @@ class _RSNAScoring(_Mixin):
 
     def _image_result(self, preds: dict[str, Any], batch: dict[str, Any]) -> ImageResult:
         positive = positive_class(self.metrics.names)
+        is_suppressed = isinstance(preds, Suppressed)
+        preds = preds.kept if isinstance(preds, Suppressed) else preds
         chosen = preds["cls"] == positive
         truth = batch["bboxes"][batch["cls"] == positive].reshape(-1, 4).float()
         # To the original image, clipped to it: a prediction that reaches into the padding is no worse for it.
         corners = torch.cat([truth, preds["bboxes"][chosen].float()])
         scaled = _xywh(self.scale_preds({"bboxes": corners}, batch)["bboxes"].cpu().numpy())
         truth_boxes, boxes = scaled[: len(truth)], scaled[len(truth) :]
-        confidence = preds["conf"][chosen].float().cpu().numpy()
+        # Rounded as in a predictions table.
+        boxes = boxes.round(COORDINATE_DECIMALS)
+        confidence = preds["conf"][chosen].double().cpu().numpy().round(CONFIDENCE_DECIMALS)
         usable = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1) & np.isfinite(confidence)
         kept = np.flatnonzero(usable)
-        # The most confident ones; no useful confidence lets so many through.
-        kept = kept[np.argsort(-confidence[kept], kind="stable")][: names_of.MOST_BOXES]
+        kept = kept[np.argsort(-confidence[kept], kind="stable")]
+        if is_suppressed:
+            kept = kept[_suppress(boxes[kept], confidence[kept], self.args.iou)]
         return ImageResult(
             file=str(batch["im_file"]),
             truth=truth_boxes[(truth_boxes[:, 2:] > 0).all(axis=1)],
-            predictions=np.column_stack([confidence[kept].astype(np.float64), boxes[kept]]),
+            predictions=np.column_stack([confidence[kept], boxes[kept]]),
         )
 
     def get_desc(self) -> str:
@@ -132,6 +156,32 @@ class _RSNAScoring(_Mixin):
 
 class RSNAValidator(_RSNAScoring, DetectionValidator):
     """Validates YOLO models and convolutional networks."""
+
+    def postprocess(self, preds: Any) -> list[dict[str, Any]]:
+        """Each image's predictions after suppression, for the mAP, and those that are kept, for the score.
+
+        A single class is suppressed once more from what is kept, in place of twice from all.
+        """
+        if self.end2end:  # it is asked to find everything once
+            return super().postprocess(preds)
+        every = non_max_suppression(
+            preds,
+            self.args.conf,
+            max(self.args.iou, names_of.KEPT_IOU),
+            classes=[positive_class(self.metrics.names)],
+            agnostic=True,  # of one class; else it moves classes apart, which costs boxes their last digits
+            multi_label=True,
+            max_det=names_of.MOST_KEPT,
+        )
+        kept = [{"bboxes": one[:, :4], "conf": one[:, 4], "cls": one[:, 5], "extra": one[:, 6:]} for one in every]
+        if len(self.metrics.names) > 1:
+            suppressed = super().postprocess(preds)
+        else:
+            places = [nms(one["bboxes"], one["conf"], self.args.iou)[: self.args.max_det] for one in kept]
+            suppressed = [
+                {name: values[place] for name, values in one.items()} for one, place in zip(kept, places, strict=True)
+            ]
+        return [Suppressed(*both) for both in zip(suppressed, kept, strict=True)]
 
 
 class RSNARTDETRValidator(_RSNAScoring, RTDETRValidator):
@@ -176,6 +226,19 @@ def without_own_arguments(args: Any) -> Any:
         return None
     given = vars(args) if isinstance(args, SimpleNamespace) else dict(args)
     return {name: value for name, value in given.items() if name not in DEFAULTS}
+
+
+def _suppress(boxes: NDArray[np.float64], confidence: NDArray[np.float64], iou: float) -> NDArray[np.int64]:
+    """Which of an image's boxes stay, as `evaluate.postprocess.pipeline.Suppression` has it.
+
+    Args:
+        boxes: (P, 4): x, y, width, height in pixels.
+        confidence: (P,), falling.
+        iou: Of two boxes with a greater IoU, rounded to `IOU_DECIMALS`, the less confident one goes.
+    """
+    corners = torch.from_numpy(np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]]))
+    kept: NDArray[np.int64] = nms(corners, torch.from_numpy(confidence), iou + 0.5 * 10.0**-IOU_DECIMALS).numpy()
+    return kept
 
 
 def _xywh(corners: NDArray[np.float32]) -> NDArray[np.float64]:

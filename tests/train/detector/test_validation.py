@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.data.names import MOST_BOXES
+from common.data.names import COORDINATES
+from common.data.tables import make_predictions
 from common.errors import UserError
 from common.quiet_ultralytics import import_ultralytics
 from evaluate.metrics.rsna import best_confidence, rsna_score
+from evaluate.postprocess.pipeline import Suppression
 
 import_ultralytics()
 import torch  # noqa: E402
@@ -124,8 +126,8 @@ def test_boxes_come_in_pixels_of_the_original_image_clipped_to_it(tmp_path):
     assert result.predictions == pytest.approx(np.array([[0.8, 0, 0, 60, 80], [0.3, 10, 10, 40, 30]]))
 
 
-def test_only_the_positive_class_and_so_many_boxes_count(tmp_path):
-    count = MOST_BOXES + 20
+def test_only_the_positive_class_counts(tmp_path):
+    count = 120
     confidence = torch.linspace(0.01, 0.9, count)
     preds = {
         "bboxes": torch.tensor([[5.0, 15.0, 25.0, 30.0]]).repeat(count, 1),
@@ -135,9 +137,58 @@ def test_only_the_positive_class_and_so_many_boxes_count(tmp_path):
     two = {0: "Lung Opacity", 1: "Nodule"}
     result = validator(tmp_path, two)._process_batch(preds, picture([[5, 15, 25, 30], [1, 11, 9, 19]], [1, 0]))["rsna"]
     assert result.truth.tolist() == [[2, 2, 16, 16]]
-    assert len(result.predictions) == MOST_BOXES
+    assert len(result.predictions) == count - 1
     assert result.predictions[0, 0] == pytest.approx(0.9)
     assert (np.diff(result.predictions[:, 0]) <= 0).all()
+
+
+def network_output(random, classes=1, boxes=900):
+    """As of a YOLO head before suppression, (1, 4 + classes, boxes): many about few places of a square."""
+    places = random.uniform([15, 15, 8, 8], [45, 45, 30, 30], (7, 4))
+    found = places[random.integers(0, 7, boxes)] + random.normal(0, 2.5, (boxes, 4))
+    confidence = random.uniform(0, 1, (boxes, classes)) ** 4
+    return torch.tensor(np.column_stack([np.maximum(found, 1), confidence]).T[None], dtype=torch.float32)
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize("iou", [0.4, 0.7, 0.9])
+def test_boxes_that_are_scored_are_those_of_a_kept_prediction_suppressed_afterwards(iou, classes, tmp_path):
+    """Against Ultralytics' suppression at 0.8 and the project's own, which goes by a table."""
+    from ultralytics.utils.nms import non_max_suppression
+
+    names = {0: "Lung Opacity"} if classes == 1 else {0: "Mass", 1: "Lung Opacity", 2: "Nodule"}
+    positive = classes // 2
+    made = validator(tmp_path, names)
+    made.args.iou, made.args.conf, made.end2end = iou, 0.001, False
+    one = picture([[5, 15, 25, 30]], [positive])
+    changed = 0
+    for seed in range(12):
+        raw = network_output(np.random.default_rng(seed), classes)
+        (preds,) = made.postprocess(raw.clone())
+        result = made._process_batch(preds, one)["rsna"]
+        alone = torch.cat([raw[:, :4], raw[:, [4 + positive]]], 1)
+        (kept,) = non_max_suppression(alone, 0.001, max(0.8, iou), max_det=300)
+        assert 40 < len(kept) <= 300
+        corners = made.scale_preds({"bboxes": kept[:, :4]}, one)["bboxes"].numpy().astype(float)
+        values = np.column_stack([kept[:, 4].numpy().astype(float), corners[:, :2], corners[:, 2:] - corners[:, :2]])
+        expected = Suppression(iou).apply(make_predictions(["p1"] * len(values), values))
+        np.testing.assert_array_equal(result.predictions, expected[["confidence", *COORDINATES]].to_numpy())
+        (direct,) = non_max_suppression(raw, 0.001, iou, multi_label=True, max_det=300)
+        confident = {round(float(value), 5) for value in direct[direct[:, 4] > 0.5, 4]}
+        changed += confident != {round(float(value), 5) for value in preds["conf"] if value > 0.5}
+        assert len(preds) == 4
+    # Those of the mAP are Ultralytics' own but where of a chain of boxes the middle one was a repetition: often in such
+    # crowds if much may overlap.
+    assert changed <= (0 if classes > 1 or iou == 0.9 else {0.4: 3, 0.7: 12}[iou])
+
+
+def test_an_end_to_end_head_is_left_as_it_is(tmp_path):
+    made = validator(tmp_path)
+    made.args.conf, made.end2end = 0.001, True
+    boxes = torch.tensor([[[5.0, 15.0, 25.0, 30.0, 0.9, 0.0], [5.0, 15.0, 25.0, 30.0, 0.8, 0.0]]])
+    (preds,) = made.postprocess(boxes)
+    result = made._process_batch(preds, picture([[5, 15, 25, 30]], [0]))["rsna"]
+    assert result.predictions[:, 0].tolist() == pytest.approx([0.9, 0.8])
 
 
 def test_positive_class():
@@ -195,3 +246,20 @@ def test_a_trainings_score_is_that_of_the_predictions_on_its_val_images(trained,
     assert trained.metrics[SCORE] == pytest.approx(score, abs=2e-3)
     assert trained.metrics[CONFIDENCE] == pytest.approx(confidence, abs=2e-3)
     assert trained.metrics[FIXED_SCORE] == pytest.approx(rsna_score(truth, predictions, 0.25), abs=2e-3)
+
+
+def test_a_trainings_score_is_that_of_kept_predictions_suppressed(trained, data_set):
+    """By the very functions of evaluate/score.py."""
+    from common.data.data_set import DataSet
+    from evaluate.detector.inference import Settings, predict
+    from evaluate.detector.loading import Picture
+    from evaluate.detector.weights import load_weights
+
+    split = DataSet(data_set / "data.yaml").split("val")
+    pictures = [Picture(name, file.name, file.read_bytes) for name, file in split.pictures.items()]
+    kept = predict(load_weights(trained.best), pictures, Settings(64)).predictions
+    predictions = Suppression(0.7).apply(kept)  # the default of `yolo train`, as this training had
+    assert len(predictions) < len(kept)
+    confidence, score = best_confidence(split.truth, predictions)
+    assert trained.metrics[SCORE] == pytest.approx(score, abs=2e-3)
+    assert trained.metrics[CONFIDENCE] == pytest.approx(confidence, abs=2e-3)
