@@ -144,6 +144,8 @@ def test_what_a_trial_says_about_itself(study):
     assert trial["epochs"] == len(rows) == 2
     assert trial["best_epoch"] == 1 + max((0, 1), key=lambda row: float(rows[row]["metrics/RSNA(B)"]))
     assert trial["steps"] == 2 * 16 / 4  # epochs x images / batch
+    for split in ("val", "test"):
+        assert sum(trial[split]["lost"].values()) == pytest.approx(1 - trial[split]["score"])
     assert trial["parameters"] == 93_545
     assert trial["gflops"] > 0
     assert trial["milliseconds"] > 0
@@ -153,7 +155,7 @@ def test_what_a_trial_says_about_itself(study):
     assert trial["data_fingerprint"] == json.loads((study / "study.json").read_text())["fingerprint"]
     assert list(trial) == [
         "id", "setting", "blocks", "settings", "arguments", "seed", "fold", "status", "error", "epochs", "best_epoch",
-        "val", "test", "map50_95", "seconds", "parameters", "gflops", "milliseconds", "command", "weights",
+        "steps", "val", "test", "map50_95", "seconds", "parameters", "gflops", "milliseconds", "command", "weights",
         "weights_sha256", "data_fingerprint",
     ]  # fmt: skip
     assert sorted(path.name for path in (study / "trials" / "t000" / "run" / "weights").iterdir()) == [

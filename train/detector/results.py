@@ -11,6 +11,7 @@ from common.errors import WorkError
 from common.paths import shown
 
 SCORE, CONFIDENCE = "metrics/RSNA(B)", "metrics/RSNA-confidence(B)"
+MAP50, MAP50_95 = "metrics/mAP50(B)", "metrics/mAP50-95(B)"
 FIXED_CONFIDENCE = 0.25
 """The best confidence is found on the images it is judged on, which flatters; at a fixed one nothing was chosen."""
 FIXED_SCORE = f"metrics/RSNA@{FIXED_CONFIDENCE}(B)"

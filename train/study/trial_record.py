@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 """What may have become of a trial; the scheduler stops one before its last epoch."""
 SPLITS = ("val", "test")
 """The splits that a trial is scored on."""
+LOST = ("missed", "false_images", "extra_boxes", "fit", "threshold")
+"""The parts of what a score lacks to 1; see `train.study.run.score_parts`."""
 
 
 @dataclass(frozen=True)
@@ -31,22 +33,27 @@ class SplitOutcome:
         score: 0 to 1; NaN where it is not known.
         interval_95: Ends of its 95 % interval, over resampled patients; NaN where they are not known.
         confidence: The confidence from which on boxes count, chosen on val; None on other splits, which use val's.
+        lost: Where the score lacks what to 1: all parts of `LOST`, which add up to it; empty where it is not known.
     """
 
     score: float
     interval_95: tuple[float, float]
     confidence: float | None = None
+    lost: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> SplitOutcome:
-        """Take `score`, `interval_95` and `confidence`, as scoring gives them."""
+        """Take `score`, `interval_95`, `confidence` and `lost`, as scoring gives them."""
         low, high = values.get("interval_95") or (None, None)
-        return cls(_known(values.get("score")), (_known(low), _known(high)), values.get("confidence"))
+        lost = {name: float(part) for name, part in (values.get("lost") or {}).items()}
+        return cls(_known(values.get("score")), (_known(low), _known(high)), values.get("confidence"), lost)
 
     def as_json(self) -> dict[str, Any]:
         """As in the file."""
         chosen = {} if self.confidence is None else {"confidence": self.confidence}
-        return {"score": _or_null(self.score), **chosen, "interval_95": [_or_null(end) for end in self.interval_95]}
+        lost = {"lost": dict(self.lost)} if self.lost else {}
+        ends = [_or_null(end) for end in self.interval_95]
+        return {"score": _or_null(self.score), **chosen, "interval_95": ends, **lost}
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,7 @@ class TrialRecord:
 
     def as_json(self) -> dict[str, Any]:
         """As in the file."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
         scores = {split: score.as_json() for split in SPLITS if (score := values[split]) is not None}
         return {**values, "blocks": list(self.blocks), **scores}
 
@@ -215,6 +222,11 @@ def _score(content: JsonContent, split: str) -> SplitOutcome | None:
     for name, value in zip((split, f"{split}_low", f"{split}_high"), (values.get("score"), *ends), strict=True):
         content.check_number(name, value)
     content.check_number("confidence", values.get("confidence"))
+    lost = values.get("lost")
+    if lost and (not isinstance(lost, dict) or set(lost) != set(LOST)):
+        content.refuse(f"{split}: lost is {lost!r}", f"null, or an object with {', '.join(LOST)}")
+    for name, part in (lost or {}).items():
+        content.check_number(f"{split}: lost: {name}", part)
     return SplitOutcome.from_values(values)
 
 
@@ -266,10 +278,10 @@ def find_state(folder: Path) -> TrialState | None:
     content = find_json(folder / STATE)
     if content is None:
         return None
-    known = {field.name for field in fields(TrialState)}
+    known = {one.name for one in fields(TrialState)}
     return TrialState(**{name: value for name, value in content.values.items() if name in known})
 
 
 def write_state(folder: Path, state: TrialState) -> None:
     """Write `state.json`."""
-    write_json(folder / STATE, {field.name: getattr(state, field.name) for field in fields(state)})
+    write_json(folder / STATE, {one.name: getattr(state, one.name) for one in fields(state)})

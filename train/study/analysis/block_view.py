@@ -24,6 +24,7 @@ from train.study.analysis.noise import Estimate, Measured, estimate, setting_key
 from train.study.analysis.study_results import Study, hashable
 from train.study.plan import identity
 from train.study.study_record import BlockRecord
+from train.study.trial_record import LOST
 
 NO_CONTROL = object()
 """Stands for the value of a control that there is not; None is a value."""
@@ -51,6 +52,8 @@ class Comparison:
         p_study: The p value, corrected by Benjamini and Hochberg for all comparisons of the study.
         looked_at: How many these are.
         steps: Mean steps of the optimizer of `level` and of `reference`; NaN where they are not known.
+        parts: What of the effect each part of the score brings (`trial_record.LOST`), which add up to it; empty where
+            that is not known.
     """
 
     block: str
@@ -66,6 +69,7 @@ class Comparison:
     p_study: float = 1.0
     looked_at: int = 1
     steps: tuple[float, float] = (math.nan, math.nan)
+    parts: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def is_real(self) -> bool:
@@ -220,7 +224,9 @@ class MatchedTrials:
         effect = estimate(self.view.measured, weights)
         runs = sum(len(sides[0]) for sides in both), sum(len(sides[1]) for sides in both)
         steps = self._steps(sides[0] for sides in both), self._steps(sides[1] for sides in both)
-        return Comparison(self.view.block.name, self.parameter, reference, level, runs, effect, role, steps=steps)
+        parts = _sum_of_parts(self.view.measured.lost, weights)
+        name = self.view.block.name
+        return Comparison(name, self.parameter, reference, level, runs, effect, role, steps=steps, parts=parts)
 
     def _steps(self, groups: Iterable[Sequence[str]]) -> float:
         """Mean steps of the optimizer, weighted as the scores are."""
@@ -231,6 +237,13 @@ class MatchedTrials:
         """Compare pairs of levels, as far as there are matched trials: (reference, level) -> role."""
         made = (self.compare(reference, level, role) for (reference, level), role in wanted.items())
         return [comparison for comparison in made if comparison]
+
+
+def _sum_of_parts(lost: Mapping[str, Mapping[str, float]], weights: Mapping[str, float]) -> dict[str, float]:
+    """A weighted sum of scores, part by part: what is not lost is gained."""
+    if not all(lost[name] for name in weights):
+        return {}
+    return {part: -sum(weight * lost[name][part] for name, weight in weights.items()) for part in LOST}
 
 
 def is_ordered(levels: Sequence[Any]) -> bool:

@@ -37,6 +37,8 @@ class Importance:
         by_chance: What each would have on average if it did nothing.
         together: What the parameters explain only together (their interactions); None where that cannot be told from
             noise, or for a forest, which has it in the shares.
+        rest: What is left: noise where settings were repeated, and else noise and interactions in one; None for a
+            forest.
         predicted: A forest's share of the variance that it predicts of unseen settings (R², negative if it misleads);
             None for a grid.
     """
@@ -47,6 +49,7 @@ class Importance:
     by_chance: Mapping[str, float]
     together: float | None
     predicted: float | None
+    rest: float | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,8 @@ def _explained(block: BlockRecord, table: pd.DataFrame, scores: Floats) -> Impor
     repeated = bool(cells.duplicated().any())
     if len(names) == 1 and not repeated:
         return None  # one training of each value: the parameter would explain all, whatever it does
-    return Importance(block.name, len(table), shares, chance, full - additive if repeated else None, None)
+    rest = 1 - (full if repeated else additive)
+    return Importance(block.name, len(table), shares, chance, full - additive if repeated else None, None, rest)
 
 
 def _r_squared(table: pd.DataFrame, names: Sequence[str], scores: Floats) -> float:

@@ -102,6 +102,13 @@ class Measured:
         return dict(zip(self.place, self.trials["val"].tolist(), strict=True))
 
     @cached_property
+    def lost(self) -> dict[str, dict[str, float]]:
+        """Where each trial's score is lost, by id; see `trial_record.LOST`. Empty where it is not known."""
+        column = f"{self.split}_lost"
+        known = self.trials[column] if column in self.trials else [{}] * len(self.trials)
+        return dict(zip(self.place, known, strict=True))
+
+    @cached_property
     def steps(self) -> dict[str, float]:
         """Steps of the optimizer of each trial, by id; NaN where they are not known."""
         known = self.trials["steps"] if "steps" in self.trials else [math.nan] * len(self.trials)

@@ -24,7 +24,7 @@ import pandas as pd
 from common.errors import UserError
 from common.pages.wording import is_number
 from common.paths import shown
-from train.detector.results import SCORE
+from train.detector.results import MAP50_95, SCORE
 from train.study.plan import identity
 from train.study.study_record import BlockRecord, StudyRecord, read_study_record
 from train.study.trial_record import FINISHED, SPLITS, STOPPED, TRIAL, TrialRecord, read_trial
@@ -39,12 +39,12 @@ class Study:
     Attributes:
         folder: Where it lies.
         record: What was varied, and how: study.json.
-        trials: One row per trial, by id (index, sorted): blocks (list of names), settings and arguments (dict), seed,
-            fold (int or None), status (`finished`, `stopped` by the scheduler before its last epoch, or `failed`),
-            error, command and weights (str or None), confidence; val, val_low, val_high, test, test_low, test_high:
-            the splits' scores with their 95 % intervals; epochs, best_epoch, steps (of the optimizer), map50_95,
-            seconds, parameters, gflops, milliseconds; key, equal for trainings of one setting (`plan.identity`). NaN
-            where a number is not known.
+        trials: One row per trial, by id (index, sorted): blocks (list of names), settings and arguments (dict), key
+            (equal for trainings of one setting, see `plan.identity`), seed, fold (int or None), status (`finished`,
+            `stopped` by the scheduler before its last epoch, or `failed`), error, command and weights (str or None),
+            confidence; val, val_low, val_high, test, test_low, test_high: the splits' scores with their 95 % intervals;
+            val_lost, test_lost: where they are lost (dict, see `run.score_parts`); epochs, best_epoch, steps (of the
+            optimizer), map50_95, seconds, parameters, gflops, milliseconds. NaN where a number is not known.
         unfinished: Ids of trials that have a folder and no result: they are still running, or were killed.
     """
 
@@ -90,7 +90,15 @@ class Study:
 
     def curve(self, trial: str) -> pd.Series:
         """The RSNA score on val (float64) by epoch (int, from 1) of a trial's training; empty where it left none."""
-        return _read_curve(self.folder / "trials" / trial / "run" / "results.csv")
+        return self.epochs(trial)["rsna"].dropna()
+
+    def epochs(self, trial: str) -> pd.DataFrame:
+        """What a trial's training wrote down of its epochs.
+
+        Returns:
+            By epoch (int, from 1): rsna and map, the RSNA score and mAP50-95 on val (float64, NaN where not known).
+        """
+        return _read_epochs(self.folder / "trials" / trial / "run" / "results.csv")
 
 
 def spelled_out(settings: Mapping[str, Any], arguments: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,6 +169,7 @@ def _row(record: TrialRecord, file: Path, blocks: set[str]) -> dict[str, Any]:
     for split, score in zip(SPLITS, (record.val, record.test), strict=True):
         low, high = score.interval_95 if score else (math.nan, math.nan)
         row |= {split: score.score if score else math.nan, f"{split}_low": low, f"{split}_high": high}
+        row[f"{split}_lost"] = dict(score.lost) if score else {}
     row["confidence"] = _number(record.val.confidence if record.val else None)
     return row
 
@@ -195,12 +204,13 @@ def _read_scores(file: Path) -> pd.DataFrame:
     return table[columns].assign(score=score).set_index("image_id")
 
 
-def _read_curve(file: Path) -> pd.Series:
+def _read_epochs(file: Path) -> pd.DataFrame:
+    names = {SCORE: "rsna", MAP50_95: "map"}
     try:
         table = pd.read_csv(file, skipinitialspace=True)
         table.columns = table.columns.astype(str).str.strip()
-        curve = table.set_index("epoch")[SCORE].astype(float)
+        found = table.set_index("epoch").reindex(columns=list(names)).astype(float).rename(columns=names)
     except (OSError, ValueError, KeyError):
         # Half-written or of another program: the curve is left out, the rest of the report is none the worse.
-        return pd.Series(dtype=float)
-    return curve[np.isfinite(curve)].rename_axis("epoch")
+        return pd.DataFrame(columns=list(names.values()), dtype=float)
+    return found.where(np.isfinite(found)).rename_axis("epoch")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
 from evaluate.metrics.uncertainty import RESAMPLES, holm
 from train.study.analysis.block_view import SIGNIFICANT, BlockView, Comparison
 from train.study.analysis.effects import Effect, conditional_comparisons, correct_over_study, find_effects
+from train.study.analysis.fairness import Fairness, find_converged, judge_fairness
+from train.study.analysis.fitness import FitnessComparison, compare_fitness
 from train.study.analysis.importance import Dependence, Importance, find_dependence, find_importance
 from train.study.analysis.interactions import Interaction, find_interactions
 from train.study.analysis.noise import Estimate, Measured, estimate, measure, setting_keys
@@ -58,6 +60,8 @@ class Analysis:
         costs: By block that varies the model, costs and score of each model.
         patience: What early stopping would have saved and cost.
         curves: Score on val by epoch, by trial.
+        converged: Whether each training whose epochs are known was flat at its end.
+        fitness: The RSNA score against mAP as what chooses; None where the epochs have only one of them.
     """
 
     study: Study
@@ -71,6 +75,24 @@ class Analysis:
     costs: Mapping[str, pd.DataFrame]
     patience: tuple[Patience, ...]
     curves: Mapping[str, pd.Series]
+    converged: Mapping[str, bool] = field(default_factory=dict)
+    fitness: FitnessComparison | None = None
+
+    @property
+    def named(self) -> tuple[Comparison, ...]:
+        """All differences that are beyond noise among all that the study looked at, the largest first."""
+        every = [one for effect in self.effects for one in effect.comparisons if one.is_named]
+        return tuple(sorted(every, key=lambda one: -abs(one.effect.value)))
+
+    @property
+    def looked_at(self) -> int:
+        """How many differences the study looked at."""
+        return max((one.looked_at for effect in self.effects for one in effect.comparisons), default=0)
+
+    def fairness(self, effect: Effect) -> Fairness:
+        """How alike the trainings behind an effect were."""
+        block = next(block for block in self.study.blocks if block.name == effect.block)
+        return judge_fairness(self.view(block), effect, self.converged)
 
     def view(self, block: BlockRecord) -> BlockView:
         """One block with its trials; there must be a finished trial in the study."""
@@ -111,6 +133,8 @@ def analyse(study: Study, resamples: int = RESAMPLES) -> Analysis:
         {one.block: model_costs(study, one) for one in effects if one.parameter == "model" and one.scores},
         tuple(patience_costs(list(complete_curves(study).values()))),
         curves,
+        find_converged(study, curves),
+        compare_fitness(study),
     )
 
 

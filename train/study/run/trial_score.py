@@ -16,6 +16,7 @@ from evaluate.detector.weights import Weights, find_training_data
 from evaluate.scoring.numbers import choose_confidence, judge, score_split
 from evaluate.scoring.result import SplitScore
 from evaluate.scoring.voting import predict_split
+from train.study.run.score_parts import take_apart
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,9 @@ class TrialScore:
     """What `trial.json` says of a trial's score.
 
     Attributes:
-        val: `score`, `confidence` (tuned here, so the score flatters), `interval_95`.
-        test: `score`, `interval_95`, at val's confidence; None without a test split whose truth is known.
+        val: `score`, `confidence` (tuned here, so the score flatters), `interval_95`, and in
+            `lost` where it is lost; see `score_parts`.
+        test: `score`, `interval_95`, `lost`, at val's confidence; None without a test split whose truth is known.
         map50_95: COCO mAP on val.
         table: CSV text of `image_id, patient_id, split, score`; empty where the image does not count.
     """
@@ -59,11 +61,11 @@ def score_weights(weights: Weights, folder: Path, device: str | None) -> TrialSc
     tables = [
         one.patients.to_frame().assign(split=name).join(one.scores.rename("score")) for name, one in judged.items()
     ]
-    val = results["val"]
+    said = {name: _score_and_interval(one) | {"lost": take_apart(judged[name])} for name, one in results.items()}
     return TrialScore(
-        val=_score_and_interval(val) | {"confidence": point.confidence},
-        test=_score_and_interval(results["test"]) if test is not None else None,
-        map50_95=val.map50_95,
+        val=said["val"] | {"confidence": point.confidence},
+        test=said.get("test"),
+        map50_95=results["val"].map50_95,
         table=pd.concat(tables).rename_axis("image_id").to_csv(lineterminator="\n"),
     )
 
