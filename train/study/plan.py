@@ -233,7 +233,11 @@ def plain(value: Any) -> Any:
 
 
 def _grid(block: Block) -> list[dict[str, Any]]:
-    """Every combination of the block's values, the last parameter changing first."""
+    """Every combination of the block's values, the last parameter changing first; or one change at a time."""
+    if block.singly:
+        listed = {name: values for name, values in block.parameters.items() if isinstance(values, tuple)}
+        first = {name: values[0] for name, values in listed.items()}
+        return [first, *({**first, name: value} for name, values in listed.items() for value in values[1:])]
     settings: list[dict[str, Any]] = [{}]
     for name, values in block.parameters.items():
         assert not isinstance(values, Range)

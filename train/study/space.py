@@ -33,9 +33,9 @@ METHODS = ("grid", "random", "tpe")
 
 _KEYS = (
     *("name", "title", "about", "method", "trials", "seed", "base", "seeds", "controls", "folds", "scheduler"),
-    *("blocks", "parameters"),
+    *("singly", "blocks", "parameters"),
 )
-_BLOCK_KEYS = ("name", "title", "about", "seeds", "controls", "base", "parameters", "only")
+_BLOCK_KEYS = ("name", "title", "about", "seeds", "controls", "singly", "base", "parameters", "only")
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Block:
         seeds: Seeds that differ from the study's here.
         only: By parameter and value, arguments that differ where it has this value.
         controls: Seeds of the setting that this block's base describes; every setting is compared with its mean.
+        singly: Whether the parameters are changed one at a time, from the first value of each, instead of crossed.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Block:
     seeds: tuple[int, ...] | None = None
     only: dict[str, list[tuple[Any, dict[str, Any]]]] = field(default_factory=dict)
     controls: tuple[int, ...] = ()
+    singly: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ class Space:
                 "base": block.base,
                 "seeds": list(block.seeds) if block.seeds else None,
                 "controls": list(block.controls),
+                "singly": block.singly,
                 "only": {
                     name: {str(value): changed for value, changed in values} for name, values in block.only.items()
                 },
@@ -196,6 +199,13 @@ def _controls(content: Mapping[str, Any], place: Place) -> tuple[int, ...]:
     return seeds(content["controls"], place.at("controls")) if "controls" in content else ()
 
 
+def _singly(content: Mapping[str, Any], method: str, place: Place) -> bool:
+    given = content.get("singly", False)
+    if not isinstance(given, bool) or (given and method != "grid"):
+        raise place.at("singly").wrong(f"{given!r} with method {method}", "true or false, and true for a grid only")
+    return given
+
+
 def _load(file: Path) -> tuple[Path, dict[str, Any]]:
     import yaml
 
@@ -222,7 +232,8 @@ def _blocks(
         raise place.error(f"blocks, parameters: found {found}; expected one of the two")
     if "parameters" in content:
         name, title, about = names
-        return (Block(name, title, about, _parameters(content["parameters"], method, place.at("parameters"))),)
+        parameters = _parameters(content["parameters"], method, place.at("parameters"))
+        return (Block(name, title, about, parameters, singly=_singly(content, method, place)),)
     if method != "grid":
         raise place.at("blocks").wrong(f"with method {method}", "`parameters`, blocks are for a grid")
     given = content["blocks"]
@@ -244,7 +255,8 @@ def _blocks(
         only = _only(block.get("only", {}), parameters, here.at("only"))
         own_seeds = seeds(block["seeds"], here.at("seeds")) if "seeds" in block else None
         title, about = str(block.get("title", name)), str(block.get("about", "")).strip()
-        blocks.append(Block(name, title, about, parameters, base, own_seeds, only, _controls(block, here)))
+        controls, singly = _controls(block, here), _singly(block, method, here)
+        blocks.append(Block(name, title, about, parameters, base, own_seeds, only, controls, singly))
     return tuple(blocks)
 
 

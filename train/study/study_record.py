@@ -34,6 +34,7 @@ class BlockRecord:
         seeds: Seeds that differ from the study's own; None where they are those.
         only: By parameter and value (as text), arguments that differ where it has this value.
         controls: Seeds with which the setting that this block's base describes was repeated.
+        singly: Whether the parameters were changed one at a time, from the first value of each, instead of crossed.
     """
 
     name: str
@@ -44,6 +45,7 @@ class BlockRecord:
     seeds: tuple[int, ...] | None = None
     only: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     controls: tuple[int, ...] = ()
+    singly: bool = False
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,8 @@ def _block(content: JsonContent, given: Any) -> BlockRecord:
     own_seeds = tuple(given["seeds"]) if given.get("seeds") else None
     title, about = str(given.get("title") or name), str(given.get("about") or "")
     base, only, controls = given.get("base") or {}, given.get("only") or {}, tuple(given.get("controls") or ())
-    return BlockRecord(name, title, about, parameters, base, own_seeds, only, controls)
+    singly = bool(given.get("singly"))
+    return BlockRecord(name, title, about, parameters, base, own_seeds, only, controls, singly)
 
 
 def _is_end(value: Any) -> bool:

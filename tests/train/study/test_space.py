@@ -189,6 +189,7 @@ BLOCK = {"name": "b", "parameters": {"batch": [8, 16]}}
             "controls: found seeds for the base's own setting, which no block here trains",
         ),
         ({**GRID, "controls": 4}, "controls: found 4; expected a list of different whole numbers"),
+        ({**GRID, "singly": "yes"}, "singly: found 'yes' with method grid; expected true or false"),
         ({**GRID, "controls": [0], "folds": 2}, "controls: found beside `folds`"),
         ({**GRID, "controls": [0], "method": "random", "trials": 2}, "controls: found with method random"),
         (
@@ -292,6 +293,15 @@ def test_different_trainings_have_two(model, one, two):
 def test_values_that_train_the_same_are_refused(tmp_path):
     with pytest.raises(UserError, match="iou_loss: found iou_loss None and ciou, which train the very same"):
         trials(tmp_path, parameters={"iou_loss": [None, "giou", "ciou"]})
+
+
+def test_singly_changes_one_parameter_at_a_time(tmp_path):
+    block = {"name": "b", "singly": True, "parameters": {"mosaic": [0, 0.5, 1.0], "fliplr": [0.5, 0]}}
+    made = trials(tmp_path, seeds=[0, 1], blocks=[block])
+    assert [(t.settings["mosaic"], t.settings["fliplr"]) for t in made if t.seed == 0] == [
+        (0, 0.5), (0.5, 0.5), (1.0, 0.5), (0, 0),
+    ]  # fmt: skip
+    assert len(made) == 8
 
 
 def test_controls_repeat_the_bases_own_setting_for_every_block_that_has_it(tmp_path):

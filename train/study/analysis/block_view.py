@@ -175,6 +175,8 @@ class BlockView:
                 continue
             key = (*(self.study.setting(trial, other) for other in others), None if pd.isna(fold) else fold)
             groups.setdefault(key, {}).setdefault(self.study.setting(trial, parameter), []).append(trial)
+        if self.block.singly:  # what else was changed belongs to another parameter
+            groups = {key: group for key, group in groups.items() if len(group) > 1} or groups
         return MatchedTrials(self, parameter, groups)
 
 

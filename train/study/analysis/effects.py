@@ -135,7 +135,7 @@ def conditional_comparisons(view: BlockView) -> list[Comparison]:
     The first is that with numbers, or else with most values; the family is all comparisons of a pair of parameters.
     """
     listed = view.listed()
-    if len(listed) < 2:
+    if len(listed) < 2 or view.block.singly:
         return []
     leading = max(listed, key=lambda name: (is_ordered(listed[name]), len(listed[name])))
     found: list[Comparison] = []

@@ -78,9 +78,12 @@ class Dependence:
 def find_importance(view: BlockView) -> Importance | None:
     """Give the shares of a block's parameters; None where they cannot be told from these trials.
 
-    That is where too few have finished, all score the same, or one parameter alone is varied and nothing repeated.
+    That is where parameters were changed one at a time, too few have finished, all score the same, or one parameter
+    alone is varied and nothing repeated.
     """
     block = view.block
+    if block.singly:
+        return None
     if view.listed().keys() == block.parameters.keys() and view.study.record.method == "grid":
         table, scores = _varied(view)
         return None if len(table) < 3 else _explained(block, table, scores)

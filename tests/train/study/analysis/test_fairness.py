@@ -82,3 +82,19 @@ def test_the_parts_of_an_effect_add_up_to_it(tmp_path, write_study):
     assert one.parts == pytest.approx(
         {"missed": 0.0, "false_images": -0.05 * sign, "extra_boxes": -0.05 * sign, "fit": 0.1 * sign, "threshold": 0.0}
     )
+
+
+def test_what_is_changed_one_at_a_time_is_compared_with_the_base_alone(tmp_path, write_study):
+    block = {"name": "augmentation", "singly": True, "parameters": {"mosaic": [0, 1], "fliplr": [0.5, 0]}}
+    gains = {(0, 0.5): 0.0, (1, 0.5): 0.05, (0, 0): -0.1}
+    folder = write_study(
+        tmp_path / "study", [block], lambda settings, seed: 0.4 + gains[settings["mosaic"], settings["fliplr"]],
+        settings=[("augmentation", {"mosaic": mosaic, "fliplr": flip}) for mosaic, flip in gains], seeds=(0, 1),
+    )  # fmt: skip
+    analysis = analyse(read_study(folder))
+    mosaic, fliplr = analysis.effects
+    assert {level: score.value for level, score in mosaic.scores.items()} == pytest.approx({0: 0.4, 1: 0.45})
+    assert {level: score.value for level, score in fliplr.scores.items()} == pytest.approx({0.5: 0.4, 0: 0.3})
+    assert [one.effect.value for effect in (mosaic, fliplr) for one in effect.comparisons] == pytest.approx([0.05, 0.1])
+    assert analysis.interactions["augmentation"] == analysis.conditional["augmentation"] == []
+    assert analysis.importance["augmentation"] is None
