@@ -31,6 +31,12 @@ KEPT_IOU = 0.8
 MOST_KEPT = 300
 """Predictions of an image that are kept at most, the most confident ones: many overlap, and go later."""
 
+MOST_CANDIDATES = 5000
+"""Predictions of an image that are compared at most to find those that are kept, the most confident ones.
+
+A network that is hardly trained has one for each of its 21,504 places at 1,024 pixels. To compare them all takes a CPU
+about a second, and Ultralytics gives up after 2.8 for 16 images: the rest would be left without predictions."""
+
 LARGEST_SIDE = 8192
 """Pixels of a model's input; no radiograph has more."""
 

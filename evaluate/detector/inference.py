@@ -29,9 +29,9 @@ from common.errors import UserError
 from common.quiet_ultralytics import import_ultralytics
 from evaluate.detector.device import find_device
 from evaluate.detector.loading import PREDICTED, UNREADABLE, Loaded, Loader, Outcome, Picture
-from evaluate.detector.one_class import has_several_classes, predictor_of
+from evaluate.detector.one_class import predictor_of
 from evaluate.detector.unfinished import Found, Unfinished, key_of, unfinished
-from evaluate.detector.weights import Weights
+from evaluate.detector.weights import Weights, is_rtdetr
 
 T = TypeVar("T")
 
@@ -200,7 +200,7 @@ def _infer(weights: Weights, loaded: list[Loaded], settings: Settings, device: A
     import torch
 
     predictor = weights.model.predictor
-    one_class = predictor_of(weights.classes) if has_several_classes(weights.model) else None
+    one_class = None if is_rtdetr(weights.model) else predictor_of(weights.classes)
     squares = [one.square for one in loaded]
     if predictor is not None:
         # On a CPU, Ultralytics' set-up leaves one core idle, which is half of a small machine.

@@ -172,6 +172,7 @@ class RSNAValidator(_RSNAScoring, DetectionValidator):
             agnostic=True,  # of one class; else it moves classes apart, which costs boxes their last digits
             multi_label=True,
             max_det=names_of.MOST_KEPT,
+            max_nms=names_of.MOST_CANDIDATES,
         )
         kept = [{"bboxes": one[:, :4], "conf": one[:, 4], "cls": one[:, 5], "extra": one[:, 6:]} for one in every]
         if len(self.metrics.names) > 1:
@@ -229,7 +230,7 @@ def without_own_arguments(args: Any) -> Any:
 
 
 def _suppress(boxes: NDArray[np.float64], confidence: NDArray[np.float64], iou: float) -> NDArray[np.int64]:
-    """Which of an image's boxes stay, as `evaluate.postprocess.pipeline.Suppression` has it.
+    """Which of an image's boxes stay, as `evaluate.postprocess.suppression.Suppression` has it.
 
     Args:
         boxes: (P, 4): x, y, width, height in pixels.

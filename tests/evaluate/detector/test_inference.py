@@ -333,16 +333,36 @@ def test_every_head_looks_at_squares_of_other_sides(name, untrained, data_set):
 
 def test_only_repetitions_are_suppressed_and_so_many_boxes_kept(detector, data_set):
     """From what is kept, every stricter suppression can be had: as Ultralytics' own, but for rare chains of boxes."""
-    from evaluate.postprocess.pipeline import Suppression
+    from evaluate.postprocess.suppression import Suppression
 
     path = next(iter(DataSet(data_set).pictures("test").values()))
     kept = predict(detector, [Picture(path.stem, path.name, path.read_bytes)], Settings(128)).predictions
     strict = by_ultralytics(detector.model, path, replace(Settings(128), nms_iou=0.4))
     assert len(kept) > 2 * len(strict) > 4
-    ours = Suppression(0.4).apply(kept)
+    ours = Suppression("nms", 0.4).apply(kept)
     best = strict[strict["confidence"] > 0.05]
     assert len(best) > 0
     pd.testing.assert_frame_equal(ours[ours["confidence"] > 0.05], best, check_exact=True)
+
+
+def test_of_very_many_candidates_the_best_are_compared(untrained):
+    """One for each place of the network, against torchvision's suppression of the best."""
+    import torch
+    from torchvision.ops import box_convert, nms
+
+    weights = load_weights(lively(untrained("yolov10n.yaml")))
+    pixels = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 255, (640, 640), np.uint8), (0, 0), 7)
+    given = Picture("a", "a.png", lambda: cv2.imencode(".png", pixels)[1].tobytes())
+    found = predict(weights, [given], Settings(640, confidence=1e-9)).predictions
+    with torch.inference_mode():
+        raw = weights.model.predictor.model.model(torch.from_numpy(pixels)[None, None].float() / 255)
+    raw = (raw[0] if isinstance(raw, tuple) else raw)[0].T
+    assert len(raw) == 8400
+    best = raw[raw[:, 4].argsort(descending=True)[:5000]]
+    boxes = box_convert(best[:, :4], "cxcywh", "xyxy")
+    kept = nms(boxes, best[:, 4], 0.8)[:300]
+    inside = (boxes[kept].clamp(0, 640)[:, 2:] - boxes[kept].clamp(0, 640)[:, :2] > 0.005).all(1)
+    assert sorted(found["confidence"]) == pytest.approx(sorted(best[kept, 4][inside].tolist()), abs=1e-6)
 
 
 def test_view_and_size_of_new_pictures_are_known(detector, data_set):

@@ -9,7 +9,7 @@ from common.data.tables import make_predictions
 from common.errors import UserError
 from common.quiet_ultralytics import import_ultralytics
 from evaluate.metrics.rsna import best_confidence, rsna_score
-from evaluate.postprocess.pipeline import Suppression
+from evaluate.postprocess.suppression import Suppression
 
 import_ultralytics()
 import torch  # noqa: E402
@@ -171,7 +171,7 @@ def test_boxes_that_are_scored_are_those_of_a_kept_prediction_suppressed_afterwa
         assert 40 < len(kept) <= 300
         corners = made.scale_preds({"bboxes": kept[:, :4]}, one)["bboxes"].numpy().astype(float)
         values = np.column_stack([kept[:, 4].numpy().astype(float), corners[:, :2], corners[:, 2:] - corners[:, :2]])
-        expected = Suppression(iou).apply(make_predictions(["p1"] * len(values), values))
+        expected = Suppression("nms", iou).apply(make_predictions(["p1"] * len(values), values))
         np.testing.assert_array_equal(result.predictions, expected[["confidence", *COORDINATES]].to_numpy())
         (direct,) = non_max_suppression(raw, 0.001, iou, multi_label=True, max_det=300)
         confident = {round(float(value), 5) for value in direct[direct[:, 4] > 0.5, 4]}
@@ -258,7 +258,7 @@ def test_a_trainings_score_is_that_of_kept_predictions_suppressed(trained, data_
     split = DataSet(data_set / "data.yaml").split("val")
     pictures = [Picture(name, file.name, file.read_bytes) for name, file in split.pictures.items()]
     kept = predict(load_weights(trained.best), pictures, Settings(64)).predictions
-    predictions = Suppression(0.7).apply(kept)  # the default of `yolo train`, as this training had
+    predictions = Suppression("nms", 0.7).apply(kept)  # the default of `yolo train`, as this training had
     assert len(predictions) < len(kept)
     confidence, score = best_confidence(split.truth, predictions)
     assert trained.metrics[SCORE] == pytest.approx(score, abs=2e-3)
