@@ -25,8 +25,14 @@ def pytest_configure() -> None:
 TRAINING = {"trained", "train", "gate", "study", "killed_study", "logged"}
 """Fixtures that train, for seconds to minutes."""
 SLOW = (
-    *("tests/benchmarks", "tests/train/test_", "tests/test_rsna_yaml.py", "tests/train/study/analysis/test_effects.py"),
-    "tests/train/study/run/test_cluster.py::test_ray",
+    *(
+        "tests/benchmarks",
+        "tests/train/test_",
+        "tests/train/members",
+        "tests/test_rsna_yaml.py",
+        "tests/train/study/analysis/test_effects.py",
+    ),
+    *("tests/train/study/run/test_cluster.py::test_ray", "tests/train/members"),
     *(
         f"tests/train/detector/test_{name}"
         for name in ("cost", "ddp", "locating", "models", "sampling", "stems", "track")

@@ -45,7 +45,8 @@ def build_parser() -> argparse.ArgumentParser:
         "runs/best.pt.",
         "  python train/train.py model=yolov8m.pt epochs=50\n"
         "  python train/train.py model=cnn-multiscale.yaml imgsz=256 iou_loss=siou\n"
-        "  python train/train.py resume=runs/train/weights/last.pt        continue after a kill",
+        "  python train/train.py resume=runs/train/weights/last.pt        continue after a kill\n"
+        "  python train/train.py recipe=winner folds=2 imgsz=512 gate.epochs=5        the winners' way, shorter",
     )
 
 
@@ -86,17 +87,17 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 
 
 def _train_members(recipe: Recipe, given: Mapping[str, Any]) -> None:
-    """Train every member of a recipe of several, and say how they are put together."""
+    """Train every member of a recipe of several, and name the commands that score it and predict with it."""
     from train.members import train_members
+    from train.members.raw_data import challenge_pictures
 
     done, out = train_members(recipe, given), console()
     out.print("\nRSNA score of each member on the fold that it has not seen, at its best confidence, which flatters:")
     for member in done.members:
         out.print(f"  {member.name:<16}{member.score:.4f}   {shown(member.weights)}")
-    data = f"--data {typed(done.data)}"
-    out.print(f"\nnext: python evaluate/ensemble.py {typed(done.folder)} {data}")
-    gate = f" --gate {typed(done.gate)}" if done.gate else ""
-    out.print(f"      python evaluate/score.py --predictions {typed(done.folder / 'predictions.csv')} {data}{gate}")
+    folder, pictures = typed(done.folder), challenge_pictures(done.root)
+    out.print(f"\nnext: python evaluate/score.py {folder}", soft_wrap=True)
+    out.print(f"then: python evaluate/predict.py {pictures} --weights {folder}", soft_wrap=True)
 
 
 def _show_recipe(recipe: Recipe, given: Mapping[str, Any]) -> None:
@@ -106,9 +107,12 @@ def _show_recipe(recipe: Recipe, given: Mapping[str, Any]) -> None:
     table = Table(title=f"recipe {recipe.name}: {recipe.about}", title_justify="left", box=None, pad_edge=False)
     for column in ("argument", "value", "why"):
         table.add_column(column)
-    for name, choice in recipe.arguments.items():
-        yours = given.get(name) != choice.value
-        table.add_row(name, str(given.get(name)), f"yours, instead of {choice.value}" if yours else choice.why)
+    gate = {f"gate.{name}": choice for name, choice in (recipe.gate or {}).items()}
+    for name, choice in {**recipe.arguments, **recipe.members, **gate}.items():
+        value = given.get(name, choice.value)  # of members and gates, only what was typed is given
+        without = name in gate and given.get("gate") is False
+        why = f"yours, instead of {choice.value}" if value != choice.value else choice.why
+        table.add_row(name, "" if without else str(value), "left out by gate=False" if without else why)
     console().print(table)
 
 

@@ -68,12 +68,14 @@ class _Request:
         project: The folder of the runs, absolute.
         update_best: Whether best.pt is to take the run into account.
         after_epoch: Called with the trainer when an epoch's checkpoint is written.
+        take_finished: See `train_detector`.
     """
 
     given: Mapping[str, Any]
     project: Path
     update_best: bool
     after_epoch: Callable[[Any], None] | None
+    take_finished: bool = False
 
     def train(self, trainer: Any) -> None:
         """Train."""
@@ -85,7 +87,11 @@ class _Request:
 
 
 def train_detector(
-    arguments: Mapping[str, Any], *, update_best: bool = True, after_epoch: Callable[[Any], None] | None = None
+    arguments: Mapping[str, Any],
+    *,
+    update_best: bool = True,
+    after_epoch: Callable[[Any], None] | None = None,
+    take_finished: bool = False,
 ) -> Trained:
     """Train a detector: `train_detector({"data": "datasets/rsna", "model": "yolov8m.pt", "epochs": 50})`.
 
@@ -94,6 +100,8 @@ def train_detector(
             defaults of `train/train.py`. `resume` goes on with a training.
         update_best: Take the run into account in best.pt; otherwise `outcome` is None.
         after_epoch: Called with the trainer when an epoch's checkpoint is written.
+        take_finished: With `resume`, give what a training has come to that is finished, instead of saying how it could
+            be trained on.
 
     Returns:
         The best weights, and how good they are.
@@ -105,7 +113,7 @@ def train_detector(
     wanted = _with_defaults(arguments)
     project = Path(str(wanted["project"])).expanduser().absolute()
     wanted["project"] = os.fspath(project)
-    request = _Request(arguments, project, update_best, after_epoch)
+    request = _Request(arguments, project, update_best, after_epoch, take_finished)
     resume = wanted.pop("resume", False)
     if resume:
         return _resume(find_last(resume, project, arguments.get("name"), wanted.get("model")), request)
@@ -147,7 +155,7 @@ def _prepare(wanted: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
     find_pretrained(wanted)
     data = check_data(wanted["data"])
     check_classes(wanted, data)
-    _check_sampling(wanted, data)
+    check_sampling(wanted, data)
     warn_of_idle(wanted, data)
     wanted["model"] = os.fspath(model)
     return model, data
@@ -162,6 +170,8 @@ def _resume(last: Path, request: _Request) -> Trained:
     if not given.get("project"):
         request = replace(request, project=_project_of(run_dir, arguments))
     if checkpoint.get("optimizer") is None or checkpoint.get("epoch", -1) < 0:
+        if request.take_finished:
+            return _take(run_dir, request)
         raise UserError(
             f"resume: {shown(last)} is finished, and what training on would need was not kept. To train on from "
             f"its weights, start a new training: python train/train.py model={typed(last)} epochs=N"
@@ -185,19 +195,9 @@ def _resume(last: Path, request: _Request) -> Trained:
     waited = done - stopper.get("best_epoch", done)
     patience = given.get("patience", arguments.get("patience")) or float("inf")
     if done >= epochs or waited >= patience:
-        _warn_finished(last, done, waited if done < epochs else None)
-        # It may have been killed during the last validation, before all was brought to its end.
-        from train.detector import resuming
-        from train.detector.tracking import complete
-
-        best = last.with_name("best.pt")
-        if best.is_file() and load_resumable(best)[1].get("optimizer") is not None:
-            resuming.strip(best)
-        if not given.get("keep_state", arguments.get("keep_state", True)):
-            resuming.strip(last)
-            resuming.remove_states(last.parent)
-        if given.get("wandb", arguments.get("wandb")):
-            complete(run_dir, done, arguments.get("group"))
+        if not request.take_finished:
+            _warn_finished(last, done, waited if done < epochs else None)
+        _complete(run_dir, {**arguments, **given}, done)
         return _finish(run_dir, os.fspath(data_yaml), data, request)
     if epochs != arguments["epochs"]:
         ended = given.get("close_mosaic", arguments["close_mosaic"])
@@ -206,6 +206,32 @@ def _resume(last: Path, request: _Request) -> Trained:
     again |= {"resume": os.fspath(last), "data": os.fspath(data_yaml), "save_dir": os.fspath(run_dir)}
     request.train(_trainer_for(heads.head_of(model))(overrides=again))
     return _finish(run_dir, os.fspath(data_yaml), data, request)
+
+
+def _take(run_dir: Path, request: _Request) -> Trained:
+    """Give what a finished training has come to that kept nothing to go on with."""
+    import yaml
+
+    arguments = {**yaml.safe_load((run_dir / "args.yaml").read_text(encoding="utf-8")), **request.given}
+    data_yaml = find_data(Path(str(arguments["data"])))
+    epochs = len((run_dir / "results.csv").read_text(encoding="utf-8").splitlines()) - 1
+    _complete(run_dir, arguments, epochs)
+    return _finish(run_dir, os.fspath(data_yaml), check_data(os.fspath(data_yaml)), request)
+
+
+def _complete(run_dir: Path, arguments: Mapping[str, Any], done: int) -> None:
+    """Bring to its end what a kill during the last validation, or after it, has left undone."""
+    from train.detector import resuming
+    from train.detector.tracking import complete
+
+    last, best = run_dir / "weights" / "last.pt", run_dir / "weights" / "best.pt"
+    if best.is_file() and load_resumable(best)[1].get("optimizer") is not None:
+        resuming.strip(best)
+    if not arguments.get("keep_state", True):
+        resuming.strip(last)
+        resuming.remove_states(last.parent)
+    if arguments.get("wandb"):
+        complete(run_dir, done, arguments.get("group"))
 
 
 def _project_of(run_dir: Path, arguments: Mapping[str, Any]) -> Path:
@@ -233,8 +259,16 @@ def check_arguments(wanted: Mapping[str, Any]) -> None:
     sampling.check_arguments(wanted.get("negatives"), wanted.get("hard_negatives"))
 
 
-def _check_sampling(wanted: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-    """Refuse to draw from data that do not allow it, before a run's folder is made or other processes are started."""
+def check_sampling(wanted: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """Refuse to draw from data that do not allow it, before a run's folder is made or other processes are started.
+
+    Args:
+        wanted: The training's arguments.
+        data: Its data YAML's content as Ultralytics sees it.
+
+    Raises:
+        UserError: See above.
+    """
     if wanted.get("negatives") is None:
         return
     from train.detector import sampling

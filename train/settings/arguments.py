@@ -10,7 +10,7 @@ import ast
 import difflib
 import importlib.util
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from common.cli import print_warning
 from common.errors import UserError
 from common.paths import PROJECT, default_data
-from train.settings.options import OWN, Argument
+from train.settings.options import GATE, OF_GATES, OF_SEVERAL, OWN, SEVERAL, Argument
 from train.settings.recipes import names, read_recipe
 from train.settings.values import refuse_unusable
 from train.settings.yaml_files import read_mapping
@@ -33,6 +33,8 @@ COMMAND_DEFAULTS: dict[str, Any] = {
 
 _LAST_SEED = 2**32 - 1
 """The largest that NumPy's first generator takes, which Ultralytics seeds."""
+_OF_GATE = "gate."
+"""Before the name of an argument that is for the gates of a recipe."""
 _EXTRA = ("save_dir", "augmentations")  # known to Ultralytics, though not in its configuration file
 _USES = {"detect": "detectors", "classify": "classifiers"}
 """The tasks that a command here may train for, and what comes out."""
@@ -73,7 +75,8 @@ def parse(words: Sequence[str], own: Mapping[str, Argument] = OWN, task: str = "
         task: What the command trains for, as Ultralytics names it.
 
     Returns:
-        What was given, by name, our own arguments checked.
+        What was given, by name, our own arguments checked. With a recipe of several trainings, the names of
+        `OF_SEVERAL` may be among them, and arguments of its gates as `gate.NAME`.
 
     Raises:
         UserError: A name is unknown (the nearest is suggested), or a value is missing or not allowed.
@@ -91,7 +94,8 @@ def parse(words: Sequence[str], own: Mapping[str, Argument] = OWN, task: str = "
         elif _is_switch(name, own):
             given[name] = True
         else:
-            _refuse_unknown(name, own)
+            if not _is_of_several(name, own):
+                _refuse_unknown(name, own)
             raise UserError(f"{name}: has no value; write {name}=VALUE")
     if given.get("cfg"):
         file = Path(str(given["cfg"]))
@@ -99,10 +103,16 @@ def parse(words: Sequence[str], own: Mapping[str, Argument] = OWN, task: str = "
         nothing = f"cfg: {file} holds no arguments; expected a YAML with lines such as `lr0: 0.003`."
         given = {**read_mapping(file, unreadable, nothing), **given}
     given.pop("cfg", None)
+    several = False
     if "recipe" in own and given.get("recipe"):
-        given = {**read_recipe(str(given["recipe"])).values(), **given}
+        recipe = read_recipe(str(given["recipe"]))
+        given = {**recipe.values(), **given}
+        several = bool(recipe.members)
     for name in given:
-        _refuse_unknown(name, own)
+        if _is_of_several(name, own):
+            _refuse_unless(several, name, own)
+        else:
+            _refuse_unknown(name, own)
     for name, only in (("mode", "train"), ("task", task)):
         if given.pop(name, only) != only:
             raise UserError(
@@ -163,6 +173,9 @@ def help_text(own: Mapping[str, Argument] = OWN, differing: Sequence[str] = DIFF
         lines += ["", "recipes (their files in train/recipes/ give the reason for every value):"]
     for name in names() if "recipe" in own else ():
         lines += textwrap.wrap(f"  {f'recipe={name}':<26}{read_recipe(name).about}", 108, subsequent_indent=" " * 28)
+    if "recipe" in own:
+        lines += ["", "a recipe of several trainings (winner, winner-small) takes besides:"]
+        lines += [f"  {name:<26}{what}" for name, what in SEVERAL.items()]
     lines += [
         "",
         "every argument of `yolo train` works too: https://docs.ultralytics.com/modes/train/#train-settings",
@@ -191,7 +204,21 @@ def _is_switch(name: str, own: Mapping[str, Argument]) -> bool:
     return isinstance(default, bool)
 
 
-def _refuse_unknown(name: str, own: Mapping[str, Argument]) -> None:
+def _is_of_several(name: str, own: Mapping[str, Argument]) -> bool:
+    return name not in own and (name in OF_SEVERAL or name.startswith(_OF_GATE))
+
+
+def _refuse_unless(several: bool, name: str, own: Mapping[str, Argument]) -> None:
+    """Refuse what only a recipe of several trainings takes, where there is none, and unknown arguments of its gates."""
+    if not several:
+        if "recipe" not in own:
+            _refuse_unknown(name, own)
+        raise UserError(f"{name}: only a recipe of several trainings takes it, such as recipe=winner.")
+    if name.startswith(_OF_GATE):
+        _refuse_unknown(name, [f"{_OF_GATE}{known}" for known in (*ultralytics_defaults(), *GATE, *OF_GATES)])
+
+
+def _refuse_unknown(name: str, own: Collection[str]) -> None:
     known = [*ultralytics_defaults(), *_EXTRA, *own]
     if name in known:
         return

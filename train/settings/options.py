@@ -109,6 +109,22 @@ RECIPE: dict[str, Argument] = {
 }
 """See `train.settings.recipes`."""
 
+SEVERAL: dict[str, str] = {
+    "folds=5": "members are of so many folds of the data set, from the first on; folds=0,3 names them",
+    "imgsz=512,640": "input sizes: each fold has a member of each",
+    "augment=True": "members also vote on flipped and resized copies, in evaluate/score.py and predict.py",
+    "gate=False": "no gate; gate=True has that of the recipe",
+    "gate.NAME=VALUE": "an argument of the gates: gate.model= gate.epochs= and all of train/gate.py",
+    "gate.folds=1": "as folds, of the gates",
+    "gate.flip=True": "gates also look at the mirrored picture",
+}
+"""What a recipe of several trainings takes besides, for --help, with examples of values; see `train.members.plan`."""
+
+OF_SEVERAL = ("folds", "gate")
+"""Names that only a recipe of several trainings takes; `gate.` begins further ones."""
+OF_GATES = ("folds", "flip")
+"""Names that `gate.` takes besides the arguments of `train/gate.py`."""
+
 OWN: dict[str, Argument] = {**RECIPE, **LOSS, **SAMPLING, **AUGMENTATION, **CHECKPOINTS, **TRACKING}
 """Our arguments by name. Each reaches the trainer as `args.<name>`, and with it args.yaml and every checkpoint."""
 

@@ -1,8 +1,10 @@
 """Recipes: named sets of arguments, each value with the reason for it, in `train/recipes/*.yaml`.
 
 A recipe's file says what it is `about`, and has `arguments:` with lines such as `epochs: {value: 30, why: ...}`. One of
-several trainings also has `members:`, the lists `folds` and `imgsz`, of which each pair is a training, and may have
-`gate:`, arguments of `train/gate.py`.
+several trainings also has `members:`, the lists `folds` and `imgsz`, of which each pair is a training, and `augment`,
+whether the members also vote on flipped and resized copies. It may have `gate:`, arguments of `train/gate.py` beside
+`folds`, of which each is a training, and `flip`, whether the gates also look at the mirrored picture. Without `folds`
+there is one gate, of the data set's own splits.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from train.settings.yaml_files import read_mapping
 
 FOLDER = CODE / "train" / "recipes"
 _PARTS = ("about", "arguments", "members", "gate")
-_MEMBERS = ("folds", "imgsz")
+_LISTS = ("folds", "imgsz")
+_MEMBERS = (*_LISTS, "augment")
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,9 @@ class Recipe:
         name: Its file's stem.
         about: One line.
         arguments: Of every training, by name.
-        members: `folds` and `imgsz`, lists of which each pair is a training; empty for a recipe of one training.
-        gate: Arguments of the gate's training; None without a gate.
+        members: `folds` and `imgsz`, lists of which each pair is a training, and `augment`; empty for a recipe of one
+            training.
+        gate: Arguments of the gates' training, besides `folds` and `flip`; None without a gate.
     """
 
     name: str
@@ -75,18 +79,44 @@ def read_recipe(name: str) -> Recipe:
         if part not in _PARTS:
             raise UserError(f"recipe: {shown(file)}: found {part!r}; expected {', '.join(_PARTS)}.")
     members = _choices(content.get("members"), "members", file)
-    for member, choice in members.items():
-        if member not in _MEMBERS or not isinstance(choice.value, list) or not choice.value:
-            raise UserError(f"recipe: {shown(file)}: members: {member}: expected lists for {' and '.join(_MEMBERS)}.")
-    if members and set(members) != set(_MEMBERS):
-        raise UserError(f"recipe: {shown(file)}: members: expected both {' and '.join(_MEMBERS)}.")
+    gate = _choices(content["gate"], "gate", file) if "gate" in content else None
+    for part, choices, switch in (("members", members, "augment"), ("gate", gate or {}, "flip")):
+        for name, choice in choices.items():
+            where = f"recipe: {shown(file)}: {part}: {name}: "
+            if part == "members" and name not in _MEMBERS:
+                raise UserError(f"{where}found it; expected {', '.join(_MEMBERS)}.")
+            if name == "folds" or (part == "members" and name in _LISTS):
+                whole_numbers(choice.value, where)
+            elif name == switch and not isinstance(choice.value, bool):
+                raise UserError(f"{where}found {choice.value!r}; expected true or false.")
+    if members and not set(members) >= set(_LISTS):
+        raise UserError(f"recipe: {shown(file)}: members: expected both {' and '.join(_LISTS)}.")
+    if gate is not None and not members:
+        raise UserError(f"recipe: {shown(file)}: gate: found without members; expected both, or arguments alone.")
     return Recipe(
         name=file.stem,
         about=str(content["about"]).strip(),
         arguments=_choices(content.get("arguments"), "arguments", file),
         members=members,
-        gate=_choices(content["gate"], "gate", file) if "gate" in content else None,
+        gate=gate,
     )
+
+
+def whole_numbers(value: Any, where: str) -> list[int]:
+    """A list of different whole numbers from 0 on.
+
+    Args:
+        value: What was found.
+        where: What it was found for, to begin the message with.
+
+    Raises:
+        UserError: It is something else.
+    """
+    listed = list(value) if isinstance(value, list | tuple) else []
+    right = all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in listed)
+    if not listed or not right or len(set(listed)) < len(listed):
+        raise UserError(f"{where}found {value!r}; expected whole numbers, each once, such as [0, 1, 2].")
+    return listed
 
 
 def _choices(content: Any, part: str, file: Path) -> dict[str, Choice]:
