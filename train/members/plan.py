@@ -59,7 +59,6 @@ class Plan:
         detectors: The detectors, in the order in which they are trained.
         gates: The gates.
         augment: Whether the detectors vote on flipped and resized copies, too.
-        flip: Whether the gates look at the mirrored picture, too.
     """
 
     recipe: Recipe
@@ -72,7 +71,6 @@ class Plan:
     detectors: tuple[Training, ...]
     gates: tuple[Training, ...]
     augment: bool
-    flip: bool
 
 
 def make_plan(recipe: Recipe, given: Mapping[str, Any]) -> Plan:
@@ -98,7 +96,6 @@ def make_plan(recipe: Recipe, given: Mapping[str, Any]) -> Plan:
     sizes = _sizes(given.get("imgsz") or recipe.members["imgsz"].value)
     gate_folds = None if gate is None else _gate_folds(recipe, given, folds)
     augment = _switch(given, "augment", recipe.members["augment"].value if "augment" in recipe.members else False)
-    flip = gate is not None and _switch(given, f"{_GATE}flip", _value(recipe.gate, "flip", default=False))
 
     yaml = find_data(Path(str(given.get("data") or COMMAND_DEFAULTS["data"])))
     models = [own.get("model"), *([gate.get("model")] if gate is not None else [])]
@@ -134,7 +131,6 @@ def make_plan(recipe: Recipe, given: Mapping[str, Any]) -> Plan:
         detectors=tuple(detectors),
         gates=tuple(gates),
         augment=augment,
-        flip=flip,
     )
 
 

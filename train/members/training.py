@@ -11,6 +11,8 @@ from typing import Any
 from common.cli import console
 from common.errors import UserError
 from common.paths import shown
+from evaluate.system import System, SystemClassifier, SystemDetector
+from evaluate.system.record import SYSTEM_FILE
 from train.classifier.finishing import TABLE
 from train.classifier.training import train_gate
 from train.detector.starting import load_resumable
@@ -78,9 +80,21 @@ def train_members(recipe: Recipe, given: Mapping[str, Any]) -> Done:
             record.add("members", one.name, _train_detector(plan, one))
         elif one in gates_left:
             record.add("gates", one.name, _train_gate(plan, one))
+    _put_together(plan)
     outcomes = record.content["members"]
     members = [Member(one.name, _weights(plan, one), outcomes[one.name]["score"]) for one in plan.detectors]
     return Done(plan.folder, plan.data, plan.root, members, [plan.folder / one.name / TABLE for one in plan.gates])
+
+
+def _put_together(plan: Plan) -> None:
+    """Write down what predicts together, and how each member looks at a picture."""
+    flip = bool((plan.gate_arguments or {}).get("flip"))
+    system = System(
+        detectors=tuple(SystemDetector.of(_weights(plan, one), one.imgsz, plan.augment) for one in plan.detectors),
+        classifiers=tuple(SystemClassifier.of(_weights(plan, one), flip) for one in plan.gates),
+        data=plan.data,
+    )
+    system.to_yaml(plan.folder / SYSTEM_FILE)
 
 
 def _train_detector(plan: Plan, one: Training) -> dict[str, Any]:

@@ -122,7 +122,7 @@ SEVERAL: dict[str, str] = {
 
 OF_SEVERAL = ("folds", "gate")
 """Names that only a recipe of several trainings takes; `gate.` begins further ones."""
-OF_GATES = ("folds", "flip")
+OF_GATES = ("folds",)
 """Names that `gate.` takes besides the arguments of `train/gate.py`."""
 
 OWN: dict[str, Argument] = {**RECIPE, **LOSS, **SAMPLING, **AUGMENTATION, **CHECKPOINTS, **TRACKING}

@@ -3,8 +3,7 @@
 A recipe's file says what it is `about`, and has `arguments:` with lines such as `epochs: {value: 30, why: ...}`. One of
 several trainings also has `members:`, the lists `folds` and `imgsz`, of which each pair is a training, and `augment`,
 whether the members also vote on flipped and resized copies. It may have `gate:`, arguments of `train/gate.py` beside
-`folds`, of which each is a training, and `flip`, whether the gates also look at the mirrored picture. Without `folds`
-there is one gate, of the data set's own splits.
+`folds`, of which each is a training; without them there is one gate, of the data set's own splits.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class Recipe:
         arguments: Of every training, by name.
         members: `folds` and `imgsz`, lists of which each pair is a training, and `augment`; empty for a recipe of one
             training.
-        gate: Arguments of the gates' training, besides `folds` and `flip`; None without a gate.
+        gate: Arguments of the gates' training, besides `folds`; None without a gate.
     """
 
     name: str
@@ -80,14 +79,14 @@ def read_recipe(name: str) -> Recipe:
             raise UserError(f"recipe: {shown(file)}: found {part!r}; expected {', '.join(_PARTS)}.")
     members = _choices(content.get("members"), "members", file)
     gate = _choices(content["gate"], "gate", file) if "gate" in content else None
-    for part, choices, switch in (("members", members, "augment"), ("gate", gate or {}, "flip")):
+    for part, choices in (("members", members), ("gate", gate or {})):
         for name, choice in choices.items():
             where = f"recipe: {shown(file)}: {part}: {name}: "
             if part == "members" and name not in _MEMBERS:
                 raise UserError(f"{where}found it; expected {', '.join(_MEMBERS)}.")
             if name == "folds" or (part == "members" and name in _LISTS):
                 whole_numbers(choice.value, where)
-            elif name == switch and not isinstance(choice.value, bool):
+            elif part == "members" and not isinstance(choice.value, bool):
                 raise UserError(f"{where}found {choice.value!r}; expected true or false.")
     if members and not set(members) >= set(_LISTS):
         raise UserError(f"recipe: {shown(file)}: members: expected both {' and '.join(_LISTS)}.")

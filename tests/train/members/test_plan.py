@@ -30,7 +30,7 @@ def test_each_fold_has_a_detector_of_each_size_and_a_gate_where_the_recipe_has_o
     assert [one.arguments["imgsz"] for one in made.detectors] == [64, 32, 64, 32]
     assert [one.arguments["data"] for one in made.detectors] == [str(folds / f"fold{k}.yaml") for k in (0, 0, 1, 1)]
     assert [(one.name, one.arguments["data"]) for one in made.gates] == [("gate-fold0", str(folds / "fold0.yaml"))]
-    assert (made.augment, made.flip, made.folder) == (True, True, tmp_path / "pair")
+    assert (made.augment, made.folder) == (True, tmp_path / "pair")
     assert not {"augment", "folds", "recipe", "project"} & set(made.detectors[0].arguments)
 
 
@@ -40,8 +40,8 @@ def test_everything_can_be_made_shorter_by_arguments(plan, cnn):
     assert made.detectors[0].arguments["epochs"] == 1
     gate = made.gates[0].arguments
     assert (gate["epochs"], gate["imgsz"], gate["seed"], gate["batch"]) == (3, 64, 4, 8)
-    assert (made.augment, made.flip) == (False, False)
-    assert not {"flip", "folds"} & set(gate)
+    assert (made.augment, gate["flip"]) == (False, False)
+    assert "folds" not in gate
     assert gate["model"] == "basic-cnn-cls.yaml"
     assert plan("gate.model=yolov8n-cls.yaml").gates[0].arguments["model"] == "yolov8n-cls.yaml"
 

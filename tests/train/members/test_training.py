@@ -11,6 +11,8 @@ import torch
 import yaml
 
 from common.cli import execute
+from evaluate.system import System
+from evaluate.system.finding import find_system
 from train.train import main
 
 
@@ -77,6 +79,18 @@ def test_members_and_gate_of_their_folds(finished, folds):
     assert (gate[manifest.index[manifest["fold"] == 1]] == "train").all()
     assert not (gate[manifest.index[manifest["split"] != "train"]] == "train").any()
     assert not (finished.parent / "best.pt").exists()
+
+
+def test_what_predicts_together_is_written_down(finished, folds):
+    system = System.from_yaml(finished / "system.yaml")
+    assert [(one.weights, one.imgsz, one.augment) for one in system.detectors] == [
+        (finished / f"fold{fold}-64" / "weights" / "best.pt", 64, True) for fold in (0, 1)
+    ]
+    assert [(one.weights, one.flip) for one in system.classifiers] == [
+        (finished / "gate-fold0" / "weights" / "best.pt", True)
+    ]
+    assert system.data == folds / "data.yaml"
+    assert find_system([finished]) == system
 
 
 def test_finished_it_trains_nothing_again(words, stopped, capsys):
@@ -175,6 +189,13 @@ def test_stopped_within_the_gate(words, stopped, monkeypatch):
     assert len(pd.read_csv(stopped / "gate-fold0" / "gate.csv")) == 28  # all images
 
 
+def test_stopped_before_it_was_put_together(words, stopped, finished, capsys):
+    (stopped / "system.yaml").unlink()
+    assert train_again(words, stopped) == set()
+    assert (stopped / "system.yaml").read_bytes() == (finished / "system.yaml").read_bytes()
+    assert f"\nnext: python evaluate/score.py {stopped}\n" in capsys.readouterr().out
+
+
 def test_stopped_before_the_gates_probabilities_were_written(words, stopped, finished):
     forget(stopped, "gates", "gate-fold0")
     (stopped / "gate-fold0" / "gate.csv").unlink()
@@ -193,5 +214,10 @@ def test_a_damaged_checkpoint_is_named_with_what_to_do(words, stopped, capsys):
 
 
 def test_further_folds_and_sizes_join_what_is_there(words, stopped):
-    assert train_again(words, stopped, "imgsz=64,32", "folds=1", "gate=False") == {"fold0-32"}
+    assert train_again(words, stopped, "imgsz=64,32", "folds=1", "gate=False", "augment=False") == {"fold0-32"}
     assert list(read(stopped)["members"]) == ["fold0-64", "fold1-64", "fold0-32"]
+    system = System.from_yaml(stopped / "system.yaml")
+    assert [(one.weights.parents[1].name, one.imgsz, one.augment) for one in system.detectors] == [
+        ("fold0-64", 64, False), ("fold0-32", 32, False)
+    ]  # fmt: skip
+    assert system.classifiers == ()
