@@ -12,10 +12,12 @@ from common import trainings
 from common.errors import UserError
 from common.paths import shown
 from evaluate.detector.finding import DEFAULT_WEIGHTS, find_weights
+from evaluate.detector.weights import run_folder
 from evaluate.system.record import SYSTEM_FILE, System, SystemDetector, SystemPredictions
 
 _BEST = Path("weights", "best.pt")
 _CSV = ".csv"
+_SHORT = 8
 
 
 def find_system(named: Sequence[Path] = ()) -> System:
@@ -45,6 +47,27 @@ def find_system(named: Sequence[Path] = ()) -> System:
     _refuse_twice([((one.sha256,), one.weights) for one in system.classifiers])
     _refuse_twice([((one.sha256,), one.file) for one in system.predictions])
     return system
+
+
+def home_of(system: System, named: Sequence[Path] = ()) -> Path:
+    """The folder that a system's score and fitted post-processing belong to, unless another one is named.
+
+    Args:
+        system: As `find_system` has found it.
+        named: What was named.
+
+    Returns:
+        A folder that was named and holds a system or trainings; of a single detector its training's; else one beside
+        the first member's training, named after all members' checksums, in which nothing need be yet.
+    """
+    if len(named) == 1 and named[0].name == SYSTEM_FILE:
+        return named[0].parent
+    if len(named) == 1 and named[0].is_dir() and not _holds_weights(named[0]):
+        return named[0]
+    if len(system.detectors) == 1 and not system.predictions:
+        return run_folder(system.detectors[0].weights)
+    first = run_folder(system.detectors[0].weights) if system.detectors else system.predictions[0].file.absolute()
+    return first.parent / f"system-{system.digest[:_SHORT]}"
 
 
 def _find(path: Path) -> System:
