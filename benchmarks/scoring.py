@@ -172,6 +172,7 @@ def measure(images: int = IMAGES, repeats: int = 3, gates: int = GATES) -> list[
         make_data(folder, images)
         files = [str(folder / f"predictions_{split}.csv") for split in SPLITS]
         score = ["evaluate/score.py", "--predictions", *files, "--data", str(folder / "data"), "--no-wandb"]
+        score += ["--fit", "confidence"]  # which is what the alternative chooses
         plainly = "import sys, pathlib; from benchmarks.scoring import score_plainly as score; "
         plainly += "score(pathlib.Path(sys.argv[1]))"
         ours, theirs = [], []
@@ -232,24 +233,37 @@ def _measure_gate(folder: Path, gates: int, repeats: int) -> dict[str, Any]:
 
     from common.data.data_set import DataSet
     from evaluate.metrics.rsna import best_confidence
-    from evaluate.postprocess import gate
+    from evaluate.postprocess import GateRule, Suppression, fit
+    from evaluate.postprocess.gate import THRESHOLDS
+    from evaluate.postprocess.steps import GateMode
 
-    truth, predictions = DataSet(folder / "data").split("val").truth, _predictions(folder, "val")
+    modes: tuple[GateMode, ...] = ("keep",)
+    split, predictions = DataSet(folder / "data").split("val"), _predictions(folder, "val")
+    truth = split.truth
     positive = truth.groupby("image_id")["x"].count() > 0
     noise = np.random.default_rng(1).normal(0, 1, len(positive))
     probabilities = pd.Series(1 / (1 + np.exp(-(2.5 * positive - 2 + noise))), index=positive.index)
     ours = []
     for _ in range(repeats):
         start = perf_counter()
-        rule, _, score = gate.choose_gate(truth, predictions, probabilities, "keep")
+        fitted = fit(
+            truth,
+            predictions,
+            split.manifest,
+            probabilities,
+            steps=("gate", "confidence"),
+            fixed={"suppression": Suppression("none", None)},
+            gate_modes=modes,
+        )
         ours.append(perf_counter() - start)
     values = np.unique(probabilities)[:-1]
-    count = min(len(values), gate.THRESHOLDS)
+    count = min(len(values), THRESHOLDS)
     start = perf_counter()
     for value in values[np.linspace(0, len(values) - 1, gates).round().astype(int)].tolist():
-        best_confidence(truth, gate.GateRule("keep", value).apply(predictions, probabilities))
+        best_confidence(truth, GateRule("keep", value).apply(predictions, probabilities))
     theirs = (perf_counter() - start) * count / gates
-    if best_confidence(truth, rule.apply(predictions, probabilities))[1] != score:
+    score = fitted.fitted_on.score
+    if abs(best_confidence(truth, fitted.gate.apply(predictions, probabilities))[1] - score) > 1e-9:
         raise RuntimeError(f"the gate that was chosen does not score {score}")
     return {
         "what": f"tune a gate: {count} thresholds, each with its best confidence ({len(positive):,} images)",

@@ -37,10 +37,10 @@ def count_or_all(text: str) -> int | None:
     return positive_int(text)
 
 
-def box_scale(text: str) -> tuple[float, float] | None:
-    """Factors on width and height, as `W` or `W,H`; `tune` (None)."""
+def box_scale(text: str) -> tuple[float, float] | str:
+    """Factors on width and height, as `W` or `W,H`; or `tune`."""
     if text == "tune":
-        return None
+        return text
     try:
         factors = [float(part) for part in text.split(",")]
     except ValueError:

@@ -44,6 +44,12 @@ def build_parser() -> argparse.ArgumentParser:
         default="auto",
         help="for the submission and the pictures: 0 to 1, or auto: as chosen by evaluate/score.py for these weights",
     )
+    add(
+        "--pipeline",
+        type=Path,
+        metavar="FILE",
+        help="the fitted post-processing, as evaluate/score.py writes it; otherwise pipeline.yaml beside the weights",
+    )
     add("--only", metavar="TEXT", help="take only files with this text in their path below SOURCE")
     add(
         "--overlays",
@@ -93,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
             weights=args.weights,
             output=args.output,
             confidence=None if args.confidence == "auto" else args.confidence,
+            pipeline=args.pipeline,
             only=args.only or "",
             overlays=args.overlays,
             truth=args.truth,
@@ -102,7 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     )
     say = console().print
     found = done.submitted["image_id"].nunique()
-    say(f"{done.usable:,} images, {found:,} with an opacity at confidence {done.point.confidence:.6g} ({done.origin})")
+    least = done.pipeline.confidence.least
+    say(f"{done.usable:,} images, {found:,} with an opacity at confidence {least:.6g} ({done.origin})")
     say(f"  {shown(args.output / PREDICTIONS_FILE)}  {len(done.predictions):,} predictions from confidence 0.001")
     say(f"  {shown(args.output / SUBMISSION_FILE)}  {done.pictures:,} images, {len(done.submitted):,} predictions")
     apart = f", {done.no_images:,} no images (reports and the like)" if done.no_images else ""

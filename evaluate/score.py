@@ -25,11 +25,12 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     arguments = parser(
         "python evaluate/score.py",
-        "Score weights, or anybody's predictions, with the RSNA 2018 challenge's metric: predict val and test, choose "
-        "the confidence on val, report the score on test with its 95 % interval. Writes score.json, the predictions "
-        "and a report beside the weights, and logs to Weights & Biases (offline unless you are logged in).",
+        "Score weights, or anybody's predictions, with the RSNA 2018 challenge's metric: predict val and test, fit the "
+        "post-processing on val, report the score on test with its 95 % interval and what each step brought. Writes "
+        "score.json, pipeline.yaml (which evaluate/predict.py applies), the predictions and a report beside the "
+        "weights, and logs to Weights & Biases (offline unless you are logged in).",
         "  python evaluate/score.py\n"
-        "  python evaluate/score.py runs/detect/train/weights/best.pt --box-scale tune\n"
+        "  python evaluate/score.py runs/detect/train/weights/best.pt --fit confidence\n"
         "  python evaluate/score.py --gate runs/gate/gate.csv\n"
         "  python evaluate/score.py --predictions submission.csv --data rsna.yaml --confidence 0.3",
     )
@@ -49,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="score these predictions or Kaggle "
         "submissions instead of weights; with images of both splits they are tuned, with one scored as they are",
     )
-    add("--tune-on", default="val", metavar="SPLIT", help="split on which the confidence is chosen")
+    add("--tune-on", default="val", metavar="SPLIT", help="split on which the post-processing is fitted")
     add("--report-on", default="test", metavar="SPLIT", help="split whose score is reported")
     add(
         "--class",
@@ -58,13 +59,30 @@ def build_parser() -> argparse.ArgumentParser:
         help="of several classes the one to score, or all: a box of any class counts, as one class (without it: Lung "
         "Opacity, or the only class)",
     )
-    add("--confidence", type=share, metavar="X", help="use this confidence, 0 to 1, and tune nothing")
+    add(
+        "--fit",
+        choices=("all", "confidence"),
+        default="all",
+        help="which steps of the post-processing are chosen: all (overlapping boxes, most boxes of an image, box scale "
+        "by side and view, gate, confidence), or the confidence alone",
+    )
+    add(
+        "--pipeline",
+        type=Path,
+        metavar="FILE",
+        help="use this post-processing, a pipeline.yaml that was fitted before, and tune nothing",
+    )
+    add(
+        "--confidence",
+        type=share,
+        metavar="X",
+        help="use this confidence, 0 to 1, and tune nothing; with --pipeline instead of its own",
+    )
     add(
         "--box-scale",
         type=box_scale,
-        default="1",
         metavar="W[,H]",
-        help="resize boxes about their centre by these factors, or tune: choose them together with the confidence",
+        help="resize boxes about their centre by these factors; or tune: choose them even with --fit confidence",
     )
     add(
         "--gate",
@@ -114,6 +132,8 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         data=args.data,
         tune_on=args.tune_on,
         report_on=args.report_on,
+        fit=args.fit,
+        pipeline=args.pipeline,
         confidence=args.confidence,
         box_scale=args.box_scale,
         gates=tuple(args.gate or ()),
@@ -133,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     from evaluate.scoring.run import score
 
     scored = score(request)
-    written = [scored.file]
+    written = list(scored.written)
     if not args.no_report:
         written.append(write_report(scored.file.with_name(REPORT_FILE), ReportInput.of(scored)))
     link = "" if args.no_wandb else log_score(scored, [*scored.predictions, *written])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +69,7 @@ def predict_split(
         "settings": settings.as_dict(),
         **({"classes": "the one that counts"} if len(weights.model.names) > 1 else {}),
     }
-    usual = InferenceOptions().settings(weights)
-    usual = replace(usual, nms_iou=settings.nms_iou, max_predictions=settings.max_predictions)
-    is_usual = weights.class_name is None and settings == usual
+    is_usual = weights.class_name is None and settings == InferenceOptions().settings(weights)
     path = _place(folder, name, made_from, is_usual)
     sidecar = path.with_suffix(".json")
     if not again and path.is_file() and is_of(read_sidecar(sidecar), made_from, _CSV):

@@ -12,15 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from common.cli import print_warning, progress
+from common.cli import print_warning
 from common.data.data_set import DataSet, Split
 from common.data.tables import read_gate
 from common.errors import UserError
 from common.files import sha256
 from common.paths import shown
 from evaluate.metrics.rsna import Sweep
-from evaluate.postprocess.boxes import probability_of_each, scale_boxes
-from evaluate.postprocess.operating_point import OperatingPoint
 from evaluate.postprocess.steps import GateRule
 
 THRESHOLDS = 500
@@ -91,48 +89,6 @@ def read_gates(paths: Sequence[Path], data: DataSet, splits: Mapping[str, Split]
         )
     probabilities = pd.concat(parts)
     return GateProbabilities(list(paths), probabilities[~probabilities.index.duplicated()], seen)
-
-
-def choose_gate(
-    truth: pd.DataFrame,
-    predictions: pd.DataFrame,
-    probabilities: pd.Series,
-    mode: str = "tune",
-    box_scale: tuple[float, float] = (1.0, 1.0),
-) -> tuple[GateRule, OperatingPoint, float]:
-    """The gate, with its confidence, of highest score: exact in the confidence for each gate that is tried.
-
-    Args:
-        truth: The boxes table of the split to tune on.
-        predictions: Its predictions table, as the model made it.
-        probabilities: P(opacity) by image_id.
-        mode: `tune` tries no gate, `weigh`, and `keep` at its thresholds; `keep` no gate and these.
-        box_scale: Factors on width and height of the boxes.
-
-    Returns:
-        The rule, the operating point that goes with it, and their score on this split, which flatters. Of equally good
-        ones the simplest: no gate, then weigh, then the lowest threshold.
-
-    Raises:
-        UserError: A table is wrong, or an image with predictions has no probability.
-    """
-    scaled = scale_boxes(predictions, *box_scale)
-    probability_of_each(scaled, probabilities)  # there is one
-    weighs = [GateRule("weigh")] if mode == "tune" else []
-    rules = [
-        GateRule("none"),
-        *weighs,
-        *(GateRule("keep", value) for value in thresholds_to_try(scaled, probabilities)),
-    ]
-    sweep = Sweep.from_tables(truth, scaled)
-    by_image = probabilities.reindex(sweep.images).to_numpy(dtype=float)
-    best: tuple[GateRule, OperatingPoint, float] | None = None
-    for rule in progress(rules, "tuning the gate", unit="gates"):
-        confidence, score = gated(sweep, rule, by_image).best()
-        if best is None or score > best[2]:
-            best = rule, OperatingPoint(confidence, box_scale), score
-    assert best is not None
-    return best
 
 
 def gated(sweep: Sweep, rule: GateRule, probabilities: NDArray[np.float64]) -> Sweep:

@@ -34,6 +34,7 @@ from evaluate.report.gallery import (
     make_example,
 )
 from evaluate.report.rows import ROWS
+from evaluate.report.steps import step_headings, step_notes, step_rows, step_text
 from evaluate.report.wording import interval_note, shown_interval
 from evaluate.scoring.result import Score
 from evaluate.scoring.run import Scored
@@ -70,7 +71,7 @@ class ReportInput:
         return cls(
             score=scored.score,
             truth={name: one.split.truth for name, one in judged.items()},
-            predictions={name: one.scaled for name, one in judged.items()},
+            predictions={name: one.processed for name, one in judged.items()},
             sweeps={name: one.sweep.table() for name, one in judged.items()},
             manifest=scored.data.whole_manifest(list(judged)),
             pictures={image_id: path for one in judged.values() for image_id, path in one.split.pictures.items()},
@@ -118,6 +119,7 @@ def write_report(output: Path, given: ReportInput) -> Path:
         method=sentences.method(score),
         warnings=sentences.warnings(score, manifest, has_true_box),
         table=_table(score),
+        steps=_steps(score),
         reading=sentences.reading(score),
         sweep=charts.sweep_curves(sweeps, score.confidence, tuned_on) if sweeps else None,
         subgroups=charts.subgroup_dots(score.subgroups, score.score, score.subgroup_differences),
@@ -165,6 +167,21 @@ def _table(score: Score) -> dict[str, Any]:
         if any(row.value(*split) is not None for split in splits)
     ]
     return {"columns": list(score.splits), "rows": rows}
+
+
+def _steps(score: Score) -> dict[str, Any] | None:
+    """What each step of the post-processing brought; None where nothing was fitted, or nothing but the confidence."""
+    if len(score.steps) < 2:
+        return None
+    rows = [
+        {
+            "name": f"{name[0].upper()}{name[1:]}",
+            "explanation": "" if not place else step_text(step.name, score.pipeline),
+            "cells": cells,
+        }
+        for place, (step, (name, cells)) in enumerate(zip(score.steps, step_rows(score), strict=True))
+    ]
+    return {"columns": step_headings(score), "rows": rows, "notes": step_notes(score)}
 
 
 def _outcomes(results: Results | None) -> list[dict[str, Any]]:

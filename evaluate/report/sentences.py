@@ -6,7 +6,8 @@ import pandas as pd
 
 from common.pages.data_charts import filled_column
 from common.pages.wording import count, percent, score_text
-from evaluate.report.wording import gain_text, gate_text, shown_interval
+from evaluate.report.steps import done_by, step_text
+from evaluate.report.wording import shown_interval
 from evaluate.scoring.leakage import remarks
 from evaluate.scoring.result import Score
 
@@ -47,11 +48,7 @@ def method(score: Score) -> list[str]:
         source = "The weights named below looked at every image; all boxes down to a very low confidence were kept."
     else:
         source = "The predictions came from a file: how they were made, and from which confidence on, is not known."
-    steps = [
-        source,
-        *_gating(score),
-        _postprocessing(score),
-    ]
+    steps = [source, _postprocessing(score)]
     if tuned_on:
         steps.append(
             f"On the images of split {tuned_on}, the confidence threshold was chosen that gives the highest score: "
@@ -74,29 +71,14 @@ def method(score: Score) -> list[str]:
     return steps
 
 
-def _gating(score: Score) -> list[str]:
-    """What an image classifier's probabilities did to the boxes, and what that was worth."""
-    if (gate := score.gate) is None:
-        return []
-    chosen = f" This is what scores highest on split {gate.tuned_on}." if gate.tuned_on else ""
-    text = (
-        f"An image classifier gives each image a probability of an opacity. The gate: {gate_text(gate.rule)}.{chosen}"
-    )
-    if gate.rule.mode != "none":
-        gain = gate.gains[score.reported_on]
-        text += f" Without it the score on {score.reported_on} is {score_text(gain.score)}; "
-        text += f"the gate changes it by {gain_text(gain)}."
-    return [text]
-
-
 def _postprocessing(score: Score) -> str:
-    across, down = score.box_scale
-    if across != 1 or down != 1:
-        return (
-            f"Post-processing: boxes resized to {percent(across)} of their width and {percent(down)} of their height."
-        )
-    is_gated = score.gate is not None and score.gate.rule.mode != "none"
-    return "The boxes are used as they came, " + ("apart from that." if is_gated else "without post-processing.")
+    """What was done to the boxes before the threshold, and where that comes from."""
+    done = done_by(score.pipeline)
+    if not done:
+        return "The boxes are used as they came, without post-processing."
+    text = "; ".join(step_text(name, score.pipeline) for name in done)
+    chosen = f" What scores highest on split {score.tuned_on} was taken." if len(score.steps) > 1 else ""
+    return f"Post-processing: {text}.{chosen}"
 
 
 def warnings(score: Score, manifest: pd.DataFrame | None, has_true_box: bool) -> list[str]:

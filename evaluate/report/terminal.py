@@ -9,7 +9,8 @@ from common.cli import console
 from common.pages.wording import interval_text, score_text
 from common.paths import shown
 from evaluate.report.rows import ROWS
-from evaluate.report.wording import gain_text, gate_text, interval_note, shown_interval
+from evaluate.report.steps import pipeline_text, step_headings, step_notes, step_rows
+from evaluate.report.wording import interval_note, shown_interval
 from evaluate.scoring.result import Score
 
 
@@ -36,23 +37,37 @@ def print_score(score: Score, written: Sequence[Path], link: str) -> None:
     out = console()
     out.print(table)
     tuned = f"chosen on {score.tuned_on}" if score.tuned_on else "given, not tuned"
-    across, down = score.box_scale
-    scale = "" if across == down == 1 else f", boxes scaled by {across:g} x {down:g}"
     out.print(
         f"RSNA score on {score.reported_on}: {score_text(score.score)} "
-        f"({_interval(score)}), confidence {score.confidence:.6g} {tuned}{scale}"
+        f"({_interval(score)}), confidence {score.confidence:.6g} {tuned}"
     )
     out.print(f"{f'weights {score.weights}' if score.weights else 'predictions handed in'}, data {score.data}")
-    if gate := score.gate:
-        gain = gate.gains[score.reported_on]
-        out.print(f"gate: {gate_text(gate.rule)}")
-        if gate.rule.mode != "none":
-            out.print(f"  without it {score_text(gain.score)}; the gate changed the score by {gain_text(gain)}")
+    out.print(f"post-processing: {pipeline_text(score.pipeline)}")
+    if len(score.steps) > 1:
+        _print_steps(score)
     for path in written:
         out.print(f"  {shown(path)}")
     if link:
         out.print(f"  Weights & Biases: {link}")
     out.print("For research only: this is no medical device.")
+
+
+def _print_steps(score: Score) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("what each step brought")
+    for heading, about in step_headings(score):
+        table.add_column(f"{heading}\n{about}", justify="right")
+    for name, cells in step_rows(score):
+        table.add_row(name, *(f"{number} ({interval})" if interval else number for number, interval in cells))
+    out = console()
+    out.print()
+    out.print(table)
+    for note in step_notes(score):
+        out.print(note)
+    out.print()
 
 
 def _interval(score: Score) -> str:

@@ -1,34 +1,9 @@
-"""What a gate did, in words."""
+"""What intervals there are to be shown, and what to mind about them, in words."""
 
 from __future__ import annotations
 
-from common.pages.wording import score_text
 from evaluate.metrics.uncertainty import FEW_PATIENTS, FEWEST_PATIENTS
-from evaluate.postprocess.gate import GateRule
-from evaluate.scoring.result import Gain, Interval, SplitScore
-
-
-def gate_text(rule: GateRule) -> str:
-    """Say what a gate does to boxes."""
-    if rule.mode == "weigh":
-        return "each box's confidence multiplied by its image's probability of an opacity"
-    if rule.mode == "keep":
-        return f"boxes kept only in images whose probability of an opacity is above {score_text(rule.threshold)}"
-    return "none, because boxes as they came score as high as with any"
-
-
-def gain_text(found: Gain) -> str:
-    """Say what a change gained, with its interval, and whether that may be chance."""
-    gain, interval = found.gain, found.gain_interval_95
-    if interval is None:
-        text = f"{gain:+.3f} (too few patients to tell it from chance)"
-    elif gain == interval.low == interval.high == 0:
-        return "nothing"
-    else:
-        low, high = interval
-        chance = "beyond chance" if low > 0 or high < 0 else "which may be chance"
-        text = f"{gain:+.3f} (95 % interval {low:+.3f} to {high:+.3f}, {chance})"
-    return text.replace("-", "\N{MINUS SIGN}")
+from evaluate.scoring.result import Interval, SplitScore
 
 
 def shown_interval(split: SplitScore, is_tuned: bool) -> Interval | None:

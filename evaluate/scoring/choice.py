@@ -1,10 +1,12 @@
-"""What a scoring has chosen, for predictions on other pictures: taken only by the weights that it was chosen for."""
+"""The post-processing that predictions on other pictures get: taken only by the weights that it was chosen for."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from common.cli import print_warning
 from common.data.fingerprint import yaml_fingerprint
@@ -13,11 +15,13 @@ from common.errors import UserError
 from common.paths import shown, typed
 from evaluate.detector.inference import Settings
 from evaluate.detector.weights import Weights, find_training_data, run_folder
-from evaluate.postprocess.operating_point import OperatingPoint
-from evaluate.scoring.result import SCORE_FILE
-from evaluate.scoring.score_file import explaining, read_rule
+from evaluate.postprocess.pipeline import Pipeline
+from evaluate.postprocess.steps import Confidence, GateRule
+from evaluate.scoring.result import PIPELINE_FILE, SCORE_FILE
+from evaluate.scoring.score_file import explaining, read_checksums, read_pipeline
 
 DEFAULT_CONFIDENCE = 0.25
+DEFAULT = Pipeline(confidence=Confidence(DEFAULT_CONFIDENCE))
 _NOT_TUNED = "not tuned: run evaluate/score.py to choose it"
 
 
@@ -26,17 +30,23 @@ class Choice:
     """What a `score.json` says of the choice; of a file of an earlier version, what it does not say is None.
 
     Attributes:
-        point: Confidence and box scale for predictions without a gate.
+        file: The file.
+        pipeline: All steps; of an earlier version's gate, those for predictions without it.
+        had_gate: Whether such a gate was left out.
+        inference: The settings of the predictions that it was chosen on, as in `inference.Settings`.
         of_weights: Whether weights were scored, and not predictions that somebody handed in.
-        weights_sha256: Checksum of these weights.
+        weights_sha256: Checksums of these weights.
         data: The data YAML that was scored on.
         data_fingerprint: See `common.data.fingerprint`.
-        tuned_on: The split that the confidence was chosen on; empty if it was given.
+        tuned_on: The split that it was chosen on; empty if it was given.
     """
 
-    point: OperatingPoint
+    file: Path
+    pipeline: Pipeline
+    had_gate: bool
+    inference: dict[str, Any]
     of_weights: bool
-    weights_sha256: str | None
+    weights_sha256: tuple[str, ...]
     data: str | None
     data_fingerprint: str | None
     tuned_on: str | None
@@ -44,33 +54,41 @@ class Choice:
     @property
     def class_name(self) -> str | None:
         """The class that was asked for; see `common.data.names.scored_classes`."""
-        name = (self.point.inference or {}).get("class_name")
+        name = self.inference.get("class_name")
         return None if name is None else str(name)
 
     @property
     def words(self) -> str:
-        """How the confidence came about, without the file."""
+        """How it came about, without the file."""
         if self.tuned_on is None or self.data is None:
             return ""
         return f", on {self.tuned_on} of {self.data}" if self.tuned_on else ", where it was given and not tuned"
 
+    def is_of(self, weights: Weights) -> bool:
+        """Whether it is of these weights, as far as it says."""
+        return self.of_weights and (not self.weights_sha256 or weights.sha256 in self.weights_sha256)
+
 
 def read_choice(path: Path) -> Choice:
-    """Read what was chosen from a `score.json`, for predictions without a gate; of the rest nothing need be there.
+    """Read what was chosen from a `score.json`; of the rest nothing need be there.
 
     Raises:
         UserError: The file is not one.
     """
     with explaining(path):
         content = json.loads(path.read_text(encoding="utf-8"))
-        confidence, box_scale, rule = read_rule(content)
-        gated = rule.mode != "none"
-        if gated:  # it was chosen for gated predictions; beside it stands the one for predictions as they come
-            confidence, _, _ = read_rule({**content, **content["gate"]["without"]})
+        pipeline = read_pipeline(content)
+        had_gate = pipeline.gate.mode != "none" and "without" in content["gate"]
+        if had_gate:  # an earlier version: beside it stands the confidence for predictions as they come
+            plain = read_pipeline({**content, **content["gate"]["without"]})
+            pipeline = replace(plain, gate=GateRule("none"))
         return Choice(
-            point=OperatingPoint(confidence, box_scale, content.get("inference"), gated),
+            file=path,
+            pipeline=pipeline,
+            had_gate=had_gate,
+            inference=dict(content.get("inference") or {}),
             of_weights=content.get("weights", "") is not None,
-            weights_sha256=content.get("weights_sha256"),
+            weights_sha256=read_checksums(content),
             data=content.get("data"),
             data_fingerprint=content.get("data_fingerprint"),
             tuned_on=(content["tuned_on"] or "") if "tuned_on" in content else None,
@@ -87,81 +105,143 @@ def at_size_of_scoring(weights: Weights, settings: Settings) -> Settings:
     if settings.picture_size is not None or not path.is_file():
         return settings
     choice = read_choice(path)
-    size = (choice.point.inference or {}).get("picture_size")
-    if not choice.of_weights or choice.weights_sha256 not in (None, weights.sha256) or not isinstance(size, int):
+    size = choice.inference.get("picture_size")
+    if not choice.is_of(weights) or not isinstance(size, int):
         return settings
     return replace(settings, picture_size=size) if size > 0 else settings
 
 
-def choose_point(confidence: float | None, weights: Weights, settings: Settings) -> tuple[OperatingPoint, str]:
-    """Confidence and box scale for predictions of some weights, and in words where they come from.
+def choose_pipeline(
+    confidence: float | None, weights: Weights, settings: Settings, asked: Path | None = None
+) -> tuple[Pipeline, str]:
+    """The post-processing for predictions of some weights, and in words where it comes from.
 
-    They are those of the `score.json` in the training's folder, if it is of these very weights: a training into the
-    same folder leaves the score of the weights that were there before.
+    It is that of `pipeline.yaml` in the training's folder, which must be of these very weights: a training into the
+    same folder leaves the one of the weights that were there before. Without that file it is what the `score.json` of
+    these weights says.
 
     Args:
-        confidence: As given by the user; None: as a scoring of these weights has chosen it.
+        confidence: As given by the user, instead of the fitted one.
         weights: The weights that predict.
         settings: How they are run now.
+        asked: The file of another pipeline; `none` (a name without a file) for none.
 
     Raises:
-        UserError: The `score.json` is not one.
+        UserError: A file is not what it should be, or the pipeline is of other weights.
     """
-    if confidence is not None:
-        return OperatingPoint(confidence), "--confidence"
-    path = run_folder(weights.path) / SCORE_FILE
+    pipeline, origin = _find(weights, settings, asked)
+    if confidence is None:
+        return pipeline, origin
+    return replace(pipeline, confidence=Confidence(confidence)), "--confidence"
+
+
+def misfit(pipeline: Pipeline, detectors: Collection[str], classifiers: Collection[str]) -> str:
+    """Why a pipeline is not of these weights, in words; empty where it is, or does not say.
+
+    Args:
+        pipeline: As fitted.
+        detectors: SHA-256 of the detectors' weights.
+        classifiers: Likewise of the gate's; only looked at where the pipeline has a gate.
+    """
+    fitted = {*pipeline.fitted_on.weights}
+    if not fitted or not detectors:
+        return ""
+    others = fitted - {*detectors}
+    if not fitted.issuperset(detectors):
+        return "was fitted to the predictions of other weights"
+    if pipeline.gate.mode == "none":
+        return "was fitted to the predictions of these and of other weights together" if others else ""
+    return "was fitted with another gate" if others and classifiers and others != {*classifiers} else ""
+
+
+def _find(weights: Weights, settings: Settings, asked: Path | None) -> tuple[Pipeline, str]:
+    if asked is not None:
+        pipeline = Pipeline.from_yaml(asked)
+        if why := misfit(pipeline, [weights.sha256], ()):
+            print_warning(f"{shown(asked)}: {why}, not of {shown(weights.path)}; it may not suit")
+        return pipeline, f"as in {shown(asked)}"
+    folder = run_folder(weights.path)
+    path = folder / PIPELINE_FILE
     if not path.is_file():
-        return OperatingPoint(DEFAULT_CONFIDENCE), _NOT_TUNED
+        return _of_score(weights, settings, folder / SCORE_FILE)
+    pipeline = Pipeline.from_yaml(path)
+    if why := misfit(pipeline, [weights.sha256], ()):
+        raise UserError(
+            f"{shown(path)}: {why}, not of {shown(weights.path)} as it is now. Score these weights, which fits another "
+            f"one: python evaluate/score.py {typed(weights.path)}"
+        )
+    choice = next((one for one in _choices(folder) if one.pipeline == pipeline), None)
+    if choice is None:  # brought here by itself
+        return pipeline, f"fitted in {shown(path)}"
+    if choice.class_name != settings.class_name:
+        return _of_score(weights, settings, choice.file)
+    return _told(choice, weights, settings, path)
+
+
+def _of_score(weights: Weights, settings: Settings, path: Path) -> tuple[Pipeline, str]:
+    """What a `score.json` has chosen; a confidence that is not tuned where there is none that fits."""
+    if not path.is_file():
+        return DEFAULT, _NOT_TUNED
     choice = read_choice(path)
     if choice.tuned_on == "" or choice.class_name != settings.class_name:  # an earlier one may be of more use
-        path, choice = _tuned_before(path, weights, settings) or (path, choice)
-    whose = "of other weights" if choice.of_weights else "of predictions that were handed in"
-    if not choice.of_weights or choice.weights_sha256 not in (None, weights.sha256):
+        choice = _tuned_before(path.parent, weights, settings) or choice
+    if not choice.is_of(weights):
+        whose = "of other weights" if choice.of_weights else "of predictions that were handed in"
         print_warning(
-            f"{shown(path)}: is the score {whose}, not of {shown(weights.path)} as it is now, so its confidence is not "
-            f"used. Score these weights: python evaluate/score.py {typed(weights.path)}"
+            f"{shown(choice.file)}: is the score {whose}, not of {shown(weights.path)} as it is now, so its confidence "
+            f"is not used. Score these weights: python evaluate/score.py {typed(weights.path)}"
         )
-        return OperatingPoint(DEFAULT_CONFIDENCE), _NOT_TUNED
+        return DEFAULT, _NOT_TUNED
     if choice.class_name != settings.class_name:
         print_warning(
-            f"{shown(path)}: is the score of class {choice.class_name or POSITIVE_CLASS}, not of "
+            f"{shown(choice.file)}: is the score of class {choice.class_name or POSITIVE_CLASS}, not of "
             f"{settings.class_name or POSITIVE_CLASS}, so its confidence is not used. Score that one with --class"
         )
-        return OperatingPoint(DEFAULT_CONFIDENCE), _NOT_TUNED
-    if choice.weights_sha256 is None:
-        print_warning(f"{shown(path)}: does not say whose score it is; its confidence may be of other weights")
-    _warn_of_other_data(path, choice, weights)
-    point = choice.point
-    if point.gated:
+        return DEFAULT, _NOT_TUNED
+    if not choice.weights_sha256:
+        print_warning(f"{shown(choice.file)}: does not say whose score it is; its confidence may be of other weights")
+    if choice.had_gate:
         print_warning(
-            f"{shown(path)}: its score was reached with a gate, whose classifier does not look at these pictures; "
-            "going on without, at the confidence that was best without"
+            f"{shown(choice.file)}: its score was reached with a gate, whose classifier it does not name; going on "
+            "without, at the confidence that was best without"
         )
-    before, now = point.inference or {}, settings.as_dict()
+    return _told(choice, weights, settings, choice.file)
+
+
+def _told(choice: Choice, weights: Weights, settings: Settings, file: Path) -> tuple[Pipeline, str]:
+    """A choice, and where it comes from; with a warning of what may make it unfit."""
+    _warn_of_other_data(choice, weights)
+    before, now = choice.inference, settings.as_dict()
     changed = [key for key in before if key in now and before[key] != now[key] and key != "half"]
     if changed:
         differences = ", ".join(f"{key} {before[key]} there, {now[key]} here" for key in changed)
-        print_warning(f"{shown(path)}: the confidence was chosen on other predictions ({differences}) and may not suit")
-    return point, f"chosen in {shown(path)}{choice.words}"
+        print_warning(f"{shown(file)}: the confidence was chosen on other predictions ({differences}) and may not suit")
+    return choice.pipeline, f"chosen in {shown(file)}{choice.words}"
 
 
-def _tuned_before(path: Path, weights: Weights, settings: Settings) -> tuple[Path, Choice] | None:
-    """The latest earlier score of the same weights and class whose confidence was tuned; see `scoring.earlier`.
+def _choices(folder: Path) -> Iterator[Choice]:
+    """The scores in a folder, the latest first; see `scoring.earlier`. Those that cannot be read are passed over."""
+    files: Sequence[Path] = sorted(folder.glob(f"{Path(SCORE_FILE).stem}-*.json"), reverse=True)
+    for file in (folder / SCORE_FILE, *files):
+        try:
+            yield read_choice(file)
+        except UserError:
+            continue
+
+
+def _tuned_before(folder: Path, weights: Weights, settings: Settings) -> Choice | None:
+    """The latest score of the same weights and class whose confidence was tuned.
 
     Scores on data that have no split to tune on, or at a confidence that was given, come after it.
     """
-    for file in sorted(path.parent.glob(f"{path.stem}-*{path.suffix}"), reverse=True):
-        try:
-            choice = read_choice(file)
-        except UserError:
-            continue
-        is_same = choice.weights_sha256 == weights.sha256 and choice.class_name == settings.class_name
+    for choice in _choices(folder):
+        is_same = weights.sha256 in choice.weights_sha256 and choice.class_name == settings.class_name
         if choice.tuned_on and is_same:
-            return file, choice
+            return choice
     return None
 
 
-def _warn_of_other_data(path: Path, choice: Choice, weights: Weights) -> None:
+def _warn_of_other_data(choice: Choice, weights: Weights) -> None:
     try:
         trained_on = find_training_data(weights)
     except UserError:  # which a scoring says; here nothing can be compared
@@ -169,6 +249,6 @@ def _warn_of_other_data(path: Path, choice: Choice, weights: Weights) -> None:
     known = yaml_fingerprint(trained_on)
     if choice.data_fingerprint and known and choice.data_fingerprint != known:
         print_warning(
-            f"{shown(path)}: is a score on {choice.data}, and the weights were trained on {shown(trained_on)}; the "
-            "confidence may not suit other pictures than the former's"
+            f"{shown(choice.file)}: is a score on {choice.data}, and the weights were trained on {shown(trained_on)}; "
+            "the confidence may not suit other pictures than the former's"
         )

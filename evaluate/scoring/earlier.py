@@ -5,24 +5,26 @@ from __future__ import annotations
 import os
 import re
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from common.cli import print_warning
 from common.errors import UserError, WorkError
 from common.paths import shown
-from evaluate.scoring.result import REPORT_FILE, SCORE_FILE, Score
+from evaluate.scoring.result import PIPELINE_FILE, REPORT_FILE, SCORE_FILE, Score
 from evaluate.scoring.score_file import read_score
 
 
 def keep_earlier(folder: Path, score: Score) -> None:
-    """Put `score.json` and `report.html` aside, and say so, where they are of another scoring.
+    """Put `score.json`, `report.html` and `pipeline.yaml` aside, and say so, where they are of another scoring.
 
     The same scoring is that of the same weights on the same data, with the same splits and the same gate, boxes,
-    settings and given confidence. It is simply replaced, and so is that of weights which others have replaced.
+    settings and given confidence. It is simply replaced, and so is that of weights which others have replaced. A
+    pipeline stays in its place where the new score has fitted none.
 
     Args:
-        folder: Where both lie.
+        folder: Where they lie.
         score: What is about to be written there.
 
     Raises:
@@ -44,7 +46,7 @@ def keep_earlier(folder: Path, score: Score) -> None:
         return
     kept = []
     when = re.sub(r"[^0-9T]", "-", earlier.origin.created[:19])
-    for file in (path, folder / REPORT_FILE):
+    for file in (path, folder / REPORT_FILE, *([folder / PIPELINE_FILE] if score.tuned_on else [])):
         if not file.is_file():
             continue
         target = file.with_stem(f"{file.stem}-{when}")
@@ -60,7 +62,7 @@ def keep_earlier(folder: Path, score: Score) -> None:
             ) from error
         kept.append(target.name)
     print(
-        f"{shown(path)} was another score (it differs in: {', '.join(differing)}); kept as {' and '.join(kept)}",
+        f"{shown(path)} was another score (it differs in: {', '.join(differing)}); kept as {', '.join(kept)}",
         file=sys.stderr,
     )
     if score.weights and score.tuned_on and earlier.tuned_on and earlier.confidence != score.confidence:
@@ -79,8 +81,18 @@ def _asked(score: Score) -> dict[str, Any]:
         "data": score.data_fingerprint,
         "the split tuned on": score.tuned_on or "none",
         "the split reported on": score.reported_on,
-        "the given confidence": "tuned" if score.tuned_on else score.confidence,
-        "box scale": tuple(score.box_scale),
-        "gate": (gate.files, gate.asked, gate.rule if gate.tuned_on is None else None) if gate else "none",
+        "the steps that are fitted": "unknown" if score.fitted is None else score.fitted,
+        **_given(score),
+        "gate": (gate.files, gate.asked) if gate else "none",
         "the model's settings": dict(score.inference) if score.inference is not None else None,
+    }
+
+
+def _given(score: Score) -> dict[str, Any]:
+    """The steps that were not fitted, as far as that is known; the data set decides the others."""
+    names = [part.name for part in fields(score.pipeline) if part.name != "fitted_on"]
+    values = {name: getattr(score.pipeline, name) for name in names}
+    return {
+        f"the given {name.replace('_', ' ')}": "fitted" if score.fitted is None or name in score.fitted else value
+        for name, value in values.items()
     }

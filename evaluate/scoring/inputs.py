@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,14 @@ from evaluate.detector.weights import (
     load_weights,
     run_folder,
 )
-from evaluate.postprocess.operating_point import OperatingPoint
-from evaluate.scoring.choice import choose_point
+from evaluate.postprocess.pipeline import Pipeline
+from evaluate.scoring.choice import choose_pipeline
 from evaluate.scoring.frame import check_frame
 from evaluate.scoring.handed_in import read_by_split
 from evaluate.scoring.leakage import find_leakage, warn_of_leakage
-from evaluate.scoring.members import find_voters
+from evaluate.scoring.members import find_voters, predict_split
 from evaluate.scoring.request import ScoringRequest
 from evaluate.scoring.result import Leakage
-from evaluate.scoring.voting import predict_split, strict_voters
 
 OTHER_OUTPUT = "Name another one with --output."
 """What to do where what nobody has named cannot be written."""
@@ -50,7 +49,11 @@ class Inputs:
         predictions: Their predictions tables, as the model made them.
         files: Where these lie, by split; several that were handed in are under their own names.
         tune_on: The split to tune on; None tunes nothing.
-        point: What is used where nothing is tuned, if the request does not give it: as it was chosen before.
+        detectors: SHA-256 of the detectors' weights, as far as they are known.
+        classifiers: Likewise of the gate's.
+        overlapping: Whether one opacity may have several boxes of one detector: of weights, unless they were trained to
+            find everything once.
+        pipeline: What is used where there is nothing to tune on, as it was chosen before.
         report_on: The split whose score is reported.
         output: The folder to write to.
         leakage: Whether the weights know the images.
@@ -70,7 +73,10 @@ class Inputs:
     weights: Weights | None = None
     inference: Mapping[str, Any] | None = None
     run: Path | None = None
-    point: OperatingPoint | None = None
+    detectors: tuple[str, ...] = ()
+    classifiers: tuple[str, ...] = ()
+    overlapping: bool = False
+    pipeline: Pipeline | None = None
 
 
 def from_weights(request: ScoringRequest) -> Inputs:
@@ -88,11 +94,11 @@ def from_weights(request: ScoringRequest) -> Inputs:
     print(f"weights: {weights.description}\ndata: {shown(data.yaml)}{_class_words(data)}", file=sys.stderr)
     if request.data is None:
         _warn_of_names(weights, data)
-    tune_on = request.tune_on if request.confidence is None else None
-    point = None
+    tune_on = request.tune_on if request.tunes else None
+    pipeline = None
     if tune_on is not None and not data.has(tune_on) and data.has(request.report_on):
         _refuse_to_tune(request)
-        point = _chosen_before(request, weights, tune_on)
+        pipeline = _chosen_before(request, weights, tune_on)
         tune_on = None
     names = list(dict.fromkeys(name for name in (tune_on, request.report_on) if name is not None))
     splits = {name: _read_split(data, name) for name in names}
@@ -115,9 +121,11 @@ def from_weights(request: ScoringRequest) -> Inputs:
         output=output,
         leakage=leakage,
         weights=weights,
-        inference=strict_voters(weights, request.inference)[0].as_dict() | {"augment": request.inference.augment},
+        inference=request.inference.settings(weights).as_dict() | {"augment": request.inference.augment},
         run=run_folder(path),
-        point=point,
+        detectors=(weights.sha256,),
+        overlapping=weights.suppresses,
+        pipeline=pipeline,
     )
 
 
@@ -135,7 +143,7 @@ def from_predictions(request: ScoringRequest) -> Inputs:
     check_frame(", ".join(map(shown, request.predictions)), pd.concat(predictions.values()), splits.values())
     report_on = request.report_on if request.report_on in predictions else next(iter(predictions))
     asked_to_tune = len(predictions) > 1 or request.tune_on == request.report_on
-    can_tune = request.confidence is None and request.tune_on in predictions and asked_to_tune
+    can_tune = request.tunes and request.tune_on in predictions and asked_to_tune
     if not can_tune:
         _check_nothing_to_tune(request, report_on)
     if can_tune and report_on != request.tune_on:
@@ -191,21 +199,19 @@ def _warn_of_names(weights: Weights, data: DataSet) -> None:
         )
 
 
-def _chosen_before(request: ScoringRequest, weights: Weights, tune_on: str) -> OperatingPoint:
+def _chosen_before(request: ScoringRequest, weights: Weights, tune_on: str) -> Pipeline:
     """What was chosen when the weights were scored on data with a split to tune on."""
-    point, source = choose_point(None, weights, strict_voters(weights, request.inference)[0])
-    if request.box_scale != (1.0, 1.0) and request.box_scale is not None:
-        point = replace(point, box_scale=request.box_scale)
+    pipeline, source = choose_pipeline(None, weights, request.inference.voters(weights)[0])
     print_warning(
-        f"split {tune_on!r} has no pictures to tune on: scored at confidence {point.confidence:.6g} ({source}). "
-        "--confidence gives another one"
+        f"split {tune_on!r} has no pictures to tune on: scored at confidence {pipeline.confidence.least:.6g} "
+        f"({source}). --confidence gives another one"
     )
-    return point
+    return pipeline
 
 
 def _check_nothing_to_tune(request: ScoringRequest, report_on: str) -> None:
     _refuse_to_tune(request)
-    if request.confidence is None:
+    if request.tunes:
         print_warning(
             f"only images of split {report_on!r}: scored as submitted, at every confidence; not tuned. "
             "Add predictions for another split, or give --confidence"
@@ -213,7 +219,7 @@ def _check_nothing_to_tune(request: ScoringRequest, report_on: str) -> None:
 
 
 def _refuse_to_tune(request: ScoringRequest) -> None:
-    if request.box_scale is None:
+    if request.box_scale == "tune":
         raise UserError("--box-scale tune: needs predictions for a split to tune on; give the factors instead.")
     if request.tunes_gate:
         raise UserError(

@@ -15,16 +15,17 @@ from common import trainings
 from common.cli import print_warning
 from common.data.data_set import DataSet, Split
 from common.data.names import ALL_CLASSES
-from common.data.tables import write_predictions
+from common.data.tables import DETECTOR, VOTERS, sort_predictions, write_predictions
 from common.errors import UserError
 from common.files import make_folder, sha256, write_json
 from common.paths import shown
+from evaluate.detector import cache
 from evaluate.detector.lineage import trace
 from evaluate.detector.options import InferenceOptions
-from evaluate.detector.weights import find_training_data, load_weights, run_folder
+from evaluate.detector.weights import Weights, find_training_data, load_weights, run_folder
 from evaluate.postprocess.fusion import FUSION_IOU, fuse
+from evaluate.postprocess.suppression import Suppression
 from evaluate.scoring.recognition import recognise
-from evaluate.scoring.voting import predict_split
 
 PREDICTIONS_FILE, MEMBERS_FILE = "predictions.csv", "ensemble.json"
 _SPLITS = ("val", "test")
@@ -119,6 +120,7 @@ def fuse_members(request: EnsembleRequest) -> Fused:
             if part.pictures:
                 print(f"{shown(path)}: {len(part.pictures):,} of {len(splits[name].pictures):,} images of {name}")
                 _, table = predict_split(weights, part, folders[path], request.inference, request.again)
+                table = (Suppression() if weights.suppresses else Suppression("none", None)).apply(table)
             tables[name].append(table)
     fused = [_fuse_split(split, tables[name], seen[name], request.iou) for name, split in splits.items()]
     write_predictions(output / PREDICTIONS_FILE, pd.concat(fused, ignore_index=True))
@@ -269,3 +271,27 @@ def _count_voters(split: Split, seen: Sequence[set[str]]) -> pd.Series:
             "the missing folds, or name data that none has seen with --data."
         )
     return voters
+
+
+def predict_split(
+    weights: Weights, split: Split, folder: Path, options: InferenceOptions, again: bool = False
+) -> tuple[Path, pd.DataFrame]:
+    """Predict a split with every voter; see `evaluate.detector.cache.predict_split`.
+
+    Returns:
+        The file and its predictions table.
+    """
+    found = [cache.predict_split(weights, split, folder, options, again, one) for one in options.voters(weights)]
+    if len(found) == 1:
+        return found[0]
+    whole, file = together([table for _, table in found]), folder / f"predictions_{split.name}-augmented.csv"
+    write_predictions(file, whole)
+    return file, whole
+
+
+def together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One predictions table of those of each voter; whose a box is stands in it where there are several."""
+    if len(tables) == 1:
+        return tables[0]
+    named = [table.assign(**{DETECTOR: f"voter {number}"}) for number, table in enumerate(tables, start=1)]
+    return sort_predictions(pd.concat(named, ignore_index=True)).assign(**{VOTERS: len(tables)})

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from common.cli import progress
 from common.data.data_set import Split
 from evaluate.metrics.coco import average_precision
 from evaluate.metrics.matching import HIT_IOU
-from evaluate.metrics.rsna import best_confidence, match
+from evaluate.metrics.rsna import match
 from evaluate.metrics.sweep import Sweep
 from evaluate.metrics.uncertainty import (
     FEWEST_PATIENTS,
@@ -22,60 +20,21 @@ from evaluate.metrics.uncertainty import (
     score_interval,
     subgroups,
 )
-from evaluate.postprocess.boxes import drop_below, scale_boxes
-from evaluate.postprocess.operating_point import OperatingPoint
+from evaluate.postprocess.pipeline import Pipeline
+from evaluate.postprocess.steps import Confidence
 from evaluate.scoring.result import Difference, Gain, Interval, SplitScore, Subgroup
 
 SUBGROUPS = ("view", "sex", "age")
-BOX_SCALES = tuple(round(0.70 + 0.05 * step, 2) for step in range(8))
-"""Factors tried on each side of the boxes: 0.70 to 1.05."""
-
-
-def choose_confidence(
-    truth: pd.DataFrame, predictions: pd.DataFrame, box_scale: tuple[float, float] = (1.0, 1.0)
-) -> tuple[OperatingPoint, float]:
-    """The confidence of highest score, from the metric's exact sweep, for boxes resized by given factors.
-
-    Args:
-        truth: The boxes table of the split to tune on.
-        predictions: Its predictions table.
-        box_scale: Factors on width and height.
-
-    Returns:
-        The choice and its score on this split, which flatters.
-    """
-    confidence, score = best_confidence(truth, scale_boxes(predictions, *box_scale))
-    return OperatingPoint(confidence, box_scale), score
-
-
-def choose_box_scale(truth: pd.DataFrame, predictions: pd.DataFrame) -> tuple[OperatingPoint, float]:
-    """The box scale, with its confidence, of highest score: both sides alike first, then each side by itself.
-
-    Args:
-        truth: The boxes table of the split to tune on.
-        predictions: Its predictions table.
-
-    Returns:
-        The choice and its score on this split. Of equally good scales, the one nearest to leaving boxes alone.
-    """
-
-    def best_of(scales: Iterable[tuple[float, float]], what: str) -> tuple[OperatingPoint, float]:
-        tried = [choose_confidence(truth, predictions, scale) for scale in progress(list(scales), what, unit="scales")]
-        return max(tried, key=lambda one: (one[1], -abs(one[0].box_scale[0] - 1) - abs(one[0].box_scale[1] - 1)))
-
-    both = best_of(((scale, scale) for scale in BOX_SCALES), "tuning box size")[0].box_scale[0]
-    width = best_of(((scale, both) for scale in BOX_SCALES), "tuning box width")[0].box_scale[0]
-    return best_of(((width, scale) for scale in BOX_SCALES), "tuning box height")
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A split and what is left of its predictions at an operating point; made once, for all that is said about it.
+    """A split and what a pipeline leaves of its predictions; made once, for all that is said about it.
 
     Attributes:
         split: Truth and patients.
         confidence: Predictions below do not count.
-        scaled: The predictions table with boxes resized, at all confidences.
+        processed: The predictions table after all steps but the confidence.
         final: Those from the confidence on, with the column `hit`, see `mark_hits`.
         sweep: The score at every confidence.
         scores: Scores of the images at the confidence, by image_id; NaN where an image does not count.
@@ -83,7 +42,7 @@ class Judged:
 
     split: Split
     confidence: float
-    scaled: pd.DataFrame
+    processed: pd.DataFrame
     final: pd.DataFrame
     sweep: Sweep
     scores: pd.Series
@@ -99,18 +58,23 @@ class Judged:
         return self.split.manifest.set_index("image_id")["patient_id"]
 
 
-def judge(split: Split, predictions: pd.DataFrame, point: OperatingPoint) -> Judged:
-    """Resize boxes, leave out those of too little confidence, and score what is left.
+def judge(split: Split, predictions: pd.DataFrame, pipeline: Pipeline, gate: pd.Series | None = None) -> Judged:
+    """Take all steps, and score what is left.
 
     Args:
-        split: Its truth and patients.
-        predictions: Its predictions table as the model made it, or as a gate left it.
-        point: Confidence and box scale.
+        split: Its truth, patients, and the views and sizes of its images.
+        predictions: Its predictions table as the model made it.
+        pipeline: What is done to them.
+        gate: P(opacity) by image_id, where the pipeline has a gate.
+
+    Raises:
+        UserError: See `Pipeline.apply`.
     """
-    scaled = scale_boxes(predictions, *point.box_scale)
-    sweep = Sweep.from_tables(split.truth, scaled)
-    final = mark_hits(split.truth, drop_below(scaled, point.confidence))
-    return Judged(split, point.confidence, scaled, final, sweep, sweep.image_scores(point.confidence))
+    processed = replace(pipeline, confidence=Confidence()).apply(predictions, split.manifest, gate)
+    sweep = Sweep.from_tables(split.truth, processed)
+    final = mark_hits(split.truth, pipeline.confidence.apply(processed))
+    least = pipeline.confidence.least
+    return Judged(split, least, processed, final, sweep, sweep.image_scores(least))
 
 
 def mark_hits(truth: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
@@ -122,7 +86,7 @@ def score_split(judged: Judged) -> SplitScore:
     """Everything that is said about a split."""
     truth, final = judged.split.truth, judged.final
     boxes, hits = int(truth["x"].notna().sum()), int(final["hit"].sum())
-    precision = average_precision(truth, judged.scaled)
+    precision = average_precision(truth, judged.processed)
     return SplitScore(
         score=judged.score,
         interval_95=_interval(judged.scores, judged.patients),
@@ -187,4 +151,4 @@ def compare(plain: Judged, changed: Judged) -> Gain:
     # An image that counts in either of them is part of the comparison.
     patients = counted_patients(changed.scores.fillna(plain.scores), plain.patients)
     interval = Interval(difference.low, difference.high) if patients >= FEWEST_PATIENTS else None
-    return Gain(plain.score, difference.difference, interval)
+    return Gain(changed.score, difference.difference, interval)

@@ -13,20 +13,20 @@ import pandas as pd
 from common.cli import print_warning
 from common.data.csv_files import write_csv
 from common.data.tables import read_truth, write_predictions, write_rejected, write_submission
-from common.errors import WorkError
+from common.errors import UserError, WorkError
 from common.files import make_folder
-from common.paths import shown
+from common.paths import shown, typed
 from evaluate.detector.finding import DEFAULT_WEIGHTS, find_weights
 from evaluate.detector.inference import Predicted, Settings, predict
 from evaluate.detector.loading import NO_IMAGE, PREDICTED, Outcome, Picture
 from evaluate.detector.options import InferenceOptions
 from evaluate.detector.pictures import find_pictures, with_originals
-from evaluate.detector.weights import Weights, load_weights
-from evaluate.postprocess.boxes import drop_below, scale_boxes
-from evaluate.postprocess.operating_point import OperatingPoint
-from evaluate.scoring.choice import at_size_of_scoring, choose_point
+from evaluate.detector.weights import Weights, load_weights, run_folder
+from evaluate.postprocess.pipeline import Pipeline
+from evaluate.scoring.choice import at_size_of_scoring, choose_pipeline
+from evaluate.scoring.members import together
 from evaluate.scoring.overlays import draw_overlays
-from evaluate.scoring.voting import strict_voters, together
+from evaluate.scoring.result import PIPELINE_FILE
 
 PREDICTIONS_FILE, SUBMISSION_FILE, IMAGES_FILE, REJECTED_FILE, OVERLAYS = (
     "predictions.csv",
@@ -52,6 +52,7 @@ class PredictionRequest:
         weights: Weights, or a training's folder; where `runs/best.pt` is not there, the newest training's.
         output: The folder to write to.
         confidence: For the submission and the pictures; None: as chosen by a scoring of these weights.
+        pipeline: The file of a fitted post-processing; None: the one beside the weights.
         only: Take only files with this text in their path below the source.
         overlays: How many pictures to draw, the most confident; None: all.
         truth: A `truth.csv`, to draw its boxes as well.
@@ -64,6 +65,7 @@ class PredictionRequest:
     weights: Path = DEFAULT_WEIGHTS
     output: Path = Path("runs/predict")
     confidence: float | None = None
+    pipeline: Path | None = None
     only: str = ""
     overlays: int | None = 16
     truth: Path | None = None
@@ -81,7 +83,7 @@ class PredictedFiles:
         no_images: How many other files are DICOM objects that hold no image; the submission does not have them.
         predictions: The predictions table at all confidences, as in `predictions.csv`.
         submitted: What is left of it, as in `submission.csv`.
-        point: With which confidence and box scale.
+        pipeline: What was done to them.
         origin: Where these come from, in words.
         drawn: How many pictures lie in `overlays/`.
     """
@@ -91,7 +93,7 @@ class PredictedFiles:
     no_images: int
     predictions: pd.DataFrame
     submitted: pd.DataFrame
-    point: OperatingPoint
+    pipeline: Pipeline
     origin: str
     drawn: int
 
@@ -118,15 +120,21 @@ def predict_files(request: PredictionRequest) -> PredictedFiles:
         print(note, file=sys.stderr)
     weights = load_weights(path, request.class_name)
     print(f"weights: {weights.description}", file=sys.stderr)
-    voters = [at_size_of_scoring(weights, one) for one in strict_voters(weights, request.inference)]
-    point, origin = choose_point(request.confidence, weights, voters[0])
+    voters = [at_size_of_scoring(weights, one) for one in request.inference.voters(weights)]
+    pipeline, origin = choose_pipeline(request.confidence, weights, voters[0], request.pipeline)
+    if pipeline.gate.mode != "none":
+        raise UserError(
+            f"{shown(request.pipeline or run_folder(path) / PIPELINE_FILE)}: was fitted with a gate, whose classifier "
+            "must look at these pictures, too: name it with --gate, or fit it without: python evaluate/score.py "
+            f"{typed(path)}"
+        )
     output = request.output
     make_folder(output, remedy="Choose another --output.")
     unfinished = output / UNFINISHED_FILE
     predicted = _vote(weights, pictures, voters, request.inference, unfinished)
     if not predicted.image_ids:
         unfinished.unlink(missing_ok=True)  # nothing was kept
-    submitted = drop_below(scale_boxes(predicted.predictions, *point.box_scale), point.confidence)
+    submitted = pipeline.apply(predicted.predictions, predicted.manifest)
     _write_images(output / IMAGES_FILE, predicted.outcomes, submitted)
     _write_rejected(output / REJECTED_FILE, predicted, len(pictures))
     _warn_of_doubts(predicted.outcomes, output / IMAGES_FILE)
@@ -144,7 +152,7 @@ def predict_files(request: PredictionRequest) -> PredictedFiles:
         no_images=len(pictures) - len(images),
         predictions=predicted.predictions,
         submitted=submitted,
-        point=point,
+        pipeline=pipeline,
         origin=origin,
         drawn=drawn,
     )
@@ -158,9 +166,7 @@ def _vote(
         predict(weights, pictures, one, options.batch, options.device, keep=_of_voter(keep, number))
         for number, one in enumerate(voters)
     ]
-    sizes = found[0].manifest.set_index("image_id")[["width", "height"]]
-    frames = {str(image_id): (float(width), float(height)) for image_id, width, height in sizes.itertuples()}
-    return Predicted(together([one.predictions for one in found], frames), found[0].outcomes)
+    return Predicted(together([one.predictions for one in found]), found[0].outcomes)
 
 
 def _of_voter(unfinished: Path, number: int) -> Path:

@@ -20,10 +20,13 @@ class ScoringRequest:
         weights: Weights, or a training's folder; None without `predictions`: `runs/best.pt`, or the newest training's.
         predictions: Files of predictions or submissions to score instead.
         data: Data YAML or data set folder; None: the one that the weights were trained on.
-        tune_on: The split that the confidence is chosen on.
+        tune_on: The split that the post-processing is fitted on.
         report_on: The split whose score is reported.
-        confidence: Use this one, 0 to 1, and tune nothing.
-        box_scale: Factors on width and height of the boxes; None chooses them together with the confidence.
+        fit: `all` steps of the post-processing, or the `confidence` alone (and what is asked for besides).
+        pipeline: A fitted post-processing's file: use that one, and tune nothing.
+        confidence: Use this one, 0 to 1, and tune nothing; with `pipeline` instead of its own.
+        box_scale: Factors on width and height of the boxes; `tune` fits them even where the confidence alone is fitted;
+            None leaves that to `fit`.
         gates: Files with probabilities of an opacity.
         gate_mode: `weigh`, `keep`, or `tune`: what scores best on the split to tune on, no gate included.
         gate_threshold: Of `keep`; None tunes it.
@@ -43,8 +46,10 @@ class ScoringRequest:
     data: Path | None = None
     tune_on: str = "val"
     report_on: str = "test"
+    fit: Literal["all", "confidence"] = "all"
+    pipeline: Path | None = None
     confidence: float | None = None
-    box_scale: tuple[float, float] | None = (1.0, 1.0)
+    box_scale: tuple[float, float] | Literal["tune"] | None = None
     gates: tuple[Path, ...] = ()
     gate_mode: Literal["tune", "weigh", "keep"] = "tune"
     gate_threshold: float | None = None
@@ -58,7 +63,8 @@ class ScoringRequest:
         """Refuse what contradicts itself."""
         if self.weights and self.predictions:
             raise UserError(f"{self.weights} and --predictions: score one of them at a time.")
-        if self.confidence is not None and self.box_scale is None:
+        self._check_pipeline()
+        if self.confidence is not None and self.box_scale == "tune":
             raise UserError(
                 "--box-scale tune chooses the confidence as well: leave out --confidence, or give the factors."
             )
@@ -72,7 +78,37 @@ class ScoringRequest:
                 "--gate-mode weigh, or --gate-mode keep with --gate-threshold."
             )
 
+    def _check_pipeline(self) -> None:
+        options = {
+            "--fit confidence": self.fit != "all",
+            "--box-scale": self.box_scale is not None,
+            "--gate-mode": self.gate_mode != "tune",
+            "--gate-threshold": self.gate_threshold is not None,
+        }
+        given = [name for name, is_given in options.items() if is_given]
+        if self.pipeline and given:
+            raise UserError(f"{self.pipeline} says what is done to the predictions: leave out {' and '.join(given)}.")
+
     @property
     def tunes_gate(self) -> bool:
         """Whether there is a gate whose mode or threshold is to be chosen."""
-        return bool(self.gates) and self.gate_mode != "weigh" and self.gate_threshold is None
+        return bool(self.gates) and not self.pipeline and self.gate_mode != "weigh" and self.gate_threshold is None
+
+    @property
+    def tunes(self) -> bool:
+        """Whether anything is to be chosen."""
+        return self.confidence is None and self.pipeline is None
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The steps that are fitted, as in `evaluate.postprocess.fitting.STEPS`; none where nothing is chosen."""
+        scales = self.box_scale == "tune" or (self.box_scale is None and self.fit == "all")
+        steps = {
+            "suppression": self.fit == "all",
+            "most_boxes": self.fit == "all",
+            "box_scale": scales,
+            "by_view": scales,
+            "gate": self.tunes_gate,
+            "confidence": True,
+        }
+        return tuple(name for name, is_fitted in steps.items() if is_fitted and self.tunes)

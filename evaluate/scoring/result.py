@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from common.files import write_json
-from evaluate.postprocess.gate import GateRule
+from evaluate.postprocess.pipeline import Pipeline
 
-SCORE_FILE, REPORT_FILE = "score.json", "report.html"
+SCORE_FILE, REPORT_FILE, PIPELINE_FILE = "score.json", "report.html", "pipeline.yaml"
 
 
 class Interval(NamedTuple):
@@ -102,9 +102,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class Gain:
-    """What a gate changed on a split: the score without it, how much it adds, and the interval of that.
+    """What a change brought on some images.
 
-    The interval is None where too few patients count.
+    Attributes:
+        score: The score with it.
+        gain: How much higher that is than without it.
+        gain_interval_95: The interval of the gain, the same patients resampled; None where too few patients count.
     """
 
     score: float
@@ -113,35 +116,35 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class GateComparison:
-    """A gate: what it does to predictions, and what that is worth.
+class Step:
+    """What a step of the post-processing brought, after the steps before it, each time at its own best confidence.
 
     Attributes:
-        files: Where the probabilities of an opacity came from.
-        rule: What is done with them.
+        name: The step, as in the pipeline; the first is `confidence`: what is left without any of the others.
+        unseen: On patients of the split that was tuned on, who had no part in the choice; None where nothing was.
+        reported: On the reported split.
+    """
+
+    name: str
+    unseen: Gain | None
+    reported: Gain
+
+
+@dataclass(frozen=True)
+class GateUse:
+    """Where the probabilities of an opacity came from; what was done with them is a step of the pipeline.
+
+    Attributes:
+        files: The files, or the classifiers' weights.
         asked: The mode that was asked for, `tune` among them.
         tuned_on: The split that the rule was chosen on; None if it was given.
         seen_images: By split, how many images the gate was trained on.
-        confidence_without: The confidence that is best without the gate.
-        gains: By split, what the gate changed.
     """
 
     files: tuple[str, ...]
-    rule: GateRule
     asked: str
     tuned_on: str | None
     seen_images: Mapping[str, int]
-    confidence_without: float
-    gains: Mapping[str, Gain]
-
-    def to_json(self) -> dict[str, Any]:
-        """The entry `gate` in the file; files and rule are in `postprocess`."""
-        return {
-            "asked": self.asked,
-            "tuned_on": self.tuned_on,
-            "seen_images": _plain(self.seen_images),
-            "without": {"confidence": self.confidence_without, "splits": _plain(self.gains)},
-        }
 
 
 @dataclass(frozen=True)
@@ -212,16 +215,17 @@ class Score:
 
     Attributes:
         weights: The weights file as named; None where predictions were handed in.
-        weights_sha256: Its checksum.
+        weights_sha256: Checksums of all weights that had a say, sorted; empty where none is known.
         data_fingerprint: See `common.data.fingerprint`; None where the data set names no validation images.
         predictions: By split, the predictions file; several that were handed in are under their own names.
         data: The data YAML as named.
         synthetic: Whether a program drew the pictures; None where that is not known.
-        tuned_on: The split that the confidence was chosen on; None if it was given.
+        tuned_on: The split that the post-processing was fitted on, if only the confidence; None if it was given.
         reported_on: The split whose score this is.
-        confidence: Predictions below are left out.
-        box_scale: Factors on each box's width and height.
-        gate: What a gate did before all this; None without one.
+        pipeline: The post-processing, all of its steps.
+        fitted: Those of them that were fitted, others being given; None in files of older versions.
+        steps: What each of them brought; empty where nothing was fitted.
+        gate: Where the probabilities of the step `gate` came from; None without any.
         splits: Numbers by split, the reported one first.
         subgroups: Of the reported split: property (such as `view`), value (such as `AP`), score.
         subgroup_differences: By property, the two of these groups that differ most surely; None in files of older
@@ -232,16 +236,17 @@ class Score:
     """
 
     weights: str | None
-    weights_sha256: str | None
+    weights_sha256: tuple[str, ...]
     data_fingerprint: str | None
     predictions: Mapping[str, str]
     data: str
     synthetic: bool | None
     tuned_on: str | None
     reported_on: str
-    confidence: float
-    box_scale: tuple[float, float]
-    gate: GateComparison | None
+    pipeline: Pipeline
+    fitted: tuple[str, ...] | None
+    steps: tuple[Step, ...]
+    gate: GateUse | None
     splits: Mapping[str, SplitScore]
     subgroups: Mapping[str, Mapping[str, Subgroup]]
     subgroup_differences: Mapping[str, Difference] | None
@@ -260,6 +265,11 @@ class Score:
         return self.reported.score
 
     @property
+    def confidence(self) -> float:
+        """Predictions below are left out."""
+        return self.pipeline.confidence.least
+
+    @property
     def interval_95(self) -> Interval | None:
         """Its interval."""
         return self.reported.interval_95
@@ -270,7 +280,6 @@ class Score:
 
     def to_json(self) -> dict[str, Any]:
         """The content of the file."""
-        gate = self.gate
         return _plain(
             {
                 "score": self.score,
@@ -284,11 +293,10 @@ class Score:
                 "tuned_on": self.tuned_on,
                 "reported_on": self.reported_on,
                 "confidence": self.confidence,
-                "postprocess": {
-                    "box_scale": self.box_scale,
-                    **({"gate": {"files": gate.files, **_plain(gate.rule)}} if gate else {}),
-                },
-                **({"gate": gate.to_json()} if gate else {}),
+                "postprocess": self.pipeline,
+                "fitted": self.fitted,
+                "steps": self.steps,
+                **({"gate": self.gate} if self.gate else {}),
                 "splits": {name: split.to_json() for name, split in self.splits.items()},
                 "subgroups": self.subgroups,
                 "subgroup_differences": self.subgroup_differences,

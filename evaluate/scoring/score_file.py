@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from evaluate.postprocess.gate import GateRule
+from evaluate.postprocess.pipeline import Pipeline
+from evaluate.postprocess.steps import BoxScale, Confidence, FittedOn, GateRule, MostBoxes, Sides
+from evaluate.postprocess.suppression import Suppression
 from evaluate.scoring.result import (
     Difference,
     Gain,
-    GateComparison,
+    GateUse,
     Interval,
     Leakage,
     Origin,
     Score,
     SplitLeakage,
     SplitScore,
+    Step,
     Subgroup,
     split_key,
 )
@@ -35,21 +38,20 @@ def read_score(path: Path) -> Score:
     """
     with explaining(path):
         content = json.loads(path.read_text(encoding="utf-8"))
-        confidence, box_scale, rule = read_rule(content)
-        gate = content.get("gate")
         splits = {str(name): _split_score(entry) for name, entry in content["splits"].items()}
         return Score(
             weights=content["weights"],
-            weights_sha256=content.get("weights_sha256"),
+            weights_sha256=read_checksums(content),
             data_fingerprint=content.get("data_fingerprint"),
             predictions=dict(content["predictions"]),
             data=str(content["data"]),
             synthetic=content["synthetic"],
             tuned_on=content["tuned_on"],
             reported_on=next(name for name in splits if name == content["reported_on"]),
-            confidence=confidence,
-            box_scale=box_scale,
-            gate=_gate(gate, content["postprocess"]["gate"]["files"], rule) if gate else None,
+            pipeline=read_pipeline(content),
+            fitted=tuple(content["fitted"]) if "fitted" in content else None,
+            steps=_steps(content),
+            gate=_gate(content),
             splits=splits,
             subgroups={
                 group: {level: Subgroup(**_with_interval(one)) for level, one in levels.items()}
@@ -67,21 +69,44 @@ def explaining(path: Path) -> Iterator[None]:
     """Turn what goes wrong while a `score.json` is read into one line."""
     try:
         yield
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
+    except (UserError, OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
         raise UserError(
             f"{path}: not a readable score ({type(error).__name__}: {error}); expected what evaluate/score.py writes. "
             "Run it again, or choose with --confidence."
         ) from error
 
 
-def read_rule(content: Any) -> tuple[float, tuple[float, float], GateRule]:
-    """Confidence, box scale and what a gate does, of the file's content."""
-    confidence, postprocess = float(content["confidence"]), content["postprocess"]
-    width, height = (float(factor) for factor in postprocess.get("box_scale", (1.0, 1.0)))
-    if not (0 <= confidence <= 1 and 0 < width < math.inf and 0 < height < math.inf):
-        raise ValueError(f"confidence {confidence}, box scale {width}, {height}")
-    gate = postprocess.get("gate") or {}
-    return confidence, (width, height), GateRule(gate.get("mode", "none"), gate.get("threshold"))
+def read_pipeline(content: Mapping[str, Any]) -> Pipeline:
+    """The post-processing, of the file's content; earlier versions had a box scale for all views and a gate besides."""
+    steps, confidence = content["postprocess"], float(content["confidence"])
+    gate = steps.get("gate") or {}
+    rule = GateRule(gate.get("mode", "none"), gate.get("threshold"))
+    if "fitted_on" in steps:
+        on = {**steps["fitted_on"], "weights": tuple(steps["fitted_on"]["weights"])}
+        scale = BoxScale(**{view: Sides(*map(float, pair)) for view, pair in steps["box_scale"].items()})
+        pipeline = Pipeline(
+            Suppression(**steps["suppression"]),
+            MostBoxes(**steps["most_boxes"]),
+            scale,
+            rule,
+            Confidence(confidence),
+            FittedOn(**on),
+        )
+    else:
+        scale = BoxScale.common(Sides(*map(float, steps.get("box_scale", (1.0, 1.0)))))
+        is_plain = "nms_iou" not in content.get("inference", {"nms_iou": 0.4})  # as of RT-DETR
+        suppression = Suppression("none", None) if is_plain else Suppression()
+        pipeline = Pipeline(suppression, box_scale=scale, gate=rule, confidence=Confidence(confidence))
+    factors = [factor for one in fields(BoxScale) for factor in getattr(scale, one.name)]
+    if not (0 <= confidence <= 1 and all(0 < factor < math.inf for factor in factors)):
+        raise ValueError(f"confidence {confidence}, box scale {factors}")
+    return pipeline
+
+
+def read_checksums(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """SHA-256 of all weights; earlier versions wrote the only one, or none."""
+    found = content.get("weights_sha256") or ()
+    return (found,) if isinstance(found, str) else tuple(map(str, found))
 
 
 def _split_score(entry: Mapping[str, Any]) -> SplitScore:
@@ -94,17 +119,29 @@ def _differences(content: Mapping[str, Any] | None) -> dict[str, Difference] | N
     return None if content is None else {name: Difference(**found) for name, found in content.items()}
 
 
-def _gate(content: Mapping[str, Any], files: Sequence[str], rule: GateRule) -> GateComparison:
-    without = content["without"]
-    return GateComparison(
-        files=tuple(files),
-        rule=rule,
-        asked=content["asked"],
-        tuned_on=content["tuned_on"],
-        seen_images=content["seen_images"],
-        confidence_without=float(without["confidence"]),
-        gains={name: Gain(**_with_interval(one)) for name, one in without["splits"].items()},
-    )
+def _gate(content: Mapping[str, Any]) -> GateUse | None:
+    if not (gate := content.get("gate")):
+        return None
+    files = gate["files"] if "files" in gate else content["postprocess"]["gate"]["files"]
+    return GateUse(tuple(files), gate["asked"], gate["tuned_on"], gate["seen_images"])
+
+
+def _steps(content: Mapping[str, Any]) -> tuple[Step, ...]:
+    """What the steps brought; of an earlier version the gate alone, which told of the score without it."""
+    if "steps" in content:
+        return tuple(
+            Step(one["name"], None if one["unseen"] is None else _gain(one["unseen"]), _gain(one["reported"]))
+            for one in content["steps"]
+        )
+    if not (gate := content.get("gate")):
+        return ()
+    without = Gain(**_with_interval(gate["without"]["splits"][content["reported_on"]]))
+    plain = Step("confidence", None, Gain(without.score, 0.0, None))
+    return plain, Step("gate", None, replace(without, score=without.score + without.gain))
+
+
+def _gain(content: Mapping[str, Any]) -> Gain:
+    return Gain(**_with_interval(content))
 
 
 def _leakage(content: Mapping[str, Any]) -> Leakage:

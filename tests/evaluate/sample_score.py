@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from evaluate.postprocess.gate import GateRule
+from evaluate.postprocess.pipeline import Pipeline
+from evaluate.postprocess.steps import BoxScale, Confidence, FittedOn, MostBoxes, Sides
+from evaluate.postprocess.suppression import Suppression
 from evaluate.scoring.result import (
     Difference,
     Gain,
-    GateComparison,
+    GateUse,
     Interval,
     Leakage,
     Origin,
     Score,
     SplitLeakage,
     SplitScore,
+    Step,
     Subgroup,
 )
 
@@ -32,10 +35,22 @@ def subgroup(score: float, images: int = 700, patients: int = 200) -> Subgroup:
     return Subgroup(score, interval, images, counted_images=417, counted_patients=patients)
 
 
+PIPELINE = Pipeline(
+    suppression=Suppression("nms", 0.3),
+    most_boxes=MostBoxes(3),
+    box_scale=BoxScale(Sides(0.87, 0.8), Sides(0.9, 0.85), Sides(0.87, 0.8)),
+    confidence=Confidence(0.5),
+    fitted_on=FittedOn(1205, 0.2445678, "val", ("ab" * 32,), "cd" * 32),
+)
+FITTED = ("suppression", "most_boxes", "box_scale", "by_view", "confidence")
+STEPS = (
+    Step("confidence", None, Gain(0.2145678, 0.0, None)),
+    Step("box_scale", Gain(0.2245678, 0.021, Interval(0.001, 0.042)), Gain(0.2345678, 0.02, Interval(0.004, 0.036))),
+)
 SCORE = Score(
-    weights="runs/first/weights/best.pt", weights_sha256="ab" * 32, data_fingerprint="cd" * 32,
+    weights="runs/first/weights/best.pt", weights_sha256=("ab" * 32,), data_fingerprint="cd" * 32,
     predictions={"val": "val.csv", "test": "test.csv"}, data="datasets/rsna.yaml", synthetic=False, tuned_on="val",
-    reported_on="test", confidence=0.5, box_scale=(0.87, 0.8), gate=None,
+    reported_on="test", pipeline=PIPELINE, fitted=FITTED, steps=STEPS, gate=None,
     splits={"test": split_score(0.2345678), "val": split_score(0.2445678)},
     subgroups={"view": {"AP": subgroup(0.2, images=700), "PA": subgroup(0.26, images=505)}},
     subgroup_differences={"view": Difference("PA", "AP", 0.06, 0.012)}, inference=None,
@@ -45,8 +60,4 @@ SCORE = Score(
         "2025-03-04T05:06:07+00:00",
     ),
 )  # fmt: skip
-GATE = GateComparison(
-    files=("runs/gate/gate.csv",), rule=GateRule("keep", 0.31), asked="tune", tuned_on="val",
-    seen_images={"val": 3, "test": 0}, confidence_without=0.4,
-    gains={"test": Gain(0.2145678, 0.02, Interval(-0.001, 0.041))},
-)  # fmt: skip
+GATE = GateUse(files=("runs/gate/gate.csv",), asked="tune", tuned_on="val", seen_images={"val": 3, "test": 0})

@@ -13,6 +13,8 @@ from common.data.tables import make_predictions
 from evaluate import score
 
 QUIET = ("--no-wandb", "--no-report")
+QUICK = (*QUIET, "--fit", "confidence")
+"""Where the other steps of the post-processing do not matter."""
 
 
 def run(*arguments: object) -> None:
@@ -39,3 +41,16 @@ def invented(data_set: Path, split: str, seed: int = 0) -> pd.DataFrame:
     ids = [*boxes["image_id"], *(f"{split}-{number:02}" for number in random.integers(0, 12, 8))]
     confidence = np.concatenate([random.uniform(0.3, 1, len(found)), random.uniform(0, 0.6, 8)])
     return make_predictions(ids, np.column_stack([confidence, np.concatenate([found, strays])]))
+
+
+def suppressed(table: pd.DataFrame) -> pd.DataFrame:
+    """What torchvision's suppression leaves of each image's predictions."""
+    import torch
+    from torchvision.ops import nms
+
+    left = []
+    for _, boxes in table.groupby("image_id"):
+        corners = torch.tensor(boxes[["x", "y", "width", "height"]].to_numpy())
+        corners[:, 2:] += corners[:, :2]
+        left.append(boxes.iloc[nms(corners, torch.tensor(boxes["confidence"].to_numpy()), 0.4).sort().values])
+    return pd.concat(left, ignore_index=True)

@@ -13,17 +13,18 @@ from common.data.tables import make_predictions, read_predictions, write_submiss
 from common.errors import UserError
 from evaluate import score
 from evaluate.metrics.rsna import rsna_score
-from tests.evaluate.scores import QUIET, read, run, truth_of
+from tests.evaluate.scores import QUICK, read, run, suppressed, truth_of
 
 
 def test_score_is_the_metric_of_the_files_it_names(run_folder, data_set, capsys):
-    run(run_folder / "weights/best.pt", *QUIET)
+    run(run_folder / "weights/best.pt", *QUICK)
     found = read(run_folder)
     predictions = {name: pd.read_csv(run_folder / f"predictions_{name}.csv") for name in ("val", "test")}
     assert {name: Path(path).name for name, path in found["predictions"].items()} == {
         "val": "predictions_val.csv",
         "test": "predictions_test.csv",
     }
+    predictions = {name: suppressed(table) for name, table in predictions.items()}
     # The confidence of highest score on val, by brute force, then test at that confidence.
     val, test = truth_of(data_set, "val"), truth_of(data_set, "test")
     tried = {value: rsna_score(val, predictions["val"], value) for value in predictions["val"]["confidence"]}
@@ -50,7 +51,7 @@ def test_score_is_the_metric_of_the_files_it_names(run_folder, data_set, capsys)
     assert sum(group["images"] for group in found["subgroups"]["age"].values()) == 12
     assert found["leakage"]["test"]["images"] == found["leakage"]["test"]["patients"] == 0
     assert (found["tuned_on"], found["reported_on"], found["synthetic"]) == ("val", "test", True)
-    assert found["postprocess"] == {"box_scale": [1.0, 1.0]}
+    assert (found["postprocess"]["suppression"], found["fitted"]) == ({"method": "nms", "iou": 0.4}, ["confidence"])
     assert found["command"].startswith("python evaluate/score.py ")
     assert found["versions"]["ultralytics"]
 
@@ -63,26 +64,26 @@ def test_score_is_the_metric_of_the_files_it_names(run_folder, data_set, capsys)
 
 
 def test_kept_predictions_can_be_submitted_and_score_the_same(run_folder, data_set, tmp_path):
-    run(run_folder, *QUIET)
+    run(run_folder, *QUICK)
     found = read(run_folder)
-    table = read_predictions(run_folder / "predictions_test.csv").predictions
+    table = suppressed(read_predictions(run_folder / "predictions_test.csv").predictions)
     kept = table[table["confidence"] >= found["confidence"]]
     write_submission(tmp_path / "s.csv", kept, [f"test-{number:02}" for number in range(12)])
-    run("--predictions", tmp_path / "s.csv", "--data", data_set, "--output", tmp_path / "out", *QUIET)
+    run("--predictions", tmp_path / "s.csv", "--data", data_set, "--output", tmp_path / "out", *QUICK)
     assert read(tmp_path / "out")["score"] == found["score"]
 
 
 def test_leakage_is_shouted_and_kept(run_folder, own_data_set, data_set, capsys):
     """The weights were trained on the train list of another copy with the same image ids."""
     (own_data_set / "leaky.yaml").write_text("train: test.txt\nval: val.txt\ntest: train.txt\nnames: [Lung Opacity]\n")
-    run(run_folder, "--data", own_data_set / "leaky.yaml", *QUIET)
+    run(run_folder, "--data", own_data_set / "leaky.yaml", *QUICK)
     assert "LEAKAGE: of split 'test', 24 images were trained on" in capsys.readouterr().err
     assert read(run_folder)["leakage"]["test"]["patients"] == 12
 
 
 def test_untrained_model_and_unknown_training_data(untrained, data_set, capsys):
     path = untrained(data="gone.yaml")
-    run(path, "--data", data_set, *QUIET)
+    run(path, "--data", data_set, *QUICK)
     found = read(path.parent)
     assert found["score"] == 0.0
     assert found["leakage"]["checked"] is False
@@ -90,7 +91,7 @@ def test_untrained_model_and_unknown_training_data(untrained, data_set, capsys):
     assert "no confidence gives a score above 0 on 'val'" in said
     assert "leakage was not checked" in said
     with pytest.raises(UserError, match=r"was trained on gone.yaml.*--data"):
-        run(path, *QUIET)
+        run(path, *QUICK)
 
 
 def test_split_without_any_box(run_folder, own_data_set, capsys):
@@ -100,7 +101,7 @@ def test_split_without_any_box(run_folder, own_data_set, capsys):
     truth.drop_duplicates(["image_id", "x", "y"]).to_csv(own_data_set / "truth.csv", index=False)
     for label in (own_data_set / "labels" / "test").iterdir():
         label.write_text("")
-    run(run_folder, "--data", own_data_set, *QUIET)
+    run(run_folder, "--data", own_data_set, *QUICK)
     found = read(run_folder)
     assert found["score"] == 0.0
     assert found["splits"]["test"]["map50"] is None
@@ -203,7 +204,7 @@ def test_wrong_use_gives_one_line(kind, words, data_set, tmp_path, trained):
     output = tmp_path / "out"
     arguments = wrong_use(kind, data_set, tmp_path, trained)
     with pytest.raises(UserError, match=words) as caught:
-        run(*arguments, "--output", output, *QUIET)
+        run(*arguments, "--output", output, *QUICK)
     assert caught.value.status == 2
     assert "\n" not in str(caught.value)
     assert not (output / "score.json").exists()

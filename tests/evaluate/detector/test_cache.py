@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.evaluate.scores import QUIET, read, run
+from tests.evaluate.scores import QUICK, read, run
 
 
 def test_predictions_are_used_again_until_something_changes(run_folder, own_data_set, monkeypatch, capsys):
@@ -22,7 +22,7 @@ def test_predictions_are_used_again_until_something_changes(run_folder, own_data
 
     predict = cache.predict
     monkeypatch.setattr(cache, "predict", counting)
-    arguments = (run_folder / "weights/best.pt", "--data", own_data_set, *QUIET)
+    arguments = (run_folder / "weights/best.pt", "--data", own_data_set, *QUICK)
 
     def predicted(*more: object) -> list[str]:
         calls.clear()
@@ -86,37 +86,37 @@ def test_stopped_in_the_middle_of_a_split(run_folder, data_set, monkeypatch, cap
 
 
 def test_edited_predictions_are_not_those_of_the_weights(run_folder, capsys):
-    run(run_folder, *QUIET)
+    run(run_folder, *QUICK)
     first, file = read(run_folder), run_folder / "predictions_test.csv"
     predicted = file.read_bytes()
     head, *rows = predicted.decode().splitlines(keepends=True)
     edited = "".join([head, *rows[: len(rows) // 4]])
     file.write_text(edited)
     capsys.readouterr()
-    run(run_folder, *QUIET)
+    run(run_folder, *QUICK)
     warning = capsys.readouterr().err
     assert "predictions_test.csv: was changed since it was predicted, so it is not used; kept as" in warning
     assert read(run_folder)["splits"] == first["splits"]
     assert file.read_bytes() == predicted
     assert (run_folder / "predictions_test.edited.csv").read_text() == edited
-    run(run_folder, *QUIET)
+    run(run_folder, *QUICK)
     assert "was changed" not in capsys.readouterr().err
 
 
 def test_other_pictures_do_not_take_the_place_of_the_kept_ones(run_folder, own_data_set, capsys):
     """Two data sets by turns: each keeps its predictions; one whose pictures have changed replaces its own."""
-    run(run_folder, *QUIET)
+    run(run_folder, *QUICK)
     kept = (run_folder / "predictions_val.csv").read_bytes()
     for name in ("val.txt", "test.txt"):
         listed = (own_data_set / name).read_text().splitlines(keepends=True)
         (own_data_set / name).write_text("".join(listed[:8]))
-    run(run_folder, "--data", own_data_set, *QUIET)
+    run(run_folder, "--data", own_data_set, *QUICK)
     files = {name: Path(path).name for name, path in read(run_folder)["predictions"].items()}
     assert files["val"].startswith("predictions_val-")
     assert (run_folder / "predictions_val.csv").read_bytes() == kept
     capsys.readouterr()
-    run(run_folder, *QUIET)
-    run(run_folder, "--data", own_data_set, *QUIET)
+    run(run_folder, *QUICK)
+    run(run_folder, "--data", own_data_set, *QUICK)
     assert capsys.readouterr().out.count("made from the same weights") == 4
     assert len(list(run_folder.glob("predictions_*.csv"))) == 4
 
@@ -124,7 +124,7 @@ def test_other_pictures_do_not_take_the_place_of_the_kept_ones(run_folder, own_d
 def test_unusable_pictures_are_told_by_split_and_first_picture(run_folder, own_data_set, capsys):
     for name in ("test-03", "test-07"):
         (own_data_set / f"images/test/{name}.jpg").write_bytes(b"no picture")
-    run(run_folder / "weights/best.pt", "--data", own_data_set, *QUIET)
+    run(run_folder / "weights/best.pt", "--data", own_data_set, *QUICK)
     warning = capsys.readouterr().err
     assert "2 of 12 pictures of 'test' are unusable, first " in warning
     assert "images/test/test-03.jpg: " in warning.split("unusable, first ")[1].splitlines()[0]

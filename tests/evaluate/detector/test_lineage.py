@@ -10,7 +10,7 @@ import pytest
 
 from evaluate.detector.lineage import trace
 from evaluate.detector.weights import load_weights
-from tests.evaluate.scores import QUIET, read, run
+from tests.evaluate.scores import QUICK, read, run
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_score_says_what_the_training_before_has_seen(chain, own_data_set, cap
     (own_data_set / "tests.yaml").write_text("train: test.txt\nval: val.txt\nnames: [Lung Opacity]\n")
     before = chain("before", "yolov8n.yaml", own_data_set / "tests.yaml")
     weights = chain("after", before)
-    run(weights, "--confidence", 0.5, *QUIET)
+    run(weights, "--confidence", 0.5, *QUICK)
     found = read(weights.parents[1])["leakage"]
     assert (found["test"]["images"], found["test"]["patients"]) == (12, 6)
     assert [Path(path).name for path in found["earlier"]] == ["tests.yaml"]

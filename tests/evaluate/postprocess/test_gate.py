@@ -13,9 +13,10 @@ from common.data.tables import empty_predictions, make_predictions
 from common.errors import UserError
 from evaluate.metrics.rsna import best_confidence, rsna_score
 from evaluate.postprocess import gate
-from evaluate.postprocess.boxes import scale_boxes
-from evaluate.postprocess.gate import GateRule, choose_gate, read_gates
-from evaluate.postprocess.operating_point import OperatingPoint
+from evaluate.postprocess.fitting import LEAST_GAIN, fit
+from evaluate.postprocess.gate import read_gates
+from evaluate.postprocess.steps import GATE_MODES, GateRule
+from evaluate.postprocess.suppression import Suppression
 
 
 def case(
@@ -53,75 +54,73 @@ def best_by_brute_force(truth: pd.DataFrame, tables: dict[tuple, pd.DataFrame]) 
     return max(rsna_score(truth, table, value) for table in tables.values() for value in {0.0, *table["confidence"]})
 
 
+def tune(truth, predictions, chance, *modes):
+    """The gate and its confidence, boxes being as they come."""
+    ids = truth["image_id"].unique()
+    manifest = pd.DataFrame({"image_id": ids, "view": "AP", "width": 512.0, "height": 512.0})
+    fixed = {"suppression": Suppression("none", None)}
+    return fit(
+        truth, predictions, manifest, chance, steps=("gate", "confidence"), fixed=fixed, gate_modes=modes or GATE_MODES
+    )
+
+
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("scale", [(1.0, 1.0), (0.8, 1.1)])
-def test_the_tuned_gate_is_the_best_of_all(seed, scale):
+def test_the_tuned_gate_is_as_good_as_any_but_for_what_it_must_gain(seed):
     truth, predictions, chance = case(seed)
-    rule, choice, score = choose_gate(truth, predictions, chance, "tune", scale)
-    tables = every_gate(scale_boxes(predictions, *scale), chance)
-    assert score == best_by_brute_force(truth, tables)
-    kept = scale_boxes(rule.apply(predictions, chance), *choice.box_scale)
-    assert rsna_score(truth, kept, choice.confidence) == score
-    assert score >= best_by_brute_force(truth, {"none": tables["none", None]})
+    fitted = tune(truth, predictions, chance)
+    tables = every_gate(predictions, chance)
+    kept = fitted.gate.apply(predictions, chance)
+    assert rsna_score(truth, kept, fitted.confidence.least) == fitted.fitted_on.score
+    assert fitted.fitted_on.score >= best_by_brute_force(truth, tables) - LEAST_GAIN
+    assert fitted.fitted_on.score >= best_by_brute_force(truth, {"none": tables["none", None]})
 
 
-def choose_table_by_table(truth, predictions, chance, mode, scale):
+def choose_table_by_table(truth, predictions, chance, modes):
     """The same choice, with every gate put on the tables and the metric asked anew."""
-    scaled = scale_boxes(predictions, *scale)
-    rules = [GateRule("none"), *([GateRule("weigh")] if mode == "tune" else [])]
-    rules += [GateRule("keep", value) for value in sorted(set(chance[scaled["image_id"].unique()]))[:-1]]
+    rules = [GateRule(mode) for mode in ("none", "weigh") if mode in modes]
+    rules += [GateRule("keep", value) for value in sorted(set(chance[predictions["image_id"].unique()]))[:-1]]
     best = None
-    for rule in rules:
-        confidence, score = best_confidence(truth, rule.apply(scaled, chance))
-        if best is None or score > best[2]:
-            best = rule, OperatingPoint(confidence, scale), score
-    return best
+    for place, rule in enumerate(rules):
+        confidence, score = best_confidence(truth, rule.apply(predictions, chance))
+        value = score - (LEAST_GAIN if place else 0)
+        if best is None or value > best[0]:
+            best = value, rule, confidence
+    return best[1:]
 
 
-@pytest.mark.parametrize("mode", ["tune", "keep"])
+@pytest.mark.parametrize("modes", [("none", "weigh", "keep"), ("none", "keep")])
 @pytest.mark.parametrize("decimals", [1, 6], ids=["many ties", "hardly any"])
-def test_one_matching_chooses_what_every_table_by_itself_would(mode, decimals):
-    modes = set()
-    for seed in range(24):
+def test_one_matching_chooses_what_every_table_by_itself_would(modes, decimals):
+    chosen = set()
+    for seed in range(18):
         truth, predictions, chance = case(seed, 25, informative=[-2.0, 0.5, 2.0][seed % 3], decimals=decimals)
         chance = chance.round(decimals)
         chance.iloc[:2] = 0.0, 1.0
-        scale = (0.8, 1.1) if seed % 2 else (1.0, 1.0)
-        found = choose_gate(truth, predictions, chance.sample(frac=1, random_state=seed), mode, scale)
-        assert found == choose_table_by_table(truth, predictions, chance, mode, scale)
-        modes.add(found[0].mode)
-    assert modes == {"none", "weigh", "keep"} - ({"weigh"} if mode == "keep" else set())
+        found = tune(truth, predictions, chance.sample(frac=1, random_state=seed), *modes)
+        assert (found.gate, found.confidence.least) == choose_table_by_table(truth, predictions, chance, modes)
+        chosen.add(found.gate.mode)
+    assert chosen == set(modes)
 
 
 def test_an_image_with_predictions_and_without_probability():
     truth, predictions, chance = case(0)
     missing = predictions["image_id"].iloc[3]
     with pytest.raises(UserError, match=f"no probability for image {missing}, which has predictions"):
-        choose_gate(truth, predictions, chance.drop(missing))
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_the_tuned_threshold_is_the_best_threshold(seed):
-    truth, predictions, chance = case(seed)
-    tables = {rule: table for rule, table in every_gate(predictions, chance).items() if rule[0] == "keep"}
-    rule, _, score = choose_gate(truth, predictions, chance, "keep")
-    assert score == best_by_brute_force(truth, tables)
-    assert rule.mode == "keep"
-    assert rule.threshold in set(chance)
+        tune(truth, predictions, chance.drop(missing))
 
 
 def test_a_gate_that_knows_the_wrong_thing_is_left_out():
     truth, predictions, chance = case(3, informative=-4.0)
-    rule, choice, score = choose_gate(truth, predictions, chance)
-    assert rule == GateRule("none")
-    assert score == rsna_score(truth, predictions, choice.confidence)
-    assert rule.apply(predictions, chance) is predictions
+    fitted = tune(truth, predictions, chance)
+    assert fitted.gate == GateRule("none")
+    assert fitted.fitted_on.score == rsna_score(truth, predictions, fitted.confidence.least)
+    assert fitted.gate.apply(predictions, chance) is predictions
 
 
 def test_of_equals_the_simplest():
     truth, predictions, chance = case(1)
-    assert choose_gate(truth, predictions, chance * 0 + 0.5)[0] == GateRule("none")
-    assert choose_gate(truth, empty_predictions(), chance)[0] == GateRule("none")
+    assert tune(truth, predictions, chance * 0 + 0.5).gate == GateRule("none")
+    assert tune(truth, empty_predictions(), chance).gate == GateRule("none")
 
 
 def test_no_more_thresholds_than_said(monkeypatch):
@@ -129,7 +128,7 @@ def test_no_more_thresholds_than_said(monkeypatch):
     monkeypatch.setattr(gate, "THRESHOLDS", 3)
     values = sorted(set(chance[predictions["image_id"].unique()]))[:-1]
     assert gate.thresholds_to_try(predictions, chance) == [values[0], values[round((len(values) - 1) / 2)], values[-1]]
-    assert choose_gate(truth, predictions, chance)[2] > 0
+    assert tune(truth, predictions, chance).fitted_on.score > 0
 
 
 def write(path: Path, rows: list[tuple[str, str, object]]) -> Path:

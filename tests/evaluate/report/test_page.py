@@ -18,11 +18,14 @@ import pytest
 from common.errors import UserError
 from common.pages.pictures import TRUTH_COLOUR
 from evaluate.metrics.rsna import confidence_sweep
-from evaluate.postprocess.gate import GateRule
+from evaluate.postprocess.pipeline import Pipeline
+from evaluate.postprocess.steps import Confidence, GateRule
+from evaluate.postprocess.suppression import Suppression
 from evaluate.report.page import ReportInput, write_report
-from evaluate.scoring.result import Leakage, Origin, SplitLeakage
+from evaluate.scoring.result import Gain, Interval, Leakage, Origin, SplitLeakage, Step
 from tests.evaluate.sample_score import GATE, SCORE, split_score, subgroup
 
+BARE = Pipeline(confidence=Confidence(0.5))
 NAN = float("nan")
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -139,23 +142,35 @@ def changed(**values):
     ],
 )
 def test_a_gate_and_what_it_is_worth(tmp_path, rule, words):
-    gate = dataclasses.replace(GATE, rule=rule)
-    text = Page(write(tmp_path, changed(box_scale=(1.0, 1.0), gate=gate)).read_text()).text
+    step = Step("gate", Gain(0.23, 0.012, Interval(-0.003, 0.03)), Gain(0.2345678, -0.004, Interval(-0.01, 0.002)))
+    score = changed(pipeline=dataclasses.replace(BARE, gate=rule), steps=(SCORE.steps[0], step), gate=GATE)
+    text = Page(write(tmp_path, score).read_text()).text
     assert words in text
-    assert "This is what scores highest on split val." in text
-    assert "Without it the score on test is 0.215; the gate changes it by +0.020 (95 % interval" in text
-    assert "which may be chance" in text
+    assert "What scores highest on split val was taken." in text
+    assert "Confidence alone 0.215" in text
+    assert "0.235 −0.004 −0.010 to +0.002 +0.012 −0.003 to +0.030" in text
+    assert "On test, none of the steps changed the score beyond chance." in text
     assert "The boxes are used as they came, without post-processing." not in text
     assert "runs/gate/gate.csv" in text
     assert "Leakage: the gate was trained on 3 images of split val." in text
 
 
 def test_a_gate_that_did_not_help(tmp_path):
-    gate = dataclasses.replace(GATE, rule=GateRule("none"), seen_images={"val": 0, "test": 0})
-    text = Page(write(tmp_path, changed(box_scale=(1.0, 1.0), gate=gate)).read_text()).text
-    assert "The gate: none, because boxes as they came score as high as with any." in text
-    assert "the gate changes it" not in text
+    gate = dataclasses.replace(GATE, seen_images={"val": 0, "test": 0})
+    steps = (SCORE.steps[0], Step("gate", None, Gain(0.2345678, 0.0, Interval(0.0, 0.0))))
+    text = Page(write(tmp_path, changed(pipeline=BARE, gate=gate, steps=steps)).read_text()).text
+    assert "Gate none, because boxes as they came score as high as with any 0.235 +0.000" in text
     assert "Leakage: the gate" not in text
+
+
+def test_steps_of_few_patients_are_not_told_from_chance(tmp_path, page):
+    assert "Box scale boxes resized, width x height: AP 0.87 x 0.8, PA 0.9 x 0.85, others 0.87 x 0.8" in page.text
+    assert "On test, box scale changed the score beyond chance." in page.text
+    gain = dataclasses.replace(SCORE.steps[1].reported, gain_interval_95=None)
+    steps = (SCORE.steps[0], dataclasses.replace(SCORE.steps[1], reported=gain, unseen=None))
+    text = Page(write(tmp_path, changed(steps=steps)).read_text()).text
+    assert "Fewer than 20 patients have images that count, too few to tell a change from chance." in text
+    assert "changed the score" not in text
 
 
 def test_the_page_stands_alone(path, page):
@@ -214,7 +229,7 @@ def test_numbers_are_those_of_the_score(page):
         assert shown in page.text
     assert "50 % of the true boxes are met, and 48 % of the predicted boxes meet one" in page.text
     assert "The score on val, where the threshold was chosen, is 0.010 higher." in page.text
-    assert "boxes resized to 87 % of their width and 80 % of their height" in page.text
+    assert "of boxes that overlap (IoU above 0.3) the most confident kept; at most 3 boxes in an image;" in page.text
 
 
 def test_outcomes_and_gallery(path, page):
@@ -324,7 +339,8 @@ def test_a_given_threshold_is_not_called_tuned(tmp_path):
     text = Page(write(tmp_path, score=changed(tuned_on=None)).read_text()).text
     assert "0.500, was given, not tuned" in text
     assert "had no part in that choice" not in text
-    text = Page(write(tmp_path, score=changed(tuned_on=None, confidence=0.0, box_scale=(1.0, 1.0))).read_text()).text
+    nothing = dataclasses.replace(BARE, suppression=Suppression("none", None), confidence=Confidence())
+    text = Page(write(tmp_path, score=changed(tuned_on=None, pipeline=nothing, steps=())).read_text()).text
     assert "every box counts" in text
     assert "without post-processing" in text
 

@@ -39,7 +39,7 @@ def run(monkeypatch, tmp_path):
     monkeypatch.setattr(tracking, "start", lambda **_: recorder)
 
     def log(score):
-        scored = Scored(score, SimpleNamespace(), {}, [], tmp_path / "score.json", None)
+        scored = Scored(score, SimpleNamespace(), {}, [], [tmp_path / "score.json"], None)
         assert log_score(scored, [Path("p.csv")]) == "here"
         return recorder
 

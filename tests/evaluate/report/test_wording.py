@@ -4,9 +4,6 @@ import numpy as np
 import pytest
 
 from common.pages.wording import MISSING, confidence_text, count, interval_text, is_number, join, percent, score_text
-from evaluate.postprocess.gate import GateRule
-from evaluate.report.wording import gain_text, gate_text
-from evaluate.scoring.result import Gain, Interval
 
 
 @pytest.mark.parametrize("value", [None, "0.5", float("nan"), float("inf"), True, [0.5]])
@@ -47,27 +44,3 @@ def test_intervals():
 
 def test_join():
     assert [join(list(text)) for text in ("", "a", "ab", "abc")] == ["", "a", "a and b", "a, b and c"]
-
-
-def test_gate():
-    assert gate_text(GateRule("weigh")).startswith("each box's confidence multiplied")
-    assert gate_text(GateRule("keep", 0.31234)).endswith("is above 0.312")
-    assert gate_text(GateRule("none")).startswith("none")
-
-
-@pytest.mark.parametrize(
-    ("gain", "bounds", "text"),
-    [
-        (0.0123, [-0.004, 0.03], "+0.012 (95 % interval −0.004 to +0.030, which may be chance)"),
-        (0.02, [0.01, 0.03], "+0.020 (95 % interval +0.010 to +0.030, beyond chance)"),
-        (-0.02, [-0.03, -0.01], "−0.020 (95 % interval −0.030 to −0.010, beyond chance)"),
-        (0.0, [0.0, 0.0], "nothing"),
-    ],
-)
-def test_gain(gain, bounds, text):
-    assert gain_text(Gain(0.5, gain, Interval(*bounds))) == text
-
-
-def test_a_gain_of_few_patients_is_not_told_from_chance():
-    text = gain_text(Gain(0.5, -0.02, None))
-    assert text == "\N{MINUS SIGN}0.020 (too few patients to tell it from chance)"

@@ -13,9 +13,8 @@ from common.errors import UserError
 from evaluate.detector.inference import Picture, predict
 from evaluate.detector.options import InferenceOptions
 from evaluate.detector.weights import load_weights
-from evaluate.postprocess.operating_point import OperatingPoint
-from evaluate.scoring.choice import choose_point
-from tests.evaluate.scores import QUIET, read, run
+from evaluate.scoring.choice import DEFAULT, choose_pipeline
+from tests.evaluate.scores import QUICK, read, run
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def two(own_data_set) -> Path:
 @pytest.mark.parametrize(("wanted", "boxes"), [("Mass", 6), ("nodule", 3), ("all", 9)])
 def test_the_class_that_is_asked_for(two, untrained, wanted, boxes, capsys):
     path = untrained(names=("Mass", "Nodule"), data=str(two / "data.yaml"))
-    run(path, "--class", wanted, *QUIET)
+    run(path, "--class", wanted, *QUICK)
     found = read(path.parent)
     assert found["splits"]["test"]["truth_boxes"] == boxes
     assert found["inference"]["class_name"] == (wanted if wanted == "all" else wanted.capitalize())
@@ -76,9 +75,9 @@ def test_predictions_are_of_the_class_that_is_asked_for(two, untrained, wanted, 
 def test_without_a_class_or_with_one_that_is_not_there(two, untrained):
     path = untrained(names=("Mass", "Nodule"), data=str(two / "data.yaml"))
     with pytest.raises(UserError, match=r"found 2 classes \(Mass, Nodule, ...\); .* --class NAME, or all of them"):
-        run(path, *QUIET)
+        run(path, *QUICK)
     with pytest.raises(UserError, match=r"has no class 'Cyst'; it has Mass, Nodule\. Name one of these with --class"):
-        run(path, "--class", "Cyst", *QUIET)
+        run(path, "--class", "Cyst", *QUICK)
     assert DataSet(two, "Nodule").scored == (1,)
 
 
@@ -87,31 +86,31 @@ def test_a_training_with_single_cls_is_scored_on_all_classes(two, run_folder, ca
     import torch
 
     weights = run_folder / "weights" / "best.pt"
-    run(run_folder, *QUIET)  # of the same boxes, all of one class
+    run(run_folder, *QUICK)  # of the same boxes, all of one class
     one = read(run_folder)["splits"]
     checkpoint = torch.load(weights, weights_only=False)
     checkpoint["train_args"] |= {"single_cls": True, "data": str(two / "data.yaml")}
     (checkpoint["ema"] or checkpoint["model"]).names = {0: "item"}
     torch.save(checkpoint, weights)
     capsys.readouterr()
-    run(run_folder, *QUIET)
+    run(run_folder, *QUICK)
     assert read(run_folder)["splits"] == one
     assert "all 2 classes as one" in capsys.readouterr().err
 
 
 def test_the_confidence_of_another_class_is_not_used(two, untrained, capsys):
     path = untrained(names=("Mass", "Nodule"), data=str(two / "data.yaml"))
-    run(path, "--class", "Mass", *QUIET)
+    run(path, "--class", "Mass", *QUICK)
     for name, is_used in (("Mass", True), ("Nodule", False)):
         weights = load_weights(path, name)
         capsys.readouterr()
-        point, origin = choose_point(None, weights, InferenceOptions().settings(weights))
+        pipeline, origin = choose_pipeline(None, weights, InferenceOptions().settings(weights))
         assert origin.startswith("chosen in ") == is_used
         assert ("is the score of class Mass, not of Nodule" in capsys.readouterr().err) != is_used
-        assert is_used or point == OperatingPoint(0.25)
+        assert is_used or pipeline == DEFAULT
 
 
 def test_classes_that_were_renamed_after_the_training_are_told(two, untrained, capsys):
     path = untrained(names=("Nodule", "Mass"), data=str(two / "data.yaml"))
-    run(path, "--class", "Mass", *QUIET)
+    run(path, "--class", "Mass", *QUICK)
     assert "its classes are Mass, Nodule, and were Nodule, Mass when " in capsys.readouterr().err

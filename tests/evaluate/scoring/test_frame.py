@@ -10,7 +10,7 @@ from common.data.data_set import Split
 from common.data.tables import make_predictions, write_predictions
 from common.errors import UserError
 from evaluate.scoring.frame import check_frame
-from tests.evaluate.scores import QUIET, invented, run
+from tests.evaluate.scores import QUICK, invented, run
 
 SIDE = 1024
 
@@ -113,5 +113,5 @@ def test_the_command_refuses_them_and_writes_nothing(data_set, tmp_path):
         good[name] /= 128
     write_predictions(tmp_path / "p.csv", good)
     with pytest.raises(UserError, match=r"p\.csv: all \d+ boxes end within 2 pixels"):
-        run("--predictions", tmp_path / "p.csv", "--data", data_set, *QUIET)
+        run("--predictions", tmp_path / "p.csv", "--data", data_set, *QUICK)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p.csv"]

@@ -7,14 +7,14 @@ import pytest
 
 from common.data.tables import write_predictions, write_submission
 from evaluate.metrics.rsna import confidence_sweep, rsna_score
-from tests.evaluate.scores import QUIET, invented, read, run, truth_of
+from tests.evaluate.scores import QUICK, invented, read, run, truth_of
 
 
 def test_submission_of_one_split_is_scored_as_it_is(data_set, tmp_path, capsys):
     table = invented(data_set, "test")
     file = tmp_path / "mine.csv"
     write_submission(file, table, [f"test-{number:02}" for number in range(12)])
-    run("--predictions", file, "--data", data_set, *QUIET)
+    run("--predictions", file, "--data", data_set, *QUICK)
     found = read(tmp_path / "mine-score")
     assert found["score"] == rsna_score(truth_of(data_set, "test"), table)
     assert (found["confidence"], found["tuned_on"], found["reported_on"], found["weights"]) == (0.0, None, "test", None)
@@ -22,7 +22,7 @@ def test_submission_of_one_split_is_scored_as_it_is(data_set, tmp_path, capsys):
     said = capsys.readouterr()
     assert "not tuned" in said.err
     assert "not in the submission" not in said.err
-    run("--predictions", file, "--data", data_set, "--confidence", 0.6, "--output", tmp_path / "out", *QUIET)
+    run("--predictions", file, "--data", data_set, "--confidence", 0.6, "--output", tmp_path / "out", *QUICK)
     at = read(tmp_path / "out")
     assert at["score"] == rsna_score(truth_of(data_set, "test"), table, 0.6) != found["score"]
 
@@ -31,7 +31,7 @@ def test_one_split_is_tuned_where_that_is_asked_for(data_set, tmp_path, capsys):
     """As with weights: with a warning, and not silently left as it is."""
     table = invented(data_set, "test")
     write_predictions(tmp_path / "mine.csv", table)
-    run("--predictions", tmp_path / "mine.csv", "--data", data_set, "--tune-on", "test", "--report-on", "test", *QUIET)
+    run("--predictions", tmp_path / "mine.csv", "--data", data_set, "--tune-on", "test", "--report-on", "test", *QUICK)
     found = read(tmp_path / "mine-score")
     assert (found["tuned_on"], found["reported_on"]) == ("test", "test")
     assert found["score"] == confidence_sweep(truth_of(data_set, "test"), table)["score"].max()
@@ -47,7 +47,7 @@ def test_predictions_of_both_splits_are_tuned(files, data_set, tmp_path):
     else:
         write_predictions(paths[0], val)
         write_predictions(paths[1], test)
-    run("--predictions", *paths, "--data", data_set, "--output", tmp_path / "out", *QUIET)
+    run("--predictions", *paths, "--data", data_set, "--output", tmp_path / "out", *QUICK)
     found = read(tmp_path / "out")
     sweep = confidence_sweep(truth_of(data_set, "val"), val)
     assert found["tuned_on"] == "val"
@@ -59,7 +59,7 @@ def test_images_missing_from_a_submission_count_as_empty(data_set, tmp_path, cap
     table = invented(data_set, "test")
     part = table[table["image_id"] >= "test-04"]
     write_submission(tmp_path / "part.csv", part, [f"test-{number:02}" for number in range(4, 12)])
-    run("--predictions", tmp_path / "part.csv", "--data", data_set, *QUIET)
+    run("--predictions", tmp_path / "part.csv", "--data", data_set, *QUICK)
     found = read(tmp_path / "part-score")
     assert found["splits"]["test"]["images"] == 12
     assert found["score"] == rsna_score(truth_of(data_set, "test"), part)

@@ -11,7 +11,8 @@ import pytest
 from common.data.data_set import Split
 from common.data.tables import make_predictions
 from evaluate.metrics.uncertainty import group_differences, paired_difference, score_interval
-from evaluate.postprocess.operating_point import OperatingPoint
+from evaluate.postprocess.pipeline import Pipeline
+from evaluate.postprocess.steps import Confidence
 from evaluate.scoring.numbers import Judged, compare, compare_subgroups, judge, score_split, score_subgroups
 
 
@@ -32,7 +33,7 @@ def make_judged(patients: int, confidence: float = 0.5) -> Judged:
     boxes = np.where(found[:, None], [[10, 10, 40, 40]], [[70, 70, 40, 40]])
     predictions = make_predictions(ids, np.column_stack([random.uniform(0.4, 1, len(ids)), boxes]))
     split = Split("test", dict.fromkeys(ids), truth, manifest, has_patients=True)
-    return judge(split, predictions, OperatingPoint(confidence))
+    return judge(split, predictions, Pipeline(confidence=Confidence(confidence)))
 
 
 @pytest.mark.parametrize(("patients", "has_interval"), [(19, False), (20, True), (60, True)])
@@ -63,6 +64,7 @@ def test_groups_of_few_patients_have_no_interval_and_are_not_compared():
 def test_a_gain_of_few_patients_has_no_interval():
     plain, changed = make_judged(30, confidence=0.5), make_judged(30, confidence=0.7)
     gain, wanted = compare(plain, changed), paired_difference(changed.scores, plain.scores, plain.patients)
+    assert gain.score == changed.score
     assert (gain.gain, *gain.gain_interval_95) == (wanted.difference, wanted.low, wanted.high)
     few = compare(make_judged(19, confidence=0.5), make_judged(19, confidence=0.7))
     assert few.gain_interval_95 is None

@@ -11,10 +11,10 @@ from common.data.data_set import DataSet
 from common.data.tables import read_predictions
 from convert.pictures import read_picture
 from convert.synthetic.dicom_writer import write_dicom
+from evaluate.detector.cache import predict_split
 from evaluate.detector.options import InferenceOptions
 from evaluate.detector.weights import load_weights
 from evaluate.scoring.prediction import PredictionRequest, predict_files
-from evaluate.scoring.voting import predict_split
 
 SMALL = 128
 

@@ -8,11 +8,15 @@ from dataclasses import replace
 import pytest
 
 from common.errors import UserError
-from evaluate.postprocess.gate import GateRule
+from evaluate.postprocess.pipeline import Pipeline
+from evaluate.postprocess.steps import BoxScale, Confidence, GateRule, Sides
+from evaluate.postprocess.suppression import Suppression
 from evaluate.scoring.result import (
     Gain,
+    Interval,
     Leakage,
     SplitLeakage,
+    Step,
     Subgroup,
     write_score,
 )
@@ -41,11 +45,30 @@ def test_the_keys_of_the_file_in_their_order(tmp_path):
     content = json.loads(write_score(tmp_path, SCORE).read_text())
     assert list(content) == [
         "score", "interval_95", "weights", "weights_sha256", "data_fingerprint", "predictions", "data", "synthetic",
-        "tuned_on", "reported_on", "confidence", "postprocess", "splits", "subgroups",
+        "tuned_on", "reported_on", "confidence", "postprocess", "fitted", "steps", "splits", "subgroups",
         "subgroup_differences", "inference", "leakage", "versions", "command", "commit", "created",
     ]  # fmt: skip
     assert (content["score"], content["interval_95"]) == (0.25, [0.25 - 0.0123, 0.25 + 0.0234])
-    assert content["postprocess"] == {"box_scale": [0.87, 0.8]}
+    assert (content["weights_sha256"], content["confidence"]) == (["ab" * 32], 0.5)
+    assert content["postprocess"] == {
+        "suppression": {"method": "nms", "iou": 0.3}, "most_boxes": {"boxes": 3},
+        "box_scale": {"ap": [0.87, 0.8], "pa": [0.9, 0.85], "other": [0.87, 0.8]},
+        "gate": {"mode": "none", "threshold": None}, "confidence": {"least": 0.5},
+        "fitted_on": {
+            "images": 1205, "score": 0.2445678, "split": "val", "weights": ["ab" * 32], "data_fingerprint": "cd" * 32,
+        },
+    }  # fmt: skip
+    assert content["fitted"] == ["suppression", "most_boxes", "box_scale", "by_view", "confidence"]
+    assert content["steps"] == [
+        {
+            "name": "confidence", "unseen": None,
+            "reported": {"score": 0.2145678, "gain": 0.0, "gain_interval_95": None},
+        },
+        {
+            "name": "box_scale", "unseen": {"score": 0.2245678, "gain": 0.021, "gain_interval_95": [0.001, 0.042]},
+            "reported": {"score": 0.2345678, "gain": 0.02, "gain_interval_95": [0.004, 0.036]},
+        },
+    ]  # fmt: skip
     assert content["splits"]["test"] == {
         "score": 0.25, "interval_95": [0.25 - 0.0123, 0.25 + 0.0234], "images": 1205,
         "positive_images": 301, "counted_images": 417, "truth_boxes": 480, "predictions": 500,
@@ -68,14 +91,13 @@ def test_the_keys_of_the_file_in_their_order(tmp_path):
 
 
 def test_a_gate_in_the_file(tmp_path):
-    content = json.loads(write_score(tmp_path, replace(SCORE, gate=GATE)).read_text())
+    score = replace(SCORE, gate=GATE, pipeline=replace(SCORE.pipeline, gate=GateRule("keep", 0.31)))
+    content = json.loads(write_score(tmp_path, score).read_text())
     keys = list(content)
-    assert keys[keys.index("postprocess") : keys.index("splits")] == ["postprocess", "gate"]
-    assert content["postprocess"]["gate"] == {"files": ["runs/gate/gate.csv"], "mode": "keep", "threshold": 0.31}
-    gain = {"score": 0.2145678, "gain": 0.02, "gain_interval_95": [-0.001, 0.041]}
+    assert keys[keys.index("postprocess") : keys.index("splits")] == ["postprocess", "fitted", "steps", "gate"]
+    assert content["postprocess"]["gate"] == {"mode": "keep", "threshold": 0.31}
     assert content["gate"] == {
-        "asked": "tune", "tuned_on": "val", "seen_images": {"val": 3, "test": 0},
-        "without": {"confidence": 0.4, "splits": {"test": gain}},
+        "files": ["runs/gate/gate.csv"], "asked": "tune", "tuned_on": "val", "seen_images": {"val": 3, "test": 0},
     }  # fmt: skip
 
 
@@ -84,8 +106,9 @@ def test_a_gate_in_the_file(tmp_path):
     [
         {},
         {"gate": GATE},
-        {"gate": replace(GATE, rule=GateRule("none"), gains={"test": Gain(0.2, 0.0, None)})},
-        {"weights": None, "weights_sha256": None, "inference": None, "leakage": Leakage(reason="not said")},
+        {"gate": replace(GATE, tuned_on=None), "pipeline": replace(SCORE.pipeline, gate=GateRule("weigh"))},
+        {"pipeline": Pipeline(Suppression("none", None)), "fitted": (), "steps": ()},
+        {"weights": None, "weights_sha256": (), "inference": None, "leakage": Leakage(reason="not said")},
         {"tuned_on": None, "synthetic": None, "data_fingerprint": None, "subgroups": {}, "subgroup_differences": {}},
     ],
 )
@@ -94,8 +117,15 @@ def test_what_is_written_is_read(tmp_path, changes):
     assert read_score(write_score(tmp_path, score)) == score
 
 
-def test_files_of_older_versions(tmp_path):
+def of_an_older_version(**changes):
+    """The content of a file before post-processing was fitted as a whole."""
     content = SCORE.to_json()
+    del content["fitted"], content["steps"]
+    return {**content, "weights_sha256": "ab" * 32, "postprocess": {"box_scale": [0.87, 0.8]}, **changes}
+
+
+def test_files_of_older_versions(tmp_path):
+    content = of_an_older_version(inference={"imgsz": 640, "nms_iou": 0.4})
     del content["weights_sha256"], content["data_fingerprint"], content["subgroup_differences"]
     for entry in (*content["splits"].values(), *content["subgroups"]["view"].values()):
         del entry["counted_patients"]
@@ -108,8 +138,14 @@ def test_files_of_older_versions(tmp_path):
     (tmp_path / "score.json").write_text(json.dumps(content))
     assert read_score(tmp_path / "score.json") == replace(
         SCORE,
-        weights_sha256=None,
+        inference={"imgsz": 640, "nms_iou": 0.4},
+        weights_sha256=(),
         data_fingerprint=None,
+        pipeline=Pipeline(
+            Suppression("nms", 0.4), box_scale=BoxScale.common(Sides(0.87, 0.8)), confidence=Confidence(0.5)
+        ),
+        fitted=None,
+        steps=(),
         splits={name: replace(split, counted_patients=None) for name, split in SCORE.splits.items()},
         subgroups={
             "view": {name: replace(one, counted_patients=None) for name, one in SCORE.subgroups["view"].items()}
@@ -117,6 +153,33 @@ def test_files_of_older_versions(tmp_path):
         subgroup_differences=None,
         leakage=replace(LEAKAGE, earlier=(), not_seen=(), splits={"test": SplitLeakage(1, 2, 3, ("a", "b"))}),
     )
+
+
+def test_a_gate_in_a_file_of_an_older_version(tmp_path):
+    """There the gate came before the other steps, and what it brought stood beside it."""
+    gain = {"score": 0.2145678, "gain": 0.02, "gain_interval_95": [-0.001, 0.041]}
+    content = of_an_older_version(
+        postprocess={"box_scale": [1, 1], "gate": {"files": ["g.csv"], "mode": "keep", "threshold": 0.31}},
+        gate={
+            "asked": "tune", "tuned_on": "val", "seen_images": {"val": 3, "test": 0},
+            "without": {"confidence": 0.4, "splits": {"test": gain, "val": gain}},
+        },
+    )  # fmt: skip
+    (tmp_path / "score.json").write_text(json.dumps(content))
+    found = read_score(tmp_path / "score.json")
+    assert found.weights_sha256 == ("ab" * 32,)
+    assert (found.pipeline.gate, found.confidence) == (GateRule("keep", 0.31), 0.5)
+    assert found.gate == replace(GATE, files=("g.csv",))
+    assert found.steps == (
+        Step("confidence", None, Gain(0.2145678, 0.0, None)),
+        Step("gate", None, Gain(0.2145678 + 0.02, 0.02, Interval(-0.001, 0.041))),
+    )
+
+
+@pytest.mark.parametrize(("settings", "kept"), [({"nms_iou": 0.4}, False), ({"imgsz": 640}, True)])
+def test_boxes_of_rtdetr_were_not_suppressed_in_older_versions(tmp_path, settings, kept):
+    (tmp_path / "score.json").write_text(json.dumps(of_an_older_version(inference=settings)))
+    assert (read_score(tmp_path / "score.json").pipeline.suppression.method == "none") == kept
 
 
 def without(key):

@@ -12,7 +12,6 @@ import pytest
 from common.data.tables import make_predictions, write_predictions, write_submission
 from common.errors import UserError
 from evaluate.metrics.rsna import confidence_sweep, rsna_score
-from evaluate.scoring.choice import read_choice
 from evaluate.scoring.request import ScoringRequest
 from evaluate.scoring.run import score
 from evaluate.scoring.score_file import read_score
@@ -20,7 +19,7 @@ from tests.evaluate.scores import QUIET, invented, read, run, truth_of
 
 
 def test_box_scale_is_tuned_and_applied(data_set, tmp_path):
-    """Boxes half as wide again as they should be: IoU exceeds 0.75 from the width factor 0.85 on, which leaves most."""
+    """Boxes half as wide again as they should be: IoU exceeds 0.75 up to the width factor 0.875, which leaves most."""
     paths = []
     for split in ("val", "test"):
         boxes = truth_of(data_set, split).dropna()
@@ -32,14 +31,25 @@ def test_box_scale_is_tuned_and_applied(data_set, tmp_path):
             paths[-1], make_predictions(list(boxes["image_id"]), np.column_stack([np.full(len(xywh), 0.5), xywh]))
         )
     common = ("--predictions", *paths, "--data", data_set, "--output", tmp_path / "out", *QUIET)
-    run(*common)
+    run(*common, "--fit", "confidence")
     plain = read(tmp_path / "out")
-    run(*common, "--box-scale", "tune")
+    assert set(map(tuple, plain["postprocess"]["box_scale"].values())) == {(1.0, 1.0)}
+    run(*common, "--fit", "confidence", "--box-scale", "tune")
     tuned = read(tmp_path / "out")
-    assert tuned["postprocess"]["box_scale"] == [0.85, 1.0]
+    assert set(map(tuple, tuned["postprocess"]["box_scale"].values())) == {(0.875, 1.0)}
     assert tuned["score"] == 1.0 > plain["score"]
+    confidence, scale = tuned["steps"]
+    assert (confidence["name"], scale["name"]) == ("confidence", "box_scale")
+    assert confidence["reported"]["score"] == plain["score"]
+    assert scale["reported"] == {"score": 1.0, "gain": 1.0 - plain["score"], "gain_interval_95": None}
     run(*common, "--box-scale", "0.85,1", "--confidence", 0.1)
     assert read(tmp_path / "out")["score"] == 1.0
+    run(*common)
+    everything = read(tmp_path / "out")
+    assert everything["postprocess"]["box_scale"] == tuned["postprocess"]["box_scale"]
+    assert everything["fitted"] == ["suppression", "most_boxes", "box_scale", "by_view", "confidence"]
+    run(*common, "--fit", "confidence", "--box-scale", "1")
+    assert read(tmp_path / "out")["score"] == plain["score"]
 
 
 @pytest.fixture
@@ -58,6 +68,7 @@ def gated(data_set, tmp_path) -> tuple[list[object], Path]:
 
 def test_gate_is_tuned_with_the_confidence_by_brute_force(gated, data_set, tmp_path, capsys):
     arguments, file = gated
+    arguments = [*arguments, "--fit", "confidence"]
     run(*arguments)
     plain = read(tmp_path / "out")
     run(*arguments, "--gate", file)
@@ -77,32 +88,32 @@ def test_gate_is_tuned_with_the_confidence_by_brute_force(gated, data_set, tmp_p
         for rule, table in gates("val").items()
         for confidence in table["confidence"]
     }
-    assert found["splits"]["val"]["score"] == max(tried.values()) > plain["splits"]["val"]["score"]
     rule = found["postprocess"]["gate"]
-    assert tried[(rule["mode"], rule["threshold"]), found["confidence"]] == max(tried.values())
-    assert rule["files"] == [f"{file.parent.name}/gate.csv"]
+    as_tried = ("keep" if rule["threshold"] else rule["mode"]), rule["threshold"]
+    assert found["splits"]["val"]["score"] == max(tried.values()) > plain["splits"]["val"]["score"]
+    assert rule["mode"] == "bayes" or tried[as_tried, found["confidence"]] == max(tried.values())
+    assert found["gate"]["files"] == [f"{file.parent.name}/gate.csv"]
     chosen = predictions["test"]
     chance = chosen["image_id"].map(likely)
-    chosen = chosen[chance > rule["threshold"]] if rule["mode"] == "keep" else chosen.assign(
+    chosen = chosen[chance > rule["threshold"]] if rule["threshold"] else chosen.assign(
         confidence=chosen["confidence"] * chance
     )  # fmt: skip
     assert found["score"] == rsna_score(truth["test"], chosen, found["confidence"])
 
-    without = found["gate"]["without"]
-    assert without["confidence"] == plain["confidence"]
-    for split in ("val", "test"):
-        assert without["splits"][split]["score"] == plain["splits"][split]["score"]
-        gain = found["splits"][split]["score"] - plain["splits"][split]["score"]
-        assert without["splits"][split]["gain"] == pytest.approx(gain)
-        assert without["splits"][split]["gain_interval_95"] is None  # of six patients
+    confidence, gate = found["steps"]
+    assert (confidence["name"], gate["name"]) == ("confidence", "gate")
+    assert confidence["reported"]["score"] == plain["score"]
+    gain = found["score"] - plain["score"]
+    assert gate["reported"] == {"score": found["score"], "gain": pytest.approx(gain), "gain_interval_95": None}
     assert found["gate"]["seen_images"] == {"val": 0, "test": 0}
-    assert f"without it {plain['score']:.3f}; the gate changed the score by" in said.out
-    assert "gate" not in plain["postprocess"]
+    assert f"gate                     {found['score']:.3f}   {gain:+.3f}".replace("-", "\N{MINUS SIGN}") in said.out
+    assert plain["postprocess"]["gate"] == {"mode": "none", "threshold": None}
     assert "gate" not in plain
 
 
 def test_gate_modes_that_are_asked_for(gated, data_set, tmp_path):
     arguments, file = gated
+    arguments = [*arguments, "--fit", "confidence"]
     likely = pd.read_csv(file).set_index("image_id")["p_opacity"]
     val = invented(data_set, "val", 1)
     chance = val["image_id"].map(likely)
@@ -125,34 +136,35 @@ def test_gate_modes_that_are_asked_for(gated, data_set, tmp_path):
     test = invented(data_set, "test", 2)
     test = test[test["image_id"].map(likely) > 0.4]
     assert found["score"] == rsna_score(truth_of(data_set, "test"), test, 0.5)
-    assert found["gate"]["without"]["confidence"] == 0.5
+    assert found["steps"] == []
 
     run(*arguments, "--gate", file, "--gate-mode", "keep")
     assert read(tmp_path / "out")["gate"]["tuned_on"] == "val"
 
 
 def test_box_scale_and_gate_together(gated, data_set, tmp_path):
-    """First the gate, then the boxes resized, then the confidence: on both splits, here with plain arithmetic."""
+    """Boxes resized, then the gate, then the confidence: on both splits, here with plain arithmetic."""
     arguments, file = gated
-    run(*arguments, "--box-scale", "tune")
+    arguments = [*arguments, "--fit", "confidence", "--box-scale", "0.9,1.05"]
+    run(*arguments)
     scaled = read(tmp_path / "out")
-    run(*arguments, "--box-scale", "tune", "--gate", file)
+    run(*arguments, "--gate", file)
     both = read(tmp_path / "out")
-    assert both["postprocess"]["box_scale"] == scaled["postprocess"]["box_scale"] != [1.0, 1.0]
-    rule, (across, down) = both["postprocess"]["gate"], both["postprocess"]["box_scale"]
+    assert [step["name"] for step in both["steps"]] == ["confidence", "box_scale", "gate"]
+    rule = both["postprocess"]["gate"]
     likely = pd.read_csv(file).set_index("image_id")["p_opacity"]
     for split, seed in (("val", 1), ("test", 2)):
         table = invented(data_set, split, seed)
         chance = table["image_id"].map(likely)
-        if rule["mode"] == "keep":
+        if rule["threshold"]:
             table = table[chance > rule["threshold"]]
         elif rule["mode"] == "weigh":
             table = table.assign(confidence=table["confidence"] * chance)
         resized = table.assign(
-            x=(table["x"] + table["width"] * (1 - across) / 2).round(2),
-            y=(table["y"] + table["height"] * (1 - down) / 2).round(2),
-            width=(table["width"] * across).round(2),
-            height=(table["height"] * down).round(2),
+            x=(table["x"] + table["width"] * (1 - 0.9) / 2).round(2),
+            y=(table["y"] + table["height"] * (1 - 1.05) / 2).round(2),
+            width=(table["width"] * 0.9).round(2),
+            height=(table["height"] * 1.05).round(2),
         )
         assert both["splits"][split]["score"] == rsna_score(truth_of(data_set, split), resized, both["confidence"])
     assert both["splits"]["val"]["score"] >= scaled["splits"]["val"]["score"]
@@ -162,9 +174,9 @@ def test_box_scale_and_gate_together(gated, data_set, tmp_path):
 def test_the_reported_truth_changes_nothing_that_is_fitted(gated, own_data_set, tmp_path):
     """Were anything tuned on test, boxes moved there, and images made empty, would change it."""
     arguments, file = gated
-    options = ("--data", own_data_set, "--box-scale", "tune", "--gate", file)
+    options = ("--data", own_data_set, "--gate", file)
     run(*arguments, *options)
-    before = read(tmp_path / "out")
+    before, pipeline = read(tmp_path / "out"), (tmp_path / "out" / "pipeline.yaml").read_bytes()
     truth = pd.read_csv(own_data_set / "truth.csv")
     reported = truth["image_id"].str.startswith("test")
     truth.loc[reported, ["x", "y"]] += 9
@@ -176,8 +188,8 @@ def test_the_reported_truth_changes_nothing_that_is_fitted(gated, own_data_set, 
     assert after["score"] != before["score"]
     for fitted in ("confidence", "postprocess", "tuned_on"):
         assert after[fitted] == before[fitted]
-    assert after["gate"]["without"]["confidence"] == before["gate"]["without"]["confidence"]
     assert after["splits"]["val"] == before["splits"]["val"]
+    assert (tmp_path / "out" / "pipeline.yaml").read_bytes() == pipeline
 
 
 def test_a_scoring_is_one_call(gated, data_set, tmp_path):
@@ -188,7 +200,7 @@ def test_a_scoring_is_one_call(gated, data_set, tmp_path):
     scored = score(request)
     assert scored.score == read_score(tmp_path / "called" / "score.json")
     assert scored.score.origin.command.endswith("evaluate/score.py --here")
-    assert sorted(path.name for path in (tmp_path / "called").iterdir()) == ["score.json"]
+    assert sorted(path.name for path in (tmp_path / "called").iterdir()) == ["pipeline.yaml", "score.json"]
     run("--predictions", tmp_path / "p.csv", "--data", data_set, "--gate", file, "--output", tmp_path / "out", *QUIET)
     typed = read(tmp_path / "out")
     assert {**typed, "command": "", "created": ""} == {
@@ -232,18 +244,14 @@ def test_gate_on_the_page_in_wandb_and_in_a_later_prediction(run_folder, data_se
     assert configs[0]["postprocess"]["gate"] == found["postprocess"]["gate"]
     assert "each box&#39;s confidence multiplied" in (run_folder / "report.html").read_text()
 
-    choice = read_choice(run_folder / "score.json")
-    assert choice.point.gated
-    assert choice.point.confidence == found["gate"]["without"]["confidence"] != found["confidence"]
     from evaluate import predict
 
-    capsys.readouterr()
     one = data_set / "images" / "test" / "test-00.jpg"
     weights = run_folder / "weights" / "best.pt"
-    assert not predict.main([str(one), "--weights", str(weights), "--output", str(tmp_path / "out")])
-    said = capsys.readouterr()
-    assert "its score was reached with a gate" in said.err
-    assert f"at confidence {choice.point.confidence:.6g}" in said.out
+    arguments = [str(one), "--weights", str(weights), "--output", str(tmp_path / "out")]
+    with pytest.raises(UserError, match=r"pipeline.yaml: was fitted with a gate.*--gate"):
+        predict.main(arguments)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture
@@ -272,10 +280,10 @@ def test_a_data_set_of_nothing_but_a_test_set(external, data_set, run_folder, ca
     assert list(found["splits"]) == ["test"]
     assert found["score"] == chosen["score"]  # they are the same images
     said = capsys.readouterr().err
-    origin = f"chosen in {run_folder}/score.json, on val of {data_set.name}/data.yaml"
+    origin = f"chosen in {run_folder}/pipeline.yaml, on val of {data_set.name}/data.yaml"
     assert f"confidence {chosen['confidence']:.6g} ({origin})" in said
     run(*arguments, "--box-scale", "0.9,0.8")
-    assert read(output)["postprocess"]["box_scale"] == [0.9, 0.8]
+    assert set(map(tuple, read(output)["postprocess"]["box_scale"].values())) == {(0.9, 0.8)}
     run(*arguments, "--confidence", 0.5)
     assert read(output)["confidence"] == 0.5
     with pytest.raises(UserError, match="--box-scale tune: needs predictions for a split to tune on"):

@@ -11,11 +11,13 @@ import pandas as pd
 from common.cli import print_warning
 from common.data.data_set import DataSet, Split
 from common.errors import UserError
+from evaluate.detector.cache import predict_split
 from evaluate.detector.options import InferenceOptions
 from evaluate.detector.weights import Weights, find_training_data
-from evaluate.scoring.numbers import choose_confidence, judge, score_split
+from evaluate.postprocess import fit
+from evaluate.scoring.fitting import start_of
+from evaluate.scoring.numbers import judge, score_split
 from evaluate.scoring.result import SplitScore
-from evaluate.scoring.voting import predict_split
 from train.study.run.score_parts import take_apart
 
 
@@ -55,15 +57,17 @@ def score_weights(weights: Weights, folder: Path, device: str | None) -> TrialSc
     if (test := _test_split(data)) is not None:
         splits["test"] = test
     predictions = {name: predict_split(weights, split, folder, options)[1] for name, split in splits.items()}
-    point, _ = choose_confidence(splits["val"].truth, predictions["val"])
-    judged = {name: judge(split, predictions[name], point) for name, split in splits.items()}
+    val = splits["val"]
+    fixed = {"suppression": start_of([predictions["val"]], weights.suppresses).suppression}
+    pipeline = fit(val.truth, predictions["val"], val.manifest, steps=("confidence",), fixed=fixed)
+    judged = {name: judge(split, predictions[name], pipeline) for name, split in splits.items()}
     results = {name: score_split(one) for name, one in judged.items()}
     tables = [
         one.patients.to_frame().assign(split=name).join(one.scores.rename("score")) for name, one in judged.items()
     ]
     said = {name: _score_and_interval(one) | {"lost": take_apart(judged[name])} for name, one in results.items()}
     return TrialScore(
-        val=said["val"] | {"confidence": point.confidence},
+        val=said["val"] | {"confidence": pipeline.confidence.least},
         test=said.get("test"),
         map50_95=results["val"].map50_95,
         table=pd.concat(tables).rename_axis("image_id").to_csv(lineterminator="\n"),

@@ -1,0 +1,144 @@
+"""The post-processing of a scoring: fitted on one split or given, and what each of its steps brings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from common.cli import print_warning
+from common.data.fingerprint import yaml_fingerprint
+from common.paths import shown
+from evaluate.postprocess.fitting import SUPPRESSIONS_OF_SEVERAL, fit
+from evaluate.postprocess.pipeline import Pipeline
+from evaluate.postprocess.steps import BoxScale, Confidence, GateMode, GateRule, Sides
+from evaluate.postprocess.suppression import Suppression, count_voters
+from evaluate.scoring.choice import misfit
+from evaluate.scoring.inputs import Inputs
+from evaluate.scoring.numbers import Judged, compare, judge
+from evaluate.scoring.request import ScoringRequest
+from evaluate.scoring.result import Gain, Step
+
+_MODES: dict[str, tuple[GateMode, ...]] = {"tune": ("none", "weigh", "keep", "bayes"), "keep": ("none", "keep")}
+"""Of what the gate is chosen, by what is asked for."""
+_ORDER = ("suppression", "most_boxes", "box_scale", "gate")
+
+
+def find_pipeline(inputs: Inputs, request: ScoringRequest, gate: pd.Series | None) -> Pipeline:
+    """The post-processing that is asked for: fitted on the split to tune on, given, or chosen before.
+
+    Args:
+        inputs: What is scored.
+        request: What is fitted, and what is given.
+        gate: P(opacity) by image_id.
+
+    Raises:
+        UserError: A table is wrong, or the file that is asked for.
+    """
+    if request.pipeline is not None:
+        pipeline = Pipeline.from_yaml(request.pipeline)
+        if why := misfit(pipeline, inputs.detectors, inputs.classifiers):
+            print_warning(f"{shown(request.pipeline)}: {why}")
+    elif inputs.tune_on is not None:
+        return _fit(inputs, inputs.tune_on, request, gate)
+    else:
+        pipeline = inputs.pipeline or _start(inputs)
+    pipeline = replace(pipeline, **_given(request))
+    return pipeline if request.confidence is None else replace(pipeline, confidence=Confidence(request.confidence))
+
+
+def start_of(predictions: Iterable[pd.DataFrame], overlapping: bool) -> Pipeline:
+    """What is done to predictions where nothing is fitted or given: one box is made of several, and no more.
+
+    Args:
+        predictions: Predictions tables.
+        overlapping: Whether one opacity may have several boxes of one detector. Those that somebody hands in are left
+            as they are, and so are those of a model that is trained to find everything once.
+    """
+    if any((count_voters(table) > 1).any() for table in predictions):
+        return Pipeline(suppression=SUPPRESSIONS_OF_SEVERAL[0])
+    return Pipeline() if overlapping else Pipeline(suppression=Suppression("none", None))
+
+
+def _start(inputs: Inputs) -> Pipeline:
+    return start_of(inputs.predictions.values(), inputs.overlapping)
+
+
+def what_steps_bring(
+    inputs: Inputs, pipeline: Pipeline, judged: Mapping[str, Judged], gate: pd.Series | None
+) -> tuple[Step, ...]:
+    """What each step adds to those before it, on the reported split; nothing where nothing was fitted.
+
+    Every step is judged with the confidence that is best on the split that was tuned on, with the steps so far.
+
+    Args:
+        inputs: What is scored.
+        pipeline: As it was fitted.
+        judged: What all of its steps leave, by split.
+        gate: P(opacity) by image_id.
+    """
+    if inputs.tune_on is None:
+        return ()
+    reported, table = inputs.splits[inputs.report_on], inputs.predictions[inputs.report_on]
+    steps: list[Step] = []
+    before: Judged | None = None
+    for name, part in _prefixes(inputs, inputs.tune_on, pipeline, gate):
+        now = judged[inputs.report_on] if part == pipeline else judge(reported, table, part, gate)
+        gain = Gain(now.score, 0.0, None) if before is None else compare(before, now)
+        steps.append(Step(name, None, gain))
+        before = now
+    return tuple(steps)
+
+
+def _given(request: ScoringRequest) -> dict[str, Any]:
+    """The steps that the request gives, by name."""
+    given: dict[str, Any] = {}
+    if isinstance(request.box_scale, tuple):
+        given["box_scale"] = BoxScale.common(Sides(*request.box_scale))
+    if request.gates and not request.tunes_gate and request.pipeline is None:
+        given["gate"] = GateRule("weigh") if request.gate_mode == "weigh" else GateRule("keep", request.gate_threshold)
+    return given
+
+
+def _fit(inputs: Inputs, tune_on: str, request: ScoringRequest, gate: pd.Series | None) -> Pipeline:
+    if tune_on == inputs.report_on:
+        print_warning(f"tuned and reported on the same split {tune_on!r}: the score flatters")
+    split = inputs.splits[tune_on]
+    fixed = _given(request)
+    if "suppression" not in request.steps:
+        fixed["suppression"] = _start(inputs).suppression
+    fitted = fit(
+        split.truth,
+        inputs.predictions[tune_on],
+        split.manifest,
+        gate,
+        steps=request.steps,
+        fixed=fixed,
+        gate_modes=_MODES.get(request.gate_mode, ()),
+        split=tune_on,
+        data_fingerprint=yaml_fingerprint(inputs.data.yaml) or "",
+    )
+    if not fitted.fitted_on.score:
+        print_warning(
+            f"no confidence gives a score above 0 on {tune_on!r}: the choice means nothing. "
+            "Has the model been trained, and on this data?"
+        )
+    # Of a classifier that nobody asks, nothing depends.
+    weights = {*inputs.detectors, *(inputs.classifiers if fitted.gate.mode != "none" else ())}
+    return replace(fitted, fitted_on=replace(fitted.fitted_on, weights=tuple(sorted(weights))))
+
+
+def _prefixes(inputs: Inputs, tune_on: str, pipeline: Pipeline, gate: pd.Series | None) -> list[tuple[str, Pipeline]]:
+    """The pipelines that end with each step that does something; the confidence is always the best with what it has."""
+    split = inputs.splits[tune_on]
+    start = _start(inputs)
+    steps = ["", *(name for name in _ORDER if getattr(pipeline, name) != getattr(start, name))]
+    fixed = {name: getattr(start, name) for name in _ORDER}
+    parts: list[tuple[str, Pipeline]] = []
+    for name in steps[:-1]:
+        fixed |= {name: getattr(pipeline, name)} if name else {}
+        part = fit(split.truth, inputs.predictions[tune_on], split.manifest, gate, steps=("confidence",), fixed=fixed)
+        parts.append((name or "confidence", part))
+    return [*parts, (steps[-1] or "confidence", pipeline)]
