@@ -25,9 +25,11 @@ COMMANDS: dict[tuple[str, ...], str] = {
     ("sweep",): "train.sweep",
     ("score",): "evaluate.score",
     ("predict",): "evaluate.predict",
-    ("ensemble",): "evaluate.ensemble",
 }
 """Module by the words after `rsna`."""
+
+GONE = {"ensemble": "`rsna score` and `rsna predict --weights` take several trainings, or a folder of them, themselves"}
+"""Of commands that there were: what to type instead."""
 
 _WORDS = {module.replace(".", "/") + ".py": " ".join(("rsna", *words)) for words, module in COMMANDS.items()}
 _FILE = re.compile(r"(?:\bpython )?(?<![\w./-])((?:convert|train|evaluate)/\w+\.py)\b")

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from common.cli import DISTRIBUTION, execute, parser
-from common.commands import COMMANDS, use_console
+from common.commands import COMMANDS, GONE, use_console
 from common.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _GROUPS = {
     "data": ("download", "sample", "convert", "explore"),
     "training": ("train", "gate", "sweep"),
-    "scores": ("score", "predict", "ensemble"),
+    "scores": ("score", "predict"),
     "this command": ("completion",),
 }
 _ABOUT = {
@@ -37,9 +37,8 @@ _ABOUT = {
     "train": "a detector, judged by the RSNA score",
     "gate": "an image classifier that says whether there is anything at all",
     "sweep": "a study: what does each setting do to the score?",
-    "score": "the RSNA score, tuned on one split and reported on another",
+    "score": "the RSNA score, of one training or several, tuned on one split and reported on another",
     "predict": "DICOMs or pictures to boxes, a submission and overlays",
-    "ensemble": "the fused predictions of several trainings",
     "completion": "print the code that lets bash, zsh or fish complete `rsna`",
 }
 _SHELLS = ("bash", "zsh", "fish")
@@ -77,6 +76,8 @@ def _dispatch(argv: Sequence[str] | None) -> int | None:
         module, rest = COMMANDS.get((given[0], rest[0])), rest[1:]
         if module is None:
             raise UserError(f"rsna {given[0]} {given[1]}: unknown; expected one of {', '.join(kinds)}")
+    if given[0] in GONE:
+        raise UserError(f"rsna {given[0]}: there is no such command any more; {GONE[given[0]]}.")
     if module is None:
         raise UserError(f"rsna {given[0]}: no such command; expected one of {', '.join(_ABOUT)}. See rsna --help.")
     command = importlib.import_module(module)

@@ -36,7 +36,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = arguments.add_argument
     add("source", nargs="+", type=Path, metavar="SOURCE", help="DICOM files, pictures, folders or zips of them")
-    add("--weights", type=Path, default=Path("runs/best.pt"), help="weights; without this file the newest training's")
+    add(
+        "--weights",
+        nargs="+",
+        type=Path,
+        default=[Path("runs/best.pt")],
+        help="weights, a training's folder, that of a recipe, or several of these, which vote together (default: "
+        "runs/best.pt; without it the newest training's)",
+    )
     add("--output", type=Path, default=Path("runs/predict"), help="folder for what is written")
     add(
         "--confidence",
@@ -49,6 +56,14 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="the fitted post-processing, as evaluate/score.py writes it; otherwise pipeline.yaml beside the weights",
+    )
+    add(
+        "--gate",
+        type=Path,
+        action="append",
+        metavar="GATE",
+        help="the folder of a gate, as train/gate.py writes it, which looks at the images, too; given again for "
+        "further ones: their mean counts. The gates of a recipe's folder need not be named",
     )
     add("--only", metavar="TEXT", help="take only files with this text in their path below SOURCE")
     add(
@@ -96,7 +111,8 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     done = predict_files(
         PredictionRequest(
             sources=tuple(args.source),
-            weights=args.weights,
+            weights=tuple(args.weights),
+            gates=tuple(args.gate or ()),
             output=args.output,
             confidence=None if args.confidence == "auto" else args.confidence,
             pipeline=args.pipeline,

@@ -37,9 +37,10 @@ def build_parser() -> argparse.ArgumentParser:
     add = arguments.add_argument
     add(
         "weights",
-        nargs="?",
+        nargs="*",
         type=Path,
-        help="weights, or a training's folder (default: runs/best.pt; without it the newest training's)",
+        help="weights, a training's folder, that of a recipe, predictions of other detectors, or several of these, "
+        "which vote together (default: runs/best.pt; without it the newest training's)",
     )
     add("--data", type=Path, help="data YAML or data set folder; otherwise the one that the weights were trained on")
     add(
@@ -109,6 +110,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="look at each image mirrored and at two other sizes, too: four times as slow, often better",
     )
     add("--half", action="store_true", help="compute in 16 bits, on a GPU")
+    add(
+        "--out-of-fold",
+        action="store_true",
+        help="predict the training images, too, each by the members that were not trained on its patient, into "
+        "out_of_fold.csv",
+    )
     add("--again", action="store_true", help="predict anew even if kept predictions are still right")
     add(
         "--output",
@@ -127,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     typed = tuple(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(typed)
     request = ScoringRequest(
-        weights=args.weights,
+        weights=tuple(args.weights),
         predictions=tuple(args.predictions or ()),
         data=args.data,
         tune_on=args.tune_on,
@@ -141,6 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         gate_threshold=args.gate_threshold,
         class_name=args.class_name,
         inference=InferenceOptions(args.imgsz, args.augment, args.half, args.batch, args.device),
+        out_of_fold=args.out_of_fold,
         again=args.again,
         output=args.output,
         argv=typed,

@@ -24,7 +24,6 @@ COMMANDS = [
     "convert/yolo_to_coco.py",
     "convert/download.py",
     "train/train.py",
-    "evaluate/ensemble.py",
     "evaluate/predict.py",
     "evaluate/score.py",
     "benchmarks/conversion.py",
@@ -73,7 +72,7 @@ def test_help_imports_nothing_heavy_and_shows_an_example_or_the_usage(command, t
         (["convert/rsna_to_yolo.py", "--source", "nowhere"], 2),
         (["convert/rsna_to_yolo.py", "--source", "."], 2),
         (["evaluate/score.py", "nowhere.pt"], 2),
-        (["evaluate/ensemble.py", "evaluate/predict.py", "nowhere"], 2),
+        (["evaluate/score.py", "evaluate/predict.py", "nowhere"], 2),
     ],
 )
 def test_wrong_paths_end_in_one_line_and_no_traceback(command, status, tmp_path):

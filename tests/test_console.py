@@ -148,7 +148,6 @@ _CONVERTERS = [words for words in COMMANDS if words[0] == "convert" and words[1]
             "score --again",
             "run the same command again, without --again, to go on: what was predicted so far is kept",
         ),
-        ("ensemble runs", f"{_GO_ON}: what was predicted so far is kept"),
         ("predict .", f"{_GO_ON}: what was predicted so far is kept"),
     ],
 )
@@ -255,7 +254,6 @@ BARE = {
     "train/gate.py": ["model=x"],
     "train/sweep.py": ["losses"],
     "evaluate/predict.py": ["."],
-    "evaluate/ensemble.py": ["."],
 }
 
 

@@ -12,13 +12,15 @@ from common.cli import print_warning
 from common.data.fingerprint import yaml_fingerprint
 from common.data.names import POSITIVE_CLASS
 from common.errors import UserError
-from common.paths import shown, typed
-from evaluate.detector.inference import Settings
-from evaluate.detector.weights import Weights, find_training_data, run_folder
+from common.paths import shown
+from evaluate.detector.weights import find_training_data
 from evaluate.postprocess.pipeline import Pipeline
 from evaluate.postprocess.steps import Confidence, GateRule
 from evaluate.scoring.result import PIPELINE_FILE, SCORE_FILE
 from evaluate.scoring.score_file import explaining, read_checksums, read_pipeline
+from evaluate.system.finding import home_of, typed_words_of, words_of
+from evaluate.system.loading import LoadedSystem
+from evaluate.system.record import System
 
 DEFAULT_CONFIDENCE = 0.25
 DEFAULT = Pipeline(confidence=Confidence(DEFAULT_CONFIDENCE))
@@ -64,9 +66,9 @@ class Choice:
             return ""
         return f", on {self.tuned_on} of {self.data}" if self.tuned_on else ", where it was given and not tuned"
 
-    def is_of(self, weights: Weights) -> bool:
-        """Whether it is of these weights, as far as it says."""
-        return self.of_weights and (not self.weights_sha256 or weights.sha256 in self.weights_sha256)
+    def is_of(self, system: LoadedSystem) -> bool:
+        """Whether it is of these detectors, as far as it says."""
+        return self.of_weights and (not self.weights_sha256 or {*system.detector_checksums} <= {*self.weights_sha256})
 
 
 def read_choice(path: Path) -> Choice:
@@ -95,41 +97,37 @@ def read_choice(path: Path) -> Choice:
         )
 
 
-def at_size_of_scoring(weights: Weights, settings: Settings) -> Settings:
-    """The settings; where neither weights nor data tell the size of the pictures, with the one that was scored at.
+def size_of_scoring(system: System) -> int | None:
+    """The longest side that pictures were scaled down to when the system was scored; None where no score says so.
 
     Raises:
         UserError: The `score.json` is not one.
     """
-    path = run_folder(weights.path) / SCORE_FILE
-    if settings.picture_size is not None or not path.is_file():
-        return settings
+    path = home_of(system) / SCORE_FILE
+    if not path.is_file():
+        return None
     choice = read_choice(path)
     size = choice.inference.get("picture_size")
-    if not choice.is_of(weights) or not isinstance(size, int):
-        return settings
-    return replace(settings, picture_size=size) if size > 0 else settings
+    is_same = not choice.weights_sha256 or {one.sha256 for one in system.detectors} <= {*choice.weights_sha256}
+    return size if choice.of_weights and is_same and isinstance(size, int) and size > 0 else None
 
 
-def choose_pipeline(
-    confidence: float | None, weights: Weights, settings: Settings, asked: Path | None = None
-) -> tuple[Pipeline, str]:
-    """The post-processing for predictions of some weights, and in words where it comes from.
+def choose_pipeline(confidence: float | None, system: LoadedSystem, asked: Path | None = None) -> tuple[Pipeline, str]:
+    """The post-processing for predictions of a system, and in words where it comes from.
 
-    It is that of `pipeline.yaml` in the training's folder, which must be of these very weights: a training into the
+    It is that of `pipeline.yaml` in the system's folder, which must be of these very weights: a training into the
     same folder leaves the one of the weights that were there before. Without that file it is what the `score.json` of
     these weights says.
 
     Args:
         confidence: As given by the user, instead of the fitted one.
-        weights: The weights that predict.
-        settings: How they are run now.
-        asked: The file of another pipeline; `none` (a name without a file) for none.
+        system: What predicts.
+        asked: The file of another pipeline.
 
     Raises:
         UserError: A file is not what it should be, or the pipeline is of other weights.
     """
-    pipeline, origin = _find(weights, settings, asked)
+    pipeline, origin = _find(system, asked)
     if confidence is None:
         return pipeline, origin
     return replace(pipeline, confidence=Confidence(confidence)), "--confidence"
@@ -154,48 +152,49 @@ def misfit(pipeline: Pipeline, detectors: Collection[str], classifiers: Collecti
     return "was fitted with another gate" if others and classifiers and others != {*classifiers} else ""
 
 
-def _find(weights: Weights, settings: Settings, asked: Path | None) -> tuple[Pipeline, str]:
+def _find(system: LoadedSystem, asked: Path | None) -> tuple[Pipeline, str]:
+    classifiers = [one.sha256 for one in system.classifiers]
     if asked is not None:
         pipeline = Pipeline.from_yaml(asked)
-        if why := misfit(pipeline, [weights.sha256], ()):
-            print_warning(f"{shown(asked)}: {why}, not of {shown(weights.path)}; it may not suit")
+        if why := misfit(pipeline, system.detector_checksums, classifiers):
+            print_warning(f"{shown(asked)}: {why}, not of {words_of(system.system)}; it may not suit")
         return pipeline, f"as in {shown(asked)}"
-    folder = run_folder(weights.path)
+    folder = home_of(system.system)
     path = folder / PIPELINE_FILE
     if not path.is_file():
-        return _of_score(weights, settings, folder / SCORE_FILE)
+        return _of_score(system, folder / SCORE_FILE)
     pipeline = Pipeline.from_yaml(path)
-    if why := misfit(pipeline, [weights.sha256], ()):
+    if why := misfit(pipeline, system.detector_checksums, classifiers):
         raise UserError(
-            f"{shown(path)}: {why}, not of {shown(weights.path)} as it is now. Score these weights, which fits another "
-            f"one: python evaluate/score.py {typed(weights.path)}"
+            f"{shown(path)}: {why}, not of {words_of(system.system)} as it is now. Score these weights, which fits "
+            f"another one: python evaluate/score.py {typed_words_of(system.system)}"
         )
     choice = next((one for one in _choices(folder) if one.pipeline == pipeline), None)
     if choice is None:  # brought here by itself
         return pipeline, f"fitted in {shown(path)}"
-    if choice.class_name != settings.class_name:
-        return _of_score(weights, settings, choice.file)
-    return _told(choice, weights, settings, path)
+    if choice.class_name != system.class_name:
+        return _of_score(system, choice.file)
+    return _told(choice, system, path)
 
 
-def _of_score(weights: Weights, settings: Settings, path: Path) -> tuple[Pipeline, str]:
+def _of_score(system: LoadedSystem, path: Path) -> tuple[Pipeline, str]:
     """What a `score.json` has chosen; a confidence that is not tuned where there is none that fits."""
     if not path.is_file():
         return DEFAULT, _NOT_TUNED
     choice = read_choice(path)
-    if choice.tuned_on == "" or choice.class_name != settings.class_name:  # an earlier one may be of more use
-        choice = _tuned_before(path.parent, weights, settings) or choice
-    if not choice.is_of(weights):
+    if choice.tuned_on == "" or choice.class_name != system.class_name:  # an earlier one may be of more use
+        choice = _tuned_before(path.parent, system) or choice
+    if not choice.is_of(system):
         whose = "of other weights" if choice.of_weights else "of predictions that were handed in"
         print_warning(
-            f"{shown(choice.file)}: is the score {whose}, not of {shown(weights.path)} as it is now, so its confidence "
-            f"is not used. Score these weights: python evaluate/score.py {typed(weights.path)}"
+            f"{shown(choice.file)}: is the score {whose}, not of {words_of(system.system)} as it is now, so its "
+            f"confidence is not used. Score these weights: python evaluate/score.py {typed_words_of(system.system)}"
         )
         return DEFAULT, _NOT_TUNED
-    if choice.class_name != settings.class_name:
+    if choice.class_name != system.class_name:
         print_warning(
             f"{shown(choice.file)}: is the score of class {choice.class_name or POSITIVE_CLASS}, not of "
-            f"{settings.class_name or POSITIVE_CLASS}, so its confidence is not used. Score that one with --class"
+            f"{system.class_name or POSITIVE_CLASS}, so its confidence is not used. Score that one with --class"
         )
         return DEFAULT, _NOT_TUNED
     if not choice.weights_sha256:
@@ -205,13 +204,13 @@ def _of_score(weights: Weights, settings: Settings, path: Path) -> tuple[Pipelin
             f"{shown(choice.file)}: its score was reached with a gate, whose classifier it does not name; going on "
             "without, at the confidence that was best without"
         )
-    return _told(choice, weights, settings, choice.file)
+    return _told(choice, system, choice.file)
 
 
-def _told(choice: Choice, weights: Weights, settings: Settings, file: Path) -> tuple[Pipeline, str]:
+def _told(choice: Choice, system: LoadedSystem, file: Path) -> tuple[Pipeline, str]:
     """A choice, and where it comes from; with a warning of what may make it unfit."""
-    _warn_of_other_data(choice, weights)
-    before, now = choice.inference, settings.as_dict()
+    _warn_of_other_data(choice, system)
+    before, now = choice.inference, system.inference
     changed = [key for key in before if key in now and before[key] != now[key] and key != "half"]
     if changed:
         differences = ", ".join(f"{key} {before[key]} there, {now[key]} here" for key in changed)
@@ -229,21 +228,23 @@ def _choices(folder: Path) -> Iterator[Choice]:
             continue
 
 
-def _tuned_before(folder: Path, weights: Weights, settings: Settings) -> Choice | None:
+def _tuned_before(folder: Path, system: LoadedSystem) -> Choice | None:
     """The latest score of the same weights and class whose confidence was tuned.
 
     Scores on data that have no split to tune on, or at a confidence that was given, come after it.
     """
     for choice in _choices(folder):
-        is_same = weights.sha256 in choice.weights_sha256 and choice.class_name == settings.class_name
+        is_same = bool(choice.weights_sha256) and choice.is_of(system) and choice.class_name == system.class_name
         if choice.tuned_on and is_same:
             return choice
     return None
 
 
-def _warn_of_other_data(choice: Choice, weights: Weights) -> None:
+def _warn_of_other_data(choice: Choice, system: LoadedSystem) -> None:
+    if len(system.members) != 1:  # several know what they are scored on by their folder
+        return
     try:
-        trained_on = find_training_data(weights)
+        trained_on = find_training_data(system.members[0].weights)
     except UserError:  # which a scoring says; here nothing can be compared
         return
     known = yaml_fingerprint(trained_on)

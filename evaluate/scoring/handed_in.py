@@ -9,7 +9,7 @@ import pandas as pd
 
 from common.cli import print_warning
 from common.data.data_set import DataSet
-from common.data.tables import read_predictions
+from common.data.tables import VOTER_COLUMNS, PredictionsFile, read_predictions
 from common.errors import UserError
 from common.paths import shown
 
@@ -27,10 +27,11 @@ def read_by_split(paths: Sequence[Path], data: DataSet, splits: Sequence[str]) -
         that the files do not name counts as one without prediction; a warning counts these for submissions.
 
     Raises:
-        UserError: A file is wrong, two files name the same image, an image is not in the data set, or all images belong
-            to other splits.
+        UserError: A file is wrong or has other columns than the others, two files name the same image, an image is not
+            in the data set, or all images belong to other splits.
     """
     files = [read_predictions(path) for path in paths]
+    _check_columns(files)
     where: dict[str, Path] = {}
     for file in files:
         for image_id in file.image_ids:
@@ -66,6 +67,18 @@ def read_by_split(paths: Sequence[Path], data: DataSet, splits: Sequence[str]) -
         hint = f"its images are in {' and '.join(elsewhere)}: name it with --report-on" if elsewhere else "it is empty"
         raise UserError(f"{names}: covers no image of {' or '.join(splits)} of {shown(data.yaml)}; {hint}.")
     return found
+
+
+def _check_columns(files: Sequence[PredictionsFile]) -> None:
+    """Refuse files of which some are of several voters and others do not say: what has a voter none of has none."""
+    kinds = {tuple(column for column in VOTER_COLUMNS if column in file.predictions): file for file in files}
+    if len(kinds) > 1:
+        most, *_, least = sorted(kinds, key=len, reverse=True)
+        lacking = ", ".join(column for column in most if column not in least)
+        raise UserError(
+            f"{shown(kinds[least].path)}: lacks {lacking}, which {shown(kinds[most].path)} has; expected files of the "
+            "same voters. Score them apart, or leave the column out of all."
+        )
 
 
 def _check_known(where: dict[str, Path], known: dict[str, set[str]], data: DataSet, splits: Sequence[str]) -> None:

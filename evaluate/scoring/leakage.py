@@ -96,6 +96,7 @@ def remarks(leakage: Leakage, reported_on: str) -> Iterator[str]:
             f"{found.chosen_on:,} images of split {reported_on!r} are validation images of the training, on which the "
             "best epoch is chosen: the score flatters"
         )
+    yield from leakage.abstained
     if leakage.not_seen:
         yield f"leakage was looked for, but not all of it can be seen: {'; '.join(leakage.not_seen)}"
 

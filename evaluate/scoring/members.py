@@ -1,297 +1,264 @@
-"""The predictions of several trainings, fused; who may say something about which image."""
+"""What the members of a system have been trained on, and the images on which they therefore do not vote."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from common import trainings
 from common.cli import print_warning
 from common.data.data_set import DataSet, Split
-from common.data.names import ALL_CLASSES
-from common.data.tables import DETECTOR, VOTERS, sort_predictions, write_predictions
+from common.data.tables import read_gate
 from common.errors import UserError
-from common.files import make_folder, sha256, write_json
+from common.files import sha256
 from common.paths import shown
-from evaluate.detector import cache
 from evaluate.detector.lineage import trace
-from evaluate.detector.options import InferenceOptions
-from evaluate.detector.weights import Weights, find_training_data, load_weights, run_folder
-from evaluate.postprocess.fusion import FUSION_IOU, fuse
-from evaluate.postprocess.suppression import Suppression
+from evaluate.detector.weights import find_training_data, run_folder
+from evaluate.postprocess.gate import GateProbabilities
+from evaluate.postprocess.suppression import count_voters
+from evaluate.scoring.leakage import find_leakage
 from evaluate.scoring.recognition import recognise
+from evaluate.scoring.result import Leakage, SplitLeakage
+from evaluate.system.loading import LoadedSystem, Member
 
-PREDICTIONS_FILE, MEMBERS_FILE = "predictions.csv", "ensemble.json"
-_SPLITS = ("val", "test")
+if TYPE_CHECKING:
+    from evaluate.classifier.weights import Classifier
 
-
-@dataclass(frozen=True)
-class EnsembleRequest:
-    """Trainings whose predictions are to be fused.
-
-        fuse_members(EnsembleRequest((Path("runs/winner"),))).predictions
-
-    Attributes:
-        members: Weights, trainings' folders, or folders of such.
-        data: Data YAML or data set folder; None: the one that the first was trained on.
-        iou: Boxes that overlap more are one.
-        inference: How predictions are made.
-        again: Predict anew even if kept predictions are still right.
-        output: The folder to write to; None: the first folder named.
-    """
-
-    members: tuple[Path, ...]
-    data: Path | None = None
-    iou: float = FUSION_IOU
-    inference: InferenceOptions = field(default_factory=InferenceOptions)
-    again: bool = False
-    output: Path | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse an IoU that is none.
-
-        Raises:
-            UserError: It is.
-        """
-        if not 0 <= self.iou < 1:
-            raise UserError(f"--iou: found {self.iou}; expected 0 or more and below 1.")
+NOT_KNOWN = "predictions do not tell what they were trained on"
+_TRAINED_ON = "train"
+_GATE_TABLE = "gate.csv"
 
 
 @dataclass(frozen=True)
-class Fused:
-    """What came out.
+class Knowledge:
+    """Which images the members of a system know.
 
     Attributes:
-        predictions: The file with the predictions table of val and test.
-        data: The data YAML that it belongs to.
-        voters: By split, how many members have predicted each image: by image id.
+        leakage: The same for the record.
+        abstains: By split and by a member's checksum, the images that it does not vote on.
+        seen_by_gates: By split, how many images all classifiers were trained on; they judge these all the same.
     """
 
-    predictions: Path
-    data: Path
-    voters: dict[str, pd.Series]
+    leakage: Leakage
+    abstains: Mapping[str, Mapping[str, set[str]]] = field(default_factory=dict)
+    seen_by_gates: Mapping[str, int] = field(default_factory=dict)
 
 
-def fuse_members(request: EnsembleRequest) -> Fused:
-    """Predict with every member and fuse.
+def look_back(system: LoadedSystem, data: DataSet, splits: Mapping[str, Split]) -> Knowledge:
+    """Find the images that members were trained on, or that show patients whom they were trained on.
+
+    Of several detectors, one that knows an image does not vote on it, so that members of different folds can be tuned
+    and judged on all images. A detector that is alone votes, and the score flatters. Classifiers are treated alike.
+
+    Args:
+        system: Its members.
+        data: The data set that is scored.
+        splits: Its splits that matter.
 
     Raises:
-        UserError: There are no members, their data are missing, or an image has been trained on by all of them.
-        WorkError: Pictures cannot be read, or a file cannot be written.
+        UserError: An image is known to every one of several detectors.
     """
-    paths = find_members(request.members)
-    first = request.members[0]
-    output = request.output or (first if first.is_dir() else first.parent)
-    leading = load_weights(paths[0])
-    data = DataSet(request.data or _whole_data(first) or find_training_data(leading), leading.data_class)
-    splits = {name: data.split(name) for name in _SPLITS if data.has(name)}
-    if not splits:
-        raise UserError(f"{shown(data.yaml)}: has pictures neither in val nor in test; an ensemble predicts these.")
-    make_folder(output, *(() if request.output else ("the members' folder", "Name another one with --output.")))
-    folders = {path: _kept_in(path, request.output) for path in paths}
-    # All that can be refused comes before the first of them predicts, which takes long.
-    parts: dict[Path, dict[str, Split]] = {}
-    not_seen: list[str] = []
-    for path in paths:
-        weights = load_weights(path)
-        lineage = trace(weights)
+    abstains: dict[str, dict[str, set[str]]] = {name: {} for name in splits}
+    told: list[str] = []
+    not_seen = [f"{shown(file.path)}: {NOT_KNOWN}" for file in system.files.values()]
+    seen_by_gates = {
+        name: _look_back_of_gates(system.classifiers, data, split, abstains[name], told, not_seen)
+        for name, split in splits.items()
+    }
+    if not system.members:
+        return Knowledge(Leakage(reason=NOT_KNOWN), abstains, seen_by_gates)
+    if system.voters == len(system.members[0].voters):
+        (member,) = system.members
+        trained, reason = trained_on(member)
+        lineage = trace(member.weights)
+        leakage = find_leakage(trained, data, list(splits), reason, lineage.data, [*lineage.not_seen, *not_seen])
+        return Knowledge(leakage, abstains, seen_by_gates)
+    own: list[DataSet] = []
+    earlier: list[DataSet] = []
+    patients_known = True
+    chosen_on: dict[str, set[str]] = {name: set() for name in splits}
+    for member in system.members:
+        trained, reason = trained_on(member)
+        lineage = trace(member.weights)
         not_seen += lineage.not_seen
-        trained_on = (DataSet(find_training_data(weights), ALL_CLASSES), *lineage.data)
-        parts[path] = {name: unseen(split, data, trained_on, not_seen) for name, split in splits.items()}
-    if not_seen:
-        print_warning(
-            "a member abstains on images whose patients it has been trained on, but not all of that can be seen: "
-            f"{'; '.join(dict.fromkeys(not_seen))}"
-        )
-    seen = {name: [set(part[name].pictures) for part in parts.values()] for name in splits}
-    voters = {name: _count_voters(splits[name], seen[name]) for name in splits}
-    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in splits}
-    for path, by_split in parts.items():
-        weights = load_weights(path)
-        make_folder(folders[path], "kept predictions,")
-        for name, part in by_split.items():
-            table = pd.DataFrame()
-            if part.pictures:
-                print(f"{shown(path)}: {len(part.pictures):,} of {len(splits[name].pictures):,} images of {name}")
-                _, table = predict_split(weights, part, folders[path], request.inference, request.again)
-                table = (Suppression() if weights.suppresses else Suppression("none", None)).apply(table)
-            tables[name].append(table)
-    fused = [_fuse_split(split, tables[name], seen[name], request.iou) for name, split in splits.items()]
-    write_predictions(output / PREDICTIONS_FILE, pd.concat(fused, ignore_index=True))
-    write_json(
-        output / MEMBERS_FILE,
-        {
-            "members": [shown(path) for path in paths],
-            "data": shown(data.yaml),
-            "iou": request.iou,
-            "augment": request.inference.augment,
-            "images_predicted": {name: [len(ids) for ids in seen[name]] for name in splits},
-            "voters": {name: [int(one.min()), int(one.max())] for name, one in voters.items()},
-            "predictions_sha256": sha256(output / PREDICTIONS_FILE),
-        },
+        if trained is None:
+            not_seen.append(f"what {shown(member.path)} was trained on is not known ({reason.partition('. ')[0]})")
+        own += [trained] if trained else []
+        earlier += lineage.data
+        for name, split in splits.items():
+            known, are_patients_known = known_images(
+                data, split, [*([trained] if trained else []), *lineage.data], not_seen
+            )
+            patients_known &= are_patients_known
+            if known:
+                abstains[name][member.detector.sha256] = known
+                told.append(_abstains(member.name, known, split))
+            if trained is not None and trained.has("val"):
+                validated = recognise(data, name, trained, "val").images
+                chosen_on[name].update(validated.index[validated.to_numpy()].difference(list(known)))
+    for name, split in splits.items():
+        _check_voters(system, split, abstains[name])
+    leakage = Leakage(
+        trained_on=_names(own) or None,
+        earlier=tuple(dict.fromkeys(shown(one.yaml) for one in earlier)),
+        patients_known=patients_known,
+        not_seen=tuple(dict.fromkeys(not_seen)),
+        abstained=tuple(told),
+        splits={name: SplitLeakage(0, 0, 0, chosen_on=len(chosen_on[name])) for name in splits},
     )
-    return Fused(output / PREDICTIONS_FILE, data.yaml, voters)
+    return Knowledge(leakage, abstains, seen_by_gates)
 
 
-def _kept_in(member: Path, output: Path | None) -> Path:
-    """Where a member's predictions are kept: in its own folder, which may be read-only, unless another is named."""
-    run = run_folder(member)
-    if output is None:
-        return run / "ensemble"
-    place = hashlib.sha256(os.fspath(member.resolve()).encode()).hexdigest()[:8]  # runs of two folders may share a name
-    return output / "members" / f"{run.name}-{place}"
-
-
-def find_members(named: Sequence[Path]) -> list[Path]:
-    """The weights that are meant: files, trainings' folders, or folders of trainings.
-
-    Raises:
-        UserError: There are none, or the same twice.
-    """
-    found: list[Path] = []
-    for path in named:
-        if path.is_file():
-            found.append(path)
-        elif (path / "weights" / "best.pt").is_file():
-            found.append(path / "weights" / "best.pt")
-        else:
-            found += _members_of_recipe(path) if (path / trainings.MEMBERS_FILE).is_file() else _members_of_folder(path)
-    if len({path.resolve() for path in found}) < len(found):
-        raise UserError("the same weights are named twice; each may have one vote only.")
-    return found
-
-
-def _members_of_recipe(folder: Path) -> list[Path]:
-    """The finished detectors of a recipe of several trainings; its gate, which lies beside them, is none.
-
-    Raises:
-        UserError: The record is damaged, names none, or one of them is not there.
-    """
-    file = folder / trainings.MEMBERS_FILE
+def trained_on(member: Member) -> tuple[DataSet | None, str]:
+    """The data set that a member was trained on, or why that is not known."""
     try:
-        found = [folder / name / "weights" / "best.pt" for name in json.loads(file.read_text("utf-8"))["members"]]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(
-            f"{shown(file)}: not a record of a recipe's members ({type(error).__name__}); name the members' folders."
-        ) from error
-    missing = [path for path in found if not path.is_file()]
-    if missing or not found:
-        what = f"names {shown(missing[0])}, which is not there" if missing else "names no finished member"
-        raise UserError(f"{shown(file)}: {what}. Run the recipe's command again, which goes on, or name the folders.")
-    return found
+        return DataSet(find_training_data(member.weights), member.weights.data_class), ""
+    except UserError as error:
+        return None, str(error)
 
 
-def _members_of_folder(folder: Path) -> list[Path]:
-    """The detectors among a folder's trainings.
-
-    Raises:
-        UserError: There are none.
-    """
-    inside = sorted(folder.glob("*/weights/best.pt"))
-    gates = [path for path in inside if trainings.kind_of(path.parents[1]) == trainings.GATE]
-    if gates:
-        print(f"{shown(folder)}: passing over {', '.join(path.parents[1].name for path in gates)}, a gate")
-    found = [path for path in inside if path not in gates]
-    if not found:
-        raise UserError(f"{shown(folder)}: no weights there; expected a .pt file, or <training>/weights/best.pt in it.")
-    return found
-
-
-def _whole_data(folder: Path) -> Path | None:
-    """The data set whose folds a recipe's members were trained on; None where the folder is no recipe's."""
-    try:
-        data = Path(json.loads((folder / trainings.MEMBERS_FILE).read_text("utf-8"))["arguments"]["data"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-    return data if data.exists() else None
-
-
-def find_voters(predictions: Path) -> dict[str, tuple[int, int]]:
-    """By split, the fewest and the most members that have looked at an image of fused predictions.
+def known_images(data: DataSet, split: Split, trained: Sequence[DataSet], not_seen: list[str]) -> tuple[set[str], bool]:
+    """The images of a split that were trained on, and others of their patients; and whether patients are known.
 
     Args:
-        predictions: A file of predictions.
-
-    Returns:
-        What `ensemble.json` beside it says; nothing where there is none, or it is about other predictions.
-    """
-    try:
-        content = json.loads((predictions.parent / MEMBERS_FILE).read_text("utf-8"))
-        if content["predictions_sha256"] != sha256(predictions):
-            return {}
-        return {str(name): (int(low), int(high)) for name, (low, high) in content["voters"].items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return {}
-
-
-def unseen(split: Split, data: DataSet, trained_on: Sequence[DataSet], not_seen: list[str]) -> Split:
-    """The part of a split whose patients were not trained on.
-
-    Args:
+        data: The split's data set.
         split: Such as val.
-        data: Its data set.
-        trained_on: The data sets of a training and of those before it; their patients may have other names there.
+        trained: The data sets of a training and of those before it; their patients may have other names there.
         not_seen: What could not be seen is added, one clause each.
     """
     known: set[str] = set()
-    for other in trained_on:
-        found = recognise(data, split.name, other, "train")
+    are_patients_known = True
+    for other in trained:
+        found = recognise(data, split.name, other, _TRAINED_ON)
         known.update(found.patients.index[found.patients.to_numpy()])
         not_seen += found.not_seen
-    pictures = {image_id: path for image_id, path in split.pictures.items() if image_id not in known}
-    return replace(
-        split,
-        pictures=pictures,
-        truth=split.truth[split.truth["image_id"].isin(pictures)].reset_index(drop=True),
-        manifest=split.manifest[split.manifest["image_id"].isin(pictures)].reset_index(drop=True),
+        are_patients_known &= found.patients_known
+    return known, are_patients_known
+
+
+def opacity_of_classifiers(
+    system: LoadedSystem, opacity: Mapping[str, pd.Series | None], knowledge: Knowledge
+) -> GateProbabilities | None:
+    """The probabilities of a system's classifiers on all splits, with a warning of what they know; None without any.
+
+    Args:
+        system: Its members.
+        opacity: By split, what the classifiers have given.
+        knowledge: Of which images they know too much.
+    """
+    if not system.classifiers:
+        return None
+    names = ", ".join(shown(one.path) for one in system.classifiers)
+    for split, seen in knowledge.seen_by_gates.items():
+        if seen:
+            print_warning(
+                f"LEAKAGE: {seen:,} images of split {split!r}, or others of their patients, were trained on by the "
+                f"gate ({names}): its probabilities of them are too good to be true"
+            )
+    together = pd.concat([one for one in opacity.values() if one is not None])
+    return GateProbabilities(
+        files=[one.path for one in system.classifiers],
+        probabilities=together[~together.index.duplicated()],
+        seen=dict(knowledge.seen_by_gates),
     )
 
 
-def _fuse_split(split: Split, tables: Sequence[pd.DataFrame], seen: Sequence[set[str]], iou: float) -> pd.DataFrame:
-    sizes = split.manifest.set_index("image_id")[["width", "height"]]
-    frames = {str(image_id): (float(width), float(height)) for image_id, width, height in sizes.itertuples()}
-    with_images = [(table, ids) for table, ids in zip(tables, seen, strict=True) if ids]
-    return fuse([table for table, _ in with_images], [ids for _, ids in with_images], frames, iou)
+def voters_in(predictions: pd.DataFrame) -> pd.Series:
+    """How many voters have looked at each image of a predictions table, int by image id, as far as the table says."""
+    return pd.Series(count_voters(predictions), predictions["image_id"])
 
 
-def _count_voters(split: Split, seen: Sequence[set[str]]) -> pd.Series:
-    ids = list(split.pictures)
-    voters = pd.Series([sum(image_id in images for images in seen) for image_id in ids], index=ids)
-    without = voters.index[voters == 0]
-    if len(without):
+def voters_words(voters: Mapping[str, pd.Series], tune_on: str | None, report_on: str) -> str:
+    """What to say where the images that are tuned on have more or fewer voters than those reported; else nothing.
+
+    Args:
+        voters: By split, how many voters have looked at each image.
+        tune_on: The split to tune on; None tunes nothing.
+        report_on: The split whose score is reported.
+    """
+    if tune_on is None or voters[tune_on].empty or voters[report_on].empty:
+        return ""
+    tuned, reported = (range_of(voters[name]) for name in (tune_on, report_on))
+    if tuned == reported:
+        return ""
+    return (
+        f"{tuned} voters have looked at an image of {tune_on!r}, {reported} at one of {report_on!r}. A mean of more is "
+        f"less often extreme, so what is tuned on {tune_on!r} may not suit {report_on!r}; to avoid it, tune on images "
+        "that no member was trained on"
+    )
+
+
+def range_of(voters: pd.Series) -> str:
+    """How many voters the images have, in words."""
+    low, high = int(voters.min()), int(voters.max())
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _names(data: Sequence[DataSet]) -> str:
+    return ", ".join(dict.fromkeys(shown(one.yaml) for one in data))
+
+
+def _abstains(name: str, known: set[str], split: Split) -> str:
+    return (
+        f"member {name} was trained on {len(known):,} of the {len(split.pictures):,} images of {split.name!r} or on "
+        "others of their patients, and does not vote on them"
+    )
+
+
+def _check_voters(system: LoadedSystem, split: Split, abstains: Mapping[str, set[str]]) -> None:
+    """Refuse images on which nobody votes."""
+    ids = set(split.pictures)
+    voting = [ids - abstains.get(member.detector.sha256, set()) for member in system.members]
+    voting += [ids for file in system.files.values() if ids & set(file.image_ids)]
+    without = sorted(ids.difference(*voting))
+    if without:
         raise UserError(
             f"{len(without)} of {len(ids)} images of {split.name!r}, first {without[0]}, were trained on, or others of "
-            "their patients were, by every member; an ensemble cannot be tuned or judged on them. Add the members of "
+            "their patients were, by every member; the system cannot be tuned or judged on them. Add the members of "
             "the missing folds, or name data that none has seen with --data."
         )
-    return voters
 
 
-def predict_split(
-    weights: Weights, split: Split, folder: Path, options: InferenceOptions, again: bool = False
-) -> tuple[Path, pd.DataFrame]:
-    """Predict a split with every voter; see `evaluate.detector.cache.predict_split`.
+def _look_back_of_gates(
+    classifiers: Sequence[Classifier],
+    data: DataSet,
+    split: Split,
+    abstains: dict[str, set[str]],
+    told: list[str],
+    not_seen: list[str],
+) -> int:
+    """How many images of a split all classifiers know; of the others, those that some know are put into `abstains`."""
+    known = {one.sha256: _known_to_gate(one, data, split, not_seen) for one in classifiers}
+    if not known:
+        return 0
+    by_all = set.intersection(*known.values())
+    for classifier in classifiers:
+        some = known[classifier.sha256] - by_all
+        if some:
+            abstains[classifier.sha256] = some
+            told.append(_abstains(run_folder(classifier.path).name, some, split))
+    return len(by_all)
 
-    Returns:
-        The file and its predictions table.
-    """
-    found = [cache.predict_split(weights, split, folder, options, again, one) for one in options.voters(weights)]
-    if len(found) == 1:
-        return found[0]
-    whole, file = together([table for _, table in found]), folder / f"predictions_{split.name}-augmented.csv"
-    write_predictions(file, whole)
-    return file, whole
 
-
-def together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """One predictions table of those of each voter; whose a box is stands in it where there are several."""
-    if len(tables) == 1:
-        return tables[0]
-    named = [table.assign(**{DETECTOR: f"voter {number}"}) for number, table in enumerate(tables, start=1)]
-    return sort_predictions(pd.concat(named, ignore_index=True)).assign(**{VOTERS: len(tables)})
+def _known_to_gate(classifier: Classifier, data: DataSet, split: Split, not_seen: list[str]) -> set[str]:
+    """The images of a split, or of their patients, that a gate was trained on, as its table of probabilities says."""
+    run = run_folder(classifier.path)
+    manifests = {sha256(root / "manifest.csv") if root is not None else "" for root in data.roots(split.name)}
+    try:
+        table = read_gate(run / _GATE_TABLE)
+        trained = set(table.loc[table["split"] == _TRAINED_ON, "image_id"])
+    except UserError as error:
+        not_seen.append(f"what {shown(run)} was trained on is not known ({str(error).partition('. ')[0]})")
+        return set()
+    if classifier.record.manifest not in manifests:
+        not_seen.append(
+            f"{shown(run)} was trained on another conversion ({classifier.record.data}), of which only the same image "
+            "ids were recognised"
+        )
+    manifest = data.whole_manifest([split.name])
+    patients = data.patients(split.name)
+    theirs = set(manifest.loc[manifest["image_id"].isin(trained), "patient_id"]) if manifest is not None else set()
+    is_known = patients.isin(theirs) | patients.index.isin(trained)
+    return set(patients.index[is_known.to_numpy()])

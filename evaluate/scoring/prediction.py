@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,18 +15,19 @@ from common.data.csv_files import write_csv
 from common.data.tables import read_truth, write_predictions, write_rejected, write_submission
 from common.errors import UserError, WorkError
 from common.files import make_folder
-from common.paths import shown, typed
-from evaluate.detector.finding import DEFAULT_WEIGHTS, find_weights
-from evaluate.detector.inference import Predicted, Settings, predict
-from evaluate.detector.loading import NO_IMAGE, PREDICTED, Outcome, Picture
+from common.paths import shown
+from evaluate.detector.finding import DEFAULT_WEIGHTS
+from evaluate.detector.loading import NO_IMAGE, PREDICTED, UNREADABLE, Outcome
 from evaluate.detector.options import InferenceOptions
 from evaluate.detector.pictures import find_pictures, with_originals
-from evaluate.detector.weights import Weights, load_weights, run_folder
 from evaluate.postprocess.pipeline import Pipeline
-from evaluate.scoring.choice import at_size_of_scoring, choose_pipeline
-from evaluate.scoring.members import together
+from evaluate.scoring.choice import choose_pipeline, size_of_scoring
 from evaluate.scoring.overlays import draw_overlays
 from evaluate.scoring.result import PIPELINE_FILE
+from evaluate.system.finding import find_system, home_of, typed_words_of
+from evaluate.system.gates import find_gates
+from evaluate.system.loading import load_system
+from evaluate.system.voting import Votes, forget, predict_pictures
 
 PREDICTIONS_FILE, SUBMISSION_FILE, IMAGES_FILE, REJECTED_FILE, OVERLAYS = (
     "predictions.csv",
@@ -35,8 +36,6 @@ PREDICTIONS_FILE, SUBMISSION_FILE, IMAGES_FILE, REJECTED_FILE, OVERLAYS = (
     "rejected.csv",
     "overlays",
 )
-UNFINISHED_FILE = "predictions.unfinished"
-"""What was predicted so far; it is there only while a prediction is not finished."""
 IMAGE_COLUMNS = ["image_id", "source", "status", "reason", "doubt", "boxes", "sop_instance_uid"]
 _MOST_DOUBTS = 6
 
@@ -49,7 +48,8 @@ class PredictionRequest:
 
     Attributes:
         sources: DICOM files, pictures, folders or zips of them.
-        weights: Weights, or a training's folder; where `runs/best.pt` is not there, the newest training's.
+        weights: What `evaluate.system.finding.find_system` takes, one or several; where `runs/best.pt` is not there,
+            the newest training's.
         output: The folder to write to.
         confidence: For the submission and the pictures; None: as chosen by a scoring of these weights.
         pipeline: The file of a fitted post-processing; None: the one beside the weights.
@@ -59,10 +59,11 @@ class PredictionRequest:
         class_name: Of weights of several classes the one to predict, or `all` for all as one; None: `Lung Opacity`, or
             the only one.
         inference: How predictions are made.
+        gates: Gates whose classifiers look at the pictures, besides those of the system: folders or weights.
     """
 
     sources: tuple[Path, ...]
-    weights: Path = DEFAULT_WEIGHTS
+    weights: Path | Sequence[Path] = DEFAULT_WEIGHTS
     output: Path = Path("runs/predict")
     confidence: float | None = None
     pipeline: Path | None = None
@@ -71,6 +72,12 @@ class PredictionRequest:
     truth: Path | None = None
     class_name: str | None = None
     inference: InferenceOptions = field(default_factory=InferenceOptions)
+    gates: tuple[Path, ...] = ()
+
+    @property
+    def named(self) -> tuple[Path, ...]:
+        """The weights that were named."""
+        return (self.weights,) if isinstance(self.weights, Path) else tuple(self.weights)
 
 
 @dataclass(frozen=True)
@@ -115,37 +122,39 @@ def predict_files(request: PredictionRequest) -> PredictedFiles:
     """
     pictures = with_originals(find_pictures(request.sources, request.only))
     truth = read_truth(request.truth) if request.truth else None
-    path, note = find_weights(request.weights)
-    if note:
-        print(note, file=sys.stderr)
-    weights = load_weights(path, request.class_name)
-    print(f"weights: {weights.description}", file=sys.stderr)
-    voters = [at_size_of_scoring(weights, one) for one in request.inference.voters(weights)]
-    pipeline, origin = choose_pipeline(request.confidence, weights, voters[0], request.pipeline)
-    if pipeline.gate.mode != "none":
+    found, gates = find_system(request.named), find_gates(request.gates)
+    if gates.files:
         raise UserError(
-            f"{shown(request.pipeline or run_folder(path) / PIPELINE_FILE)}: was fitted with a gate, whose classifier "
+            f"--gate {shown(gates.files[0])}: a table of probabilities, which cannot look at new pictures; expected a "
+            "gate as train/gate.py writes it. Name its folder."
+        )
+    whole = replace(found, classifiers=(*found.classifiers, *gates.classifiers))
+    system = load_system(whole, request.inference, request.class_name, size_of_scoring(whole))
+    for member in system.members:
+        print(f"weights: {member.weights.description}", file=sys.stderr)
+    pipeline, origin = choose_pipeline(request.confidence, system, request.pipeline)
+    if pipeline.gate.mode != "none" and not system.classifiers:
+        raise UserError(
+            f"{shown(request.pipeline or home_of(whole) / PIPELINE_FILE)}: was fitted with a gate, whose classifier "
             "must look at these pictures, too: name it with --gate, or fit it without: python evaluate/score.py "
-            f"{typed(path)}"
+            f"{typed_words_of(whole)}"
         )
     output = request.output
     make_folder(output, remedy="Choose another --output.")
-    unfinished = output / UNFINISHED_FILE
-    predicted = _vote(weights, pictures, voters, request.inference, unfinished)
-    if not predicted.image_ids:
-        unfinished.unlink(missing_ok=True)  # nothing was kept
-    submitted = pipeline.apply(predicted.predictions, predicted.manifest)
-    _write_images(output / IMAGES_FILE, predicted.outcomes, submitted)
-    _write_rejected(output / REJECTED_FILE, predicted, len(pictures))
+    predicted = predict_pictures(system, pictures, output)
+    ids = {one.image_id for one in predicted.outcomes if one.status == PREDICTED}
+    if not ids:
+        forget(output)  # nothing was kept
+    submitted = pipeline.apply(predicted.predictions, predicted.manifest, predicted.opacity)
+    _write_images(output / IMAGES_FILE, predicted, submitted)
+    _write_rejected(output / REJECTED_FILE, predicted.outcomes)
     _warn_of_doubts(predicted.outcomes, output / IMAGES_FILE)
     write_predictions(output / PREDICTIONS_FILE, predicted.predictions)
     images = [one.image_id for one in predicted.outcomes if one.status != NO_IMAGE]
     write_submission(output / SUBMISSION_FILE, submitted, images)
-    ids = set(predicted.image_ids)
     usable = [picture for picture in pictures if picture.image_id in ids]
     drawn = draw_overlays(output / OVERLAYS, usable, submitted, truth, request.overlays)
-    for number in range(len(voters)):
-        _of_voter(unfinished, number).unlink(missing_ok=True)
+    forget(output)
     return PredictedFiles(
         pictures=len(images),
         unreadable=len(images) - len(usable),
@@ -158,23 +167,11 @@ def predict_files(request: PredictionRequest) -> PredictedFiles:
     )
 
 
-def _vote(
-    weights: Weights, pictures: Sequence[Picture], voters: Sequence[Settings], options: InferenceOptions, keep: Path
-) -> Predicted:
-    """The predictions of all voters, and what became of the pictures."""
-    found = [
-        predict(weights, pictures, one, options.batch, options.device, keep=_of_voter(keep, number))
-        for number, one in enumerate(voters)
-    ]
-    return Predicted(together([one.predictions for one in found]), found[0].outcomes)
+def _write_images(file: Path, predicted: Votes, submitted: pd.DataFrame) -> None:
+    """Write down what became of each file: columns `IMAGE_COLUMNS`, `boxes` empty where nothing was predicted.
 
-
-def _of_voter(unfinished: Path, number: int) -> Path:
-    return unfinished.with_stem(f"{unfinished.stem}-{number}") if number else unfinished
-
-
-def _write_images(file: Path, outcomes: Sequence[Outcome], submitted: pd.DataFrame) -> None:
-    """Write down what became of each file: columns `IMAGE_COLUMNS`, `boxes` empty where nothing was predicted."""
+    Where a gate has looked at the images, there is a last column, `p_opacity`.
+    """
     counts = submitted["image_id"].value_counts()
     rows = [
         (
@@ -186,25 +183,29 @@ def _write_images(file: Path, outcomes: Sequence[Outcome], submitted: pd.DataFra
             int(counts.get(one.image_id, 0)) if one.status == PREDICTED else "",
             one.sop_instance_uid,
         )
-        for one in outcomes
+        for one in predicted.outcomes
     ]
-    write_csv(file, pd.DataFrame(rows, columns=IMAGE_COLUMNS))
+    table = pd.DataFrame(rows, columns=IMAGE_COLUMNS)
+    if predicted.opacity is not None:
+        table["p_opacity"] = table["image_id"].map(predicted.opacity)
+    write_csv(file, table)
 
 
-def _write_rejected(file: Path, predicted: Predicted, files: int) -> None:
+def _write_rejected(file: Path, outcomes: Sequence[Outcome]) -> None:
     """Write down what could not be read; nothing is left of an earlier run."""
     file.unlink(missing_ok=True)
-    rejected = predicted.rejected
+    rejected = [(one.image_id, one.source, one.reason) for one in outcomes if one.status == UNREADABLE]
+    is_any_usable = any(one.status == PREDICTED for one in outcomes)
     if rejected:
         write_rejected(file, rejected)
         _, name, reason = rejected[0]
-        message = f"{len(rejected):,} of {files:,} files could not be used, first {name}: {reason}"
-        if not predicted.image_ids:
+        message = f"{len(rejected):,} of {len(outcomes):,} files could not be used, first {name}: {reason}"
+        if not is_any_usable:
             raise WorkError(f"{message}. Nothing was predicted; all reasons are in {shown(file)}.")
         print_warning(f"{message}; see {shown(file)}. They are in the submission without a prediction.")
-    elif not predicted.image_ids:
-        one = predicted.outcomes[0]
-        raise WorkError(f"none of the {files:,} files is an image, first {one.source}: {one.reason}.")
+    elif not is_any_usable:
+        one = outcomes[0]
+        raise WorkError(f"none of the {len(outcomes):,} files is an image, first {one.source}: {one.reason}.")
 
 
 def _warn_of_doubts(outcomes: Sequence[Outcome], file: Path) -> None:

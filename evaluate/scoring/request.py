@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -17,7 +18,8 @@ class ScoringRequest:
         score(ScoringRequest(weights=Path("runs/best.pt"))).score.interval_95
 
     Attributes:
-        weights: Weights, or a training's folder; None without `predictions`: `runs/best.pt`, or the newest training's.
+        weights: What `evaluate.system.finding.find_system` takes, one or several; None without `predictions`:
+            `runs/best.pt`, or the newest training's.
         predictions: Files of predictions or submissions to score instead.
         data: Data YAML or data set folder; None: the one that the weights were trained on.
         tune_on: The split that the post-processing is fitted on.
@@ -33,6 +35,8 @@ class ScoringRequest:
         class_name: Of several classes the one that is scored, or `all` for all as one; None: `Lung Opacity`, or the
             only one.
         inference: How predictions are made.
+        out_of_fold: Predict the training images, too, each by those of several detectors that were not trained on its
+            patient, into a file of its own.
         again: Predict anew even if kept predictions are still right.
         output: The folder to write to; None: the training's, or one beside the first predictions file, named after it.
         argv: The command's arguments as typed, for the record.
@@ -41,7 +45,7 @@ class ScoringRequest:
         UserError: What is asked contradicts itself.
     """
 
-    weights: Path | None = None
+    weights: Path | Sequence[Path] | None = None
     predictions: tuple[Path, ...] = ()
     data: Path | None = None
     tune_on: str = "val"
@@ -55,14 +59,17 @@ class ScoringRequest:
     gate_threshold: float | None = None
     class_name: str | None = None
     inference: InferenceOptions = field(default_factory=InferenceOptions)
+    out_of_fold: bool = False
     again: bool = False
     output: Path | None = None
     argv: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
-        if self.weights and self.predictions:
-            raise UserError(f"{self.weights} and --predictions: score one of them at a time.")
+        if self.named and self.predictions:
+            raise UserError(f"{self.named[0]} and --predictions: score one of them at a time.")
+        if self.out_of_fold and self.predictions:
+            raise UserError("--out-of-fold: predictions that are handed in cannot look at more images; leave it out.")
         self._check_pipeline()
         if self.confidence is not None and self.box_scale == "tune":
             raise UserError(
@@ -88,6 +95,13 @@ class ScoringRequest:
         given = [name for name, is_given in options.items() if is_given]
         if self.pipeline and given:
             raise UserError(f"{self.pipeline} says what is done to the predictions: leave out {' and '.join(given)}.")
+
+    @property
+    def named(self) -> tuple[Path, ...]:
+        """The weights that were named."""
+        if self.weights is None:
+            return ()
+        return (self.weights,) if isinstance(self.weights, Path) else tuple(self.weights)
 
     @property
     def tunes_gate(self) -> bool:

@@ -176,6 +176,7 @@ class Leakage:
         earlier: The data YAMLs of trainings that this one went on from.
         patients_known: Whether patients are known on both sides.
         not_seen: What could not be seen, one clause each.
+        abstained: Which of several members do not vote on which images, as they were trained on them; one clause each.
         splits: By split, what was found.
     """
 
@@ -184,6 +185,7 @@ class Leakage:
     earlier: tuple[str, ...] = ()
     patients_known: bool | None = None
     not_seen: tuple[str, ...] = ()
+    abstained: tuple[str, ...] = ()
     splits: Mapping[str, SplitLeakage] = field(default_factory=dict)
 
     @property
@@ -196,7 +198,8 @@ class Leakage:
         if not self.checked:
             return {"checked": False, "reason": self.reason}
         known = {"trained_on": self.trained_on, "earlier": self.earlier, "patients_known": self.patients_known}
-        return {"checked": True, **known, "not_seen": self.not_seen, **_plain(self.splits)}
+        abstained = {"abstained": self.abstained} if self.abstained else {}
+        return {"checked": True, **known, "not_seen": self.not_seen, **abstained, **_plain(self.splits)}
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from common.data.data_set import DataSet
 from common.data.fingerprint import yaml_fingerprint
 from common.paths import brief, brief_text
 from common.provenance import describe_origin
-from evaluate.postprocess.gate import GateProbabilities, read_gates
+from evaluate.postprocess.gate import GateProbabilities
 from evaluate.scoring.earlier import keep_earlier
 from evaluate.scoring.fitting import find_pipeline, what_steps_bring
-from evaluate.scoring.inputs import from_predictions, from_weights
+from evaluate.scoring.inputs import from_predictions, from_system
 from evaluate.scoring.numbers import Judged, compare_subgroups, judge, score_split, score_subgroups
 from evaluate.scoring.request import ScoringRequest
 from evaluate.scoring.result import PIPELINE_FILE, GateUse, Leakage, Origin, Score, write_score
@@ -52,8 +52,8 @@ def score(request: ScoringRequest) -> Scored:
         UserError: Weights, predictions, gate or data are missing or wrong, or do not belong together.
         WorkError: No picture could be read, or a file could not be written.
     """
-    inputs = from_predictions(request) if request.predictions else from_weights(request)
-    gate = read_gates(request.gates, inputs.data, inputs.splits) if request.gates else None
+    inputs = from_predictions(request) if request.predictions else from_system(request)
+    gate = inputs.gate
     probabilities = gate.probabilities if gate else None
     pipeline = find_pipeline(inputs, request, probabilities)
     judged = {
@@ -65,7 +65,7 @@ def score(request: ScoringRequest) -> Scored:
     if not splits[inputs.report_on].positive_images:
         print_warning(f"no image of split {inputs.report_on!r} has a truth box: the score can only be 0")
     result = Score(
-        weights=brief(inputs.weights.path) if inputs.weights else None,
+        weights=inputs.name,
         weights_sha256=tuple(sorted({*inputs.detectors, *inputs.classifiers})),
         data_fingerprint=yaml_fingerprint(inputs.data.yaml),
         predictions={name: brief(path) for name, path in inputs.files.items()},
@@ -116,4 +116,5 @@ def _without_places(leakage: Leakage) -> Leakage:
         trained_on=None if leakage.trained_on is None else brief_text(leakage.trained_on),
         earlier=tuple(map(brief_text, leakage.earlier)),
         not_seen=tuple(map(brief_text, leakage.not_seen)),
+        abstained=tuple(map(brief_text, leakage.abstained)),
     )

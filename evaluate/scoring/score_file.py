@@ -152,6 +152,7 @@ def _leakage(content: Mapping[str, Any]) -> Leakage:
         trained_on=content["trained_on"],
         earlier=tuple(content.get("earlier", ())),
         not_seen=tuple(content.get("not_seen", ())),
+        abstained=tuple(content.get("abstained", ())),
         patients_known=content["patients_known"],
         splits={name: SplitLeakage(**found | {"examples": tuple(found["examples"])}) for name, found in splits.items()},
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from common import trainings
 from common.errors import UserError
-from common.paths import shown
+from common.paths import shown, typed
 from evaluate.detector.finding import DEFAULT_WEIGHTS, find_weights
 from evaluate.detector.weights import run_folder
 from evaluate.system.record import SYSTEM_FILE, System, SystemDetector, SystemPredictions
@@ -42,6 +42,7 @@ def find_system(named: Sequence[Path] = ()) -> System:
         classifiers=tuple(one for part in parts for one in part.classifiers),
         predictions=tuple(one for part in parts for one in part.predictions),
         data=next((part.data for part in parts if part.data), None),
+        named=tuple(named),
     )
     _refuse_twice([((one.sha256, one.imgsz), one.weights) for one in system.detectors])
     _refuse_twice([((one.sha256,), one.weights) for one in system.classifiers])
@@ -49,25 +50,44 @@ def find_system(named: Sequence[Path] = ()) -> System:
     return system
 
 
-def home_of(system: System, named: Sequence[Path] = ()) -> Path:
+def home_of(system: System) -> Path:
     """The folder that a system's score and fitted post-processing belong to, unless another one is named.
-
-    Args:
-        system: As `find_system` has found it.
-        named: What was named.
 
     Returns:
         A folder that was named and holds a system or trainings; of a single detector its training's; else one beside
         the first member's training, named after all members' checksums, in which nothing need be yet.
     """
-    if len(named) == 1 and named[0].name == SYSTEM_FILE:
-        return named[0].parent
-    if len(named) == 1 and named[0].is_dir() and not _holds_weights(named[0]):
-        return named[0]
+    if has_own_home(system):
+        (named,) = system.named
+        return named if named.is_dir() else named.parent
     if len(system.detectors) == 1 and not system.predictions:
         return run_folder(system.detectors[0].weights)
     first = run_folder(system.detectors[0].weights) if system.detectors else system.predictions[0].file.absolute()
     return first.parent / f"system-{system.digest[:_SHORT]}"
+
+
+def has_own_home(system: System) -> bool:
+    """Whether a single folder was named that is not a training's, or the `system.yaml` of one."""
+    if len(system.named) != 1:
+        return False
+    (named,) = system.named
+    return named.name == SYSTEM_FILE or (named.is_dir() and not holds_weights(named))
+
+
+def words_of(system: System) -> str:
+    """What to call a system in a message: its weights' file or files, or its folder."""
+    return ", ".join(shown(path) for path in _called(system))
+
+
+def typed_words_of(system: System) -> str:
+    """The same as it is typed in a command."""
+    return " ".join(typed(path) for path in _called(system))
+
+
+def _called(system: System) -> list[Path]:
+    if has_own_home(system):
+        return [home_of(system)]
+    return [*(one.weights for one in system.detectors), *(one.file for one in system.predictions)]
 
 
 def _find(path: Path) -> System:
@@ -77,7 +97,7 @@ def _find(path: Path) -> System:
         if not path.is_file():
             raise UserError(f"{shown(path)}: no such file; expected a predictions CSV or a Kaggle submission.")
         return System((), predictions=(SystemPredictions.of(path),))
-    if path.is_dir() and not _holds_weights(path):
+    if path.is_dir() and not holds_weights(path):
         if (path / SYSTEM_FILE).is_file():
             return System.from_yaml(path / SYSTEM_FILE)
         if (path / trainings.MEMBERS_FILE).is_file():
@@ -90,7 +110,7 @@ def _find(path: Path) -> System:
     return _of([weights])
 
 
-def _holds_weights(folder: Path) -> bool:
+def holds_weights(folder: Path) -> bool:
     """Whether a folder is a training's, or has weights in it as such a folder may."""
     return any((folder / name).is_file() for name in (_BEST, _BEST.name))
 

@@ -92,13 +92,38 @@ class LoadedSystem:
 
     @property
     def inference(self) -> dict[str, Any]:
-        """How the detectors are run, as JSON values: of each setting its value, or all that there are, sorted."""
-        settings = [voter.settings.as_dict() for member in self.members for voter in member.voters]
+        """How the detectors look at an image as it is, as JSON values, and whether they also look in further ways.
+
+        Of each setting the value, or where members differ, all that there are, sorted.
+        """
+        settings = [
+            {**member.voters[0].settings.as_dict(), "augment": len(member.voters) > 1} for member in self.members
+        ]
         found: dict[str, Any] = {}
         for name in dict.fromkeys(name for one in settings for name in one):
             values = {one.get(name) for one in settings}
             found[name] = values.pop() if len(values) == 1 else sorted(values - {None})
         return {**found, **({"voters": self.voters} if self.voters > 1 else {})}
+
+    @property
+    def detector_checksums(self) -> tuple[str, ...]:
+        """SHA-256 of everything that finds boxes, sorted."""
+        system = self.system
+        return tuple(sorted([*(one.sha256 for one in system.detectors), *(one.sha256 for one in system.predictions)]))
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether one opacity may have several boxes of one voter; RT-DETR is trained to find everything once."""
+        return any(voter.settings.nms_iou is not None for member in self.members for voter in member.voters)
+
+    @property
+    def as_run(self) -> System:
+        """The system with the sizes and copies that it is run with now."""
+        detectors = tuple(
+            replace(one, imgsz=self.options.imgsz or one.imgsz, augment=self.options.augment or one.augment)
+            for one in self.system.detectors
+        )
+        return replace(self.system, detectors=detectors)
 
     def load(self, member: Member) -> Weights:
         """A member's network, loaded again unless it is the leading one."""
@@ -144,7 +169,15 @@ def load_system(
     for file, one in zip(files, system.predictions, strict=True):
         name = file.path.stem
         named[name if name not in taken | named.keys() else f"{name}-{one.sha256[:_SHORT]}"] = file
-    return LoadedSystem(system, tuple(members), leading, _load_classifiers(system), named, class_name, options)
+    return LoadedSystem(
+        system=system,
+        members=tuple(members),
+        leading=leading,
+        classifiers=_load_classifiers(system),
+        files=named,
+        class_name=leading.class_name if leading else class_name,
+        options=options,
+    )
 
 
 def _member(detector: SystemDetector, weights: Weights, options: InferenceOptions, picture_size: int | None) -> Member:

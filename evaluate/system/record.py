@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -100,12 +100,14 @@ class System:
         classifiers: Classifiers; the mean of their P(opacity) counts. None, if there is no gate.
         predictions: Files of predictions that vote as well.
         data: The data YAML whose val and test it is scored on, where the members' own name only their folds.
+        named: What somebody has named to find it, if so; of no influence on what it is.
     """
 
     detectors: tuple[SystemDetector, ...]
     classifiers: tuple[SystemClassifier, ...] = ()
     predictions: tuple[SystemPredictions, ...] = ()
     data: Path | None = None
+    named: tuple[Path, ...] = field(default=(), compare=False)
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -115,8 +117,9 @@ class System:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of `identity`, in hexadecimal: one word for all members."""
-        return hashlib.sha256("\n".join(self.identity).encode()).hexdigest()
+        """SHA-256 of the checksums of all that find boxes, in hexadecimal: one word for them."""
+        found = sorted([*(one.sha256 for one in self.detectors), *(one.sha256 for one in self.predictions)])
+        return hashlib.sha256("\n".join(found).encode()).hexdigest()
 
     def to_yaml(self, path: Path) -> None:
         """Write it to a file, which is either absent or whole; paths are relative to the file's folder.

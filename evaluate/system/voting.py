@@ -85,6 +85,7 @@ def predict_split(
         WorkError: Pictures cannot be read.
     """
     abstains = abstains or {}
+    make_folders(system, output)
     votes: list[_Vote] = []
     files: dict[str, Path] = {}
     for member in system.members:
@@ -92,7 +93,6 @@ def predict_split(
         if not part.pictures:
             continue
         folder = kept_in(system, member.path, output)
-        make_folder(folder, *(() if output else ("the weights' folder", OTHER_OUTPUT)))
         weights = system.load(member)
         for voter in member.voters:
             if len(system.members) > 1:
@@ -106,7 +106,7 @@ def predict_split(
     table, voters = _together(votes, list(split.pictures), system.voters > 1)
     return Votes(
         predictions=table,
-        opacity=_opacity_of_split(system, split, output, again, abstains),
+        opacity=opacity_of_split(system, split, output, again, abstains),
         manifest=split.manifest,
         voters=voters,
         files=files,
@@ -210,6 +210,18 @@ def kept_in(system: LoadedSystem, weights: Path, output: Path | None) -> Path:
     return output / "members" / f"{run.name}-{place}"
 
 
+def make_folders(system: LoadedSystem, output: Path | None) -> None:
+    """Make the folders where members' predictions are kept.
+
+    Raises:
+        UserError: One cannot be written.
+    """
+    for member in system.members:
+        make_folder(kept_in(system, member.path, output), *(() if output else ("the weights' folder", OTHER_OUTPUT)))
+    for classifier in system.classifiers:
+        make_folder(kept_in(system, classifier.path, output), *(() if output else ("the gate's folder", OTHER_OUTPUT)))
+
+
 def _place(system: LoadedSystem, member: Member, voter: Voter) -> str:
     """What tells a voter's file from that of the others."""
     if system.voters == 1:
@@ -252,21 +264,24 @@ def _together(votes: Sequence[_Vote], ids: Sequence[str], several: bool) -> tupl
     return sort_predictions(table.assign(**{VOTERS: table["image_id"].map(counts).astype(int)})), voters
 
 
-def _opacity_of_split(
-    system: LoadedSystem, split: Split, output: Path | None, again: bool, abstains: Mapping[str, Collection[str]]
+def opacity_of_split(
+    system: LoadedSystem,
+    split: Split,
+    output: Path | None = None,
+    again: bool = False,
+    abstains: Mapping[str, Collection[str]] | None = None,
 ) -> pd.Series | None:
-    """The mean over the classifiers that look at an image."""
+    """The mean P(opacity) over the classifiers that look at an image; None without any. See `predict_split`."""
     if not system.classifiers:
         return None
     from evaluate.classifier.cache import predict_opacity_of_split
 
     found = []
     for classifier in system.classifiers:
-        part = without(split, abstains.get(classifier.sha256, ()))
+        part = without(split, (abstains or {}).get(classifier.sha256, ()))
         if not part.pictures:
             continue
         folder = kept_in(system, classifier.path, output)
-        make_folder(folder, *(() if output else ("the gate's folder", OTHER_OUTPUT)))
         options = system.options
         found.append(predict_opacity_of_split(classifier, part, folder, options.batch, options.device, again)[1])
     ids = pd.Index(list(split.pictures), name="image_id")

@@ -11,6 +11,9 @@ import pandas as pd
 
 from common.data.tables import make_predictions
 from evaluate import score
+from evaluate.detector.options import InferenceOptions
+from evaluate.system.finding import find_system
+from evaluate.system.loading import LoadedSystem, load_system
 
 QUIET = ("--no-wandb", "--no-report")
 QUICK = (*QUIET, "--fit", "confidence")
@@ -54,3 +57,8 @@ def suppressed(table: pd.DataFrame) -> pd.DataFrame:
         corners[:, 2:] += corners[:, :2]
         left.append(boxes.iloc[nms(corners, torch.tensor(boxes["confidence"].to_numpy()), 0.4).sort().values])
     return pd.concat(left, ignore_index=True)
+
+
+def system_of(*named: Path, class_name: str | None = None) -> LoadedSystem:
+    """What predicts, run as it is by default."""
+    return load_system(find_system(named), InferenceOptions(), class_name)

@@ -11,12 +11,11 @@ import pytest
 
 from common.errors import UserError
 from evaluate.detector.finding import find_weights
-from evaluate.detector.weights import load_weights
 from evaluate.postprocess.pipeline import Pipeline
 from evaluate.postprocess.steps import BoxScale, Confidence, FittedOn, GateRule, Sides
 from evaluate.scoring.choice import DEFAULT, choose_pipeline, misfit, read_choice
 from evaluate.scoring.result import write_score
-from tests.evaluate.scores import QUICK, QUIET, read, run
+from tests.evaluate.scores import QUICK, QUIET, read, run, system_of
 from tests.evaluate.scoring.test_result import SCORE, of_an_older_version
 
 
@@ -73,24 +72,23 @@ def test_the_pipeline_of_the_weights_that_were_there_before_is_refused(run_folde
     weights = run_folder / "weights" / "best.pt"
     run(run_folder, *QUICK)
     chosen = read(run_folder)["confidence"]
-    loaded = load_weights(weights)
-    settings = _settings(loaded)
+    loaded = system_of(weights)
     capsys.readouterr()
-    pipeline, origin = choose_pipeline(None, loaded, settings)
+    pipeline, origin = choose_pipeline(None, loaded)
     assert (pipeline.confidence.least, capsys.readouterr().err) == (chosen, "")
-    assert pipeline.fitted_on.weights == (loaded.sha256,)
+    assert pipeline.fitted_on.weights == loaded.detector_checksums
     assert origin.startswith(f"chosen in {run_folder / 'pipeline.yaml'}, on val of ")
-    assert choose_pipeline(0.7, loaded, settings)[0] == replace(pipeline, confidence=Confidence(0.7))
+    assert choose_pipeline(0.7, loaded)[0] == replace(pipeline, confidence=Confidence(0.7))
     changed(weights)
-    loaded = load_weights(weights)
+    loaded = system_of(weights)
     words = rf"pipeline.yaml: was fitted .* other weights, not of .*best.pt as it is now.*score.py {weights}$"
     with pytest.raises(UserError, match=words):
-        choose_pipeline(None, loaded, settings)
-    named, _ = choose_pipeline(None, loaded, settings, run_folder / "pipeline.yaml")
+        choose_pipeline(None, loaded)
+    named, _ = choose_pipeline(None, loaded, run_folder / "pipeline.yaml")
     assert named == pipeline
     assert "was fitted to the predictions of other weights" in capsys.readouterr().err
     (run_folder / "pipeline.yaml").unlink()
-    assert choose_pipeline(None, loaded, settings) == (DEFAULT, "not tuned: run evaluate/score.py to choose it")
+    assert choose_pipeline(None, loaded) == (DEFAULT, "not tuned: run evaluate/score.py to choose it")
     warning = capsys.readouterr().err
     assert "is the score of other weights, not of" in warning
     assert f"python evaluate/score.py {weights}" in warning
@@ -99,9 +97,9 @@ def test_the_pipeline_of_the_weights_that_were_there_before_is_refused(run_folde
 def test_a_pipeline_that_was_brought_here_by_itself(run_folder, capsys):
     run(run_folder, *QUICK)
     (run_folder / "score.json").unlink()
-    loaded = load_weights(run_folder / "weights" / "best.pt")
+    loaded = system_of(run_folder / "weights" / "best.pt")
     capsys.readouterr()
-    pipeline, origin = choose_pipeline(None, loaded, _settings(loaded))
+    pipeline, origin = choose_pipeline(None, loaded)
     assert pipeline == Pipeline.from_yaml(run_folder / "pipeline.yaml")
     assert (origin, capsys.readouterr().err) == (f"fitted in {run_folder / 'pipeline.yaml'}", "")
 
@@ -129,21 +127,21 @@ def test_a_confidence_that_was_given_does_not_replace_a_tuned_one(run_folder, ca
     run(run_folder, "--confidence", "0.9", *QUIET)
     run(run_folder, "--confidence", "0.8", *QUIET)
     assert "from now on" not in capsys.readouterr().err
-    loaded = load_weights(run_folder / "weights" / "best.pt")
+    loaded = system_of(run_folder / "weights" / "best.pt")
     for file, origin in (("pipeline.yaml", "chosen in "), ("score-*.json", f"chosen in {run_folder}/score-20")):
-        pipeline, words = choose_pipeline(None, loaded, _settings(loaded))
+        pipeline, words = choose_pipeline(None, loaded)
         assert pipeline.confidence.least == tuned
         assert words.startswith(origin)
         for one in run_folder.glob(file):
             one.unlink()
-    pipeline, origin = choose_pipeline(None, loaded, _settings(loaded))
+    pipeline, origin = choose_pipeline(None, loaded)
     assert (pipeline.confidence.least, origin.endswith(", where it was given and not tuned")) == (0.8, True)
 
 
 def test_a_score_of_predictions_is_not_one_of_weights(run_folder, tmp_path, capsys):
     write_score(run_folder, replace(SCORE, weights=None, weights_sha256=(), inference=None))
-    loaded = load_weights(run_folder / "weights" / "best.pt")
-    assert choose_pipeline(None, loaded, _settings(loaded))[0] == DEFAULT
+    loaded = system_of(run_folder / "weights" / "best.pt")
+    assert choose_pipeline(None, loaded)[0] == DEFAULT
     assert "is the score of predictions that were handed in" in capsys.readouterr().err
 
 
@@ -151,18 +149,12 @@ def test_a_confidence_of_other_data_is_told(run_folder, own_data_set, capsys):
     listed = own_data_set / "val.txt"
     listed.write_text("".join(listed.read_text().splitlines(keepends=True)[:10]))
     run(run_folder, "--data", own_data_set, *QUICK)
-    loaded = load_weights(run_folder / "weights" / "best.pt")
+    loaded = system_of(run_folder / "weights" / "best.pt")
     capsys.readouterr()
-    pipeline, origin = choose_pipeline(None, loaded, _settings(loaded))
+    pipeline, origin = choose_pipeline(None, loaded)
     assert pipeline.confidence.least == read(run_folder)["confidence"]
     assert f"is a score on {own_data_set.name}/data.yaml, and the weights were trained on " in capsys.readouterr().err
     assert origin.endswith(f", on val of {own_data_set.name}/data.yaml")
-
-
-def _settings(weights):
-    from evaluate.detector.options import InferenceOptions
-
-    return InferenceOptions().settings(weights)
 
 
 @pytest.fixture
@@ -209,8 +201,8 @@ def test_a_better_training_does_not_inherit_the_confidence(best, tmp_path, capsy
     path, note = find_weights(best)
     assert path.resolve() == tmp_path / "runs" / "better" / "weights" / "best.pt"
     assert "runs/best.pt is a copy of runs/better/weights/best.pt" in note
-    loaded = load_weights(path)
-    assert choose_pipeline(None, loaded, _settings(loaded))[1] == "not tuned: run evaluate/score.py to choose it"
+    loaded = system_of(path)
+    assert choose_pipeline(None, loaded)[1] == "not tuned: run evaluate/score.py to choose it"
     # A training that was removed: the copy is all there is, and a score of it lies beside it.
     shutil.rmtree("runs/better")
     assert find_weights(best) == (best, "")

@@ -14,7 +14,7 @@ from evaluate.detector.inference import Picture, predict
 from evaluate.detector.options import InferenceOptions
 from evaluate.detector.weights import load_weights
 from evaluate.scoring.choice import DEFAULT, choose_pipeline
-from tests.evaluate.scores import QUICK, read, run
+from tests.evaluate.scores import QUICK, read, run, system_of
 
 
 @pytest.fixture
@@ -102,9 +102,9 @@ def test_the_confidence_of_another_class_is_not_used(two, untrained, capsys):
     path = untrained(names=("Mass", "Nodule"), data=str(two / "data.yaml"))
     run(path, "--class", "Mass", *QUICK)
     for name, is_used in (("Mass", True), ("Nodule", False)):
-        weights = load_weights(path, name)
+        system = system_of(path, class_name=name)
         capsys.readouterr()
-        pipeline, origin = choose_pipeline(None, weights, InferenceOptions().settings(weights))
+        pipeline, origin = choose_pipeline(None, system)
         assert origin.startswith("chosen in ") == is_used
         assert ("is the score of class Mass, not of Nodule" in capsys.readouterr().err) != is_used
         assert is_used or pipeline == DEFAULT

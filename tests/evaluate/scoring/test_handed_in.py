@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from common.data.tables import write_predictions, write_submission
+from common.errors import UserError
 from evaluate.metrics.rsna import confidence_sweep, rsna_score
 from tests.evaluate.scores import QUICK, invented, read, run, truth_of
 
@@ -64,3 +65,19 @@ def test_images_missing_from_a_submission_count_as_empty(data_set, tmp_path, cap
     assert found["splits"]["test"]["images"] == 12
     assert found["score"] == rsna_score(truth_of(data_set, "test"), part)
     assert "4 of the 12 images of split 'test' are not in the submission (such as test-00)" in capsys.readouterr().err
+
+
+def test_votes_that_are_handed_in_differ_between_the_splits(data_set, tmp_path, capsys):
+    val, test = (invented(data_set, split, seed) for split, seed in (("val", 1), ("test", 2)))
+    write_predictions(tmp_path / "val.csv", val.assign(detector="a", voters=1))
+    write_predictions(tmp_path / "test.csv", test.assign(detector="a", voters=2))
+    files = ("--predictions", tmp_path / "val.csv", tmp_path / "test.csv", "--data", data_set)
+    run(*files, "--output", tmp_path / "out", *QUICK)
+    said = "1 voters have looked at an image of 'val', 2 at one of 'test'"
+    assert said in capsys.readouterr().err
+    write_predictions(tmp_path / "test.csv", test.assign(detector="a", voters=1))
+    run(*files, "--output", tmp_path / "out", *QUICK)
+    assert "voters have looked" not in capsys.readouterr().err
+    write_predictions(tmp_path / "test.csv", test)
+    with pytest.raises(UserError, match=r"test\.csv: lacks detector, voters, which .*val\.csv has; expected"):
+        run(*files, "--output", tmp_path / "out", *QUICK)

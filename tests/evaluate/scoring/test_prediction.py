@@ -11,10 +11,9 @@ from common.data.data_set import DataSet
 from common.data.tables import read_predictions
 from convert.pictures import read_picture
 from convert.synthetic.dicom_writer import write_dicom
-from evaluate.detector.cache import predict_split
-from evaluate.detector.options import InferenceOptions
-from evaluate.detector.weights import load_weights
 from evaluate.scoring.prediction import PredictionRequest, predict_files
+from evaluate.system.voting import predict_split
+from tests.evaluate.scores import system_of
 
 SMALL = 128
 
@@ -62,7 +61,7 @@ def knows(how: str, trained: Path, data: Path, folder: Path) -> Path:
 def test_dicoms_give_the_boxes_that_scoring_found_on_pictures_stored_smaller(how, trained, scaled_down, tmp_path):
     raw, data = scaled_down
     weights = knows(how, trained, data, tmp_path)
-    _, scored = predict_split(load_weights(weights), DataSet(data).split("test"), tmp_path, InferenceOptions())
+    scored = predict_split(system_of(weights), DataSet(data).split("test"), tmp_path).predictions
     predict_files(PredictionRequest((raw,), weights, tmp_path / "out", overlays=0))
     predicted = read_predictions(tmp_path / "out/predictions.csv").predictions
     assert len(scored) > 12

@@ -10,7 +10,7 @@ import pytest
 
 from common.errors import UserError
 from evaluate.system import System, SystemClassifier, SystemDetector
-from evaluate.system.finding import find_system
+from evaluate.system.finding import find_system, home_of, typed_words_of, words_of
 
 
 @pytest.fixture(autouse=True)
@@ -128,3 +128,24 @@ def test_what_is_no_detector(named, words):
     with pytest.raises(UserError) as caught:
         find_system([Path(named)])
     assert words in str(caught.value)
+
+
+def test_where_a_system_is_at_home():
+    """Its score and post-processing lie where it can be named again by one word."""
+    first, second = training("a"), training("b")
+    Path("theirs.csv").write_text("image_id,confidence,x,y,width,height\n")
+    runs = first.parents[2]
+    assert home_of(find_system([first])) == Path.cwd() / "runs/a"
+    assert home_of(find_system([runs])) == runs
+    both = find_system([first, second])
+    assert home_of(both) == home_of(find_system([second, first])) == Path.cwd() / "runs" / f"system-{both.digest[:8]}"
+    mixed = find_system([first, Path("theirs.csv")])
+    assert home_of(mixed).parent == Path.cwd() / "runs"
+    assert home_of(mixed) != home_of(both)
+    folder = Path("kept")
+    folder.mkdir()
+    find_system([first]).to_yaml(folder / "system.yaml")
+    assert home_of(find_system([folder])) == home_of(find_system([folder / "system.yaml"])) == folder
+    assert words_of(find_system([folder])) == "kept"
+    assert words_of(both) == "runs/a/weights/best.pt, runs/b/weights/best.pt"
+    assert typed_words_of(find_system([Path("runs")])) == "runs"

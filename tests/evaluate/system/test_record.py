@@ -71,6 +71,7 @@ def test_identity_is_of_all_members_in_any_order(members):
     turned = System(system.detectors[::-1], system.classifiers, system.predictions)
     assert turned.identity == system.identity
     assert turned.digest == system.digest != System(system.detectors).digest
+    assert System(system.detectors, system.classifiers).digest == System(system.detectors).digest
 
 
 def test_a_member_that_is_missing_or_changed_is_refused(members):

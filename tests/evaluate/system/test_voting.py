@@ -83,8 +83,10 @@ def test_a_copy_votes_as_a_further_detector(own_runs, split):
     assert set(votes.predictions["voters"]) == {4}
     pd.testing.assert_frame_equal(of(votes.predictions, "a-flip"), alone(weights, split, flip=True))
     pd.testing.assert_frame_equal(of(votes.predictions, "a-96"), alone(weights, split, imgsz=96))
-    assert system.inference["imgsz"] == [96, 128, 160]
-    assert system.inference["voters"] == 4
+    assert system.inference | {"imgsz": 128, "augment": True, "voters": 4} == system.inference
+    assert system.overlapping
+    other_size = System((SystemDetector.of(weights, imgsz=96), SystemDetector.of(weights)))
+    assert load_system(other_size, OPTIONS).inference["imgsz"] == [96, 128]
     everywhere = load_system(find_system([own_runs]), replace(OPTIONS, augment=True))
     assert everywhere.voters == 8
 
