@@ -28,7 +28,7 @@ _DIFFERING = (
     "scale=0.2                 crops keep 80 % of the area or more, so that opacities stay inside",
     "hsv_h=0.0 hsv_s=0.0       grey has neither hue nor saturation",
     "hsv_v=0.2                 brightness and contrast by 20 %",
-    "model=                    has none: name a classifier's weights or YAML",
+    "model=                    has none: weights, a YAML, or a network of torchvision (resnet50), timm:NAME, xrv:NAME",
 )
 _ROWS = (
     ("AUC", "auc"),
@@ -59,6 +59,8 @@ def build_parser() -> argparse.ArgumentParser:
         "  python train/gate.py model=yolov8n-cls.pt epochs=20\n"
         "  python train/gate.py model=basic-cnn-cls.yaml imgsz=128 optimizer=AdamW lr0=0.002    on a CPU\n"
         "  python train/gate.py model=yolov8n-cls.pt fold=0      probabilities of images it has not seen: fold 0\n"
+        "  python train/gate.py model=resnet50 imgsz=384 flip=True      torchvision's; timm:NAME and xrv:NAME, too\n"
+        "  python train/gate.py model=timm:convnext_tiny pretrained=FILE    from a state dict that is here\n"
         "  python train/gate.py model=yolov8n-cls.pt prevalence=0.35    for images with more opacities than val\n"
         "  python train/gate.py resume=runs/gate                 go on after a kill",
         GATE,

@@ -15,7 +15,7 @@ from evaluate.classifier.calibration import Quality
 
 RECORD = "gate.json"
 _JUDGED = ("val", "test")
-_PLATT = ("slope", "intercept", "prevalence", "expected_prevalence", "picture_size", "flip")
+_PLATT = ("slope", "intercept", "prevalence", "expected_prevalence", "picture_size", "flip", "network", "pretrained_on")
 _TEMPERATURE = ("temperature",)
 
 
@@ -49,13 +49,16 @@ class GateRecord:
         positive: Label of the class that is the opacity.
         classes: Label by class folder.
         slope: What the logit of P(opacity) was multiplied by, see `evaluate.classifier.calibration`. This and the next
-            five are None in a record of an earlier version.
+            seven are None in a record of an earlier version.
         intercept: What was added to it then, the shift to the expected prevalence included.
         prevalence: Share of val's images with an opacity.
         expected_prevalence: Share where the gate is used, as it was asked for; None for val's.
         picture_size: The longest side in pixels that the pictures it was trained on had been scaled down to; None:
             they were not.
         flip: Whether logits are the mean of those of the picture and of its mirror image; they were calibrated so.
+        network: The network of a library, such as `timm:convnext_tiny`; empty for one of Ultralytics'.
+        pretrained_on: What is to be known of the images that the weights had seen before this training, such as those
+            of the NIH, among which are the challenge's test images; empty where nothing is.
         temperature: Of a record of an earlier version: what the logits of all classes were divided by; else None.
         splits: By split, val and test, how good the probabilities are; only splits with images of a known class.
         images: By split how many images were looked at.
@@ -81,6 +84,8 @@ class GateRecord:
     expected_prevalence: float | None
     picture_size: int | None
     flip: bool | None
+    network: str | None
+    pretrained_on: str | None
     temperature: float | None
     splits: Mapping[str, SplitQuality]
     images: Mapping[str, int]

@@ -109,6 +109,8 @@ def load_network(path: Path) -> Network:
     Raises:
         UserError: The file is missing, no checkpoint, of a class that is not loaded, or no classifier.
     """
+    from evaluate.classifier import networks  # noqa: F401  # whose checkpoints can be read from now on
+
     model, checkpoint = read_checkpoint(path, _OTHERWISE)
     from ultralytics.nn.tasks import ClassificationModel
 

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from common.cli import execute
+from tests.evaluate.classifier.conftest import LATER
 from train.gate import main
 
 TINY = {
@@ -325,6 +326,93 @@ def test_the_mirror_image_is_looked_at_where_it_was_asked_for(gate, own_data, tm
     assert read(run)[0].equals(read(gate[0])[0])
 
 
+@pytest.fixture(scope="module")
+def start(tmp_path_factory) -> Path:
+    """Weights as a library publishes them: of the TorchXRayVision's name, so that it is known what they have seen."""
+    import torch
+    from torchvision.models import resnet50
+
+    torch.manual_seed(0)
+    made = resnet50(weights=None, num_classes=18)
+    made.conv1 = torch.nn.Conv2d(1, 64, 7, 2, 3, bias=False)
+    file = tmp_path_factory.mktemp("start") / "pc-nih-rsna-siim-vin-resnet50-test512-e400-state.pt"
+    torch.save({name: value.half() for name, value in made.state_dict().items()}, file)
+    return file
+
+
+def test_a_library_s_network_starts_from_its_weights_and_says_what_they_have_seen(own_data, start, tmp_path, capsys):
+    import torch
+
+    from evaluate.classifier.inference import predict_opacity
+    from evaluate.classifier.networks import ImageNetwork
+    from evaluate.classifier.weights import load_classifier
+    from evaluate.detector.pictures import find_pictures
+
+    asked = {"imgsz": 32, "epochs": 1, "optimizer": "SGD", "lr0": 0, "pretrained": start}
+    assert execute(main, words(own_data, "xrv:resnet50-res512-all", tmp_path, **asked)) == 0
+    assert "among which are the challenge's, those of its test set, too" in " ".join(capsys.readouterr().err.split())
+    table, record = read(tmp_path / "gate")
+    assert record["network"] == "xrv:resnet50-res512-all"
+    assert "scores on them flatter" in record["pretrained_on"]
+    classifier = load_classifier(tmp_path / "gate")
+    made = classifier.network.model
+    assert isinstance(made, ImageNetwork)
+    given = torch.load(start, weights_only=True)["layer1.0.conv2.weight"].float()
+    torch.testing.assert_close(made.network.state_dict()["layer1.0.conv2.weight"], given)  # nothing was learned at lr 0
+    found = predict_opacity([classifier], find_pictures([own_data / "images"]), device="cpu")
+    expected = table.set_index("image_id")["p_opacity"][found.index]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1.01e-6)
+
+    # What it began with is remembered by a gate that begins with it.
+    more = {**asked, "pretrained": None, "name": "again"}
+    assert execute(main, words(own_data, classifier.path, tmp_path, **more)) == 0
+    _, again = read(tmp_path / "again")
+    assert (again["network"], again["pretrained_on"]) == (record["network"], record["pretrained_on"])
+
+
+def test_a_stopped_library_s_network_goes_on_as_if_nothing_had_happened(own_data, tmp_path, monkeypatch):
+    from train.classifier.trainer import GateTrainer
+
+    save = GateTrainer.save_model
+    asked = words(own_data, "shufflenet_v2_x0_5", tmp_path, imgsz=32, epochs=3, pretrained=False, batch=16)
+
+    def stopped(self):
+        save(self)
+        if self.epoch == 0:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GateTrainer, "save_model", stopped)
+        assert execute(main, asked) == 130
+    assert execute(main, ["resume", f"project={tmp_path}"]) == 0
+    assert execute(main, [*asked, f"project={tmp_path / 'whole'}"]) == 0
+    first, whole = read(tmp_path / "gate"), read(tmp_path / "whole" / "gate")
+    assert first[0].equals(whole[0])
+    assert (first[1]["network"], first[1]["pretrained_on"]) == ("torchvision:shufflenet_v2_x0_5", "")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"model": "timm:no_such_network"}, "no_such_network"),
+        ({"model": "torchvision:resnet19"}, "torchvision has no such image classifier here. Check the name."),
+        ({"model": "resnet19"}, "model: resnet19: no such file"),
+        (
+            {"model": "resnet18", "pretrained": "nowhere.pth"},
+            "pretrained: nowhere.pth: no such file. Name a state",
+        ),
+        ({"model": "resnet18", "pretrained": "START"}, "expected (64, 64, 3, 3), for torchvision:resnet18 at imgsz=64"),
+    ],
+)
+def test_a_library_s_network_that_cannot_be_had(given, message, own_data, start, tmp_path, capsys):
+    given = {name: str(start) if value == "START" else value for name, value in given.items()}
+    if given["model"].startswith("timm:"):
+        pytest.importorskip("timm", reason="the extra [gate] is not installed")
+    said = failure(words(**{"data": own_data, "project": tmp_path / "runs", **given}), capsys)
+    assert message in said
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize("asked", [{"fold": 1}, {"data": "fold1.yaml"}])
 def test_a_fold_is_left_out_of_the_training(asked, own_data, classifier, tmp_path):
     more = {**asked, "data": own_data / asked.get("data", "data.yaml"), "epochs": 1}
@@ -510,7 +598,7 @@ def test_what_is_said_of_a_calibration_of_an_earlier_version(gate, tmp_path):
     from train.gate import _calibration
 
     content = read(gate[0])[1]
-    for name in ("slope", "intercept", "prevalence", "expected_prevalence", "picture_size", "flip"):
+    for name in LATER:
         del content[name]
     (tmp_path / "gate.json").write_text(json.dumps({**content, "temperature": 1.25, "epoch": 2}))
     assert _calibration(read_record(tmp_path)) == "epoch 2, temperature 1.250."

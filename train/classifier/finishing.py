@@ -134,6 +134,8 @@ def finish(
         expected_prevalence=expected,
         picture_size=picture_size,
         flip=use["flip"],
+        network=getattr(network.model, "yaml", {}).get("architecture", ""),
+        pretrained_on=getattr(network.model, "yaml", {}).get("pretrained_on", ""),
         temperature=None,
         splits={
             split: SplitQuality(

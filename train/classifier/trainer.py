@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from evaluate.classifier.calibration import assess, fit_calibration
+from evaluate.classifier.networks import ImageNetwork, is_architecture
 from train.classifier.class_view import read_positive
+from train.classifier.pretrained import load_start, take_over
 from train.classifier.results import AUC, LOG_LOSS
 from train.detector.resuming import ExactResume
 from train.detector.sampling import Draw, all_images, seeded
@@ -165,10 +167,30 @@ class GateTrainer(ExactResume, ClassificationTrainer):
         draw = all_images(len(loader.dataset), self.args.seed, shuffled=trains)
         return self.numbered(loader, draw, rank, drop_last=trains and bool(self.args.compile))
 
+    def setup_model(self) -> Any:
+        """Make the network, or that of a checkpoint; give the checkpoint, or None."""
+        if not is_architecture(self.model):
+            return super().setup_model()
+        made = self.get_model({"architecture": self.model})
+        if isinstance(self.args.pretrained, str | Path):
+            load_start(made, Path(self.args.pretrained))
+        self.model = made
+        return None
+
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
         """The network, or one line of what is wrong with its description."""
         with building(self.args.model):
-            return super().get_model(cfg, weights, verbose)
+            if not isinstance(cfg, dict) or "architecture" not in cfg:
+                return super().get_model(cfg, weights, verbose)
+            made = ImageNetwork(cfg["architecture"], self.data["nc"], self.args.imgsz, cfg.get("mean"), cfg.get("std"))
+        made.yaml["pretrained_on"] = cfg.get("pretrained_on", "")
+        if weights is not None:
+            state = getattr(weights, "network", weights).state_dict()
+            take_over(made, state, f"model: {self.args.model}")
+        for layer in made.modules():
+            if isinstance(layer, torch.nn.Dropout) and self.args.dropout:
+                layer.p = self.args.dropout
+        return made
 
     def get_validator(self) -> GateValidator:
         """The validator that judges the probability of an opacity."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common import trainings
+from common.cli import print_warning
 from common.data.data_set import find_root
 from common.data.fingerprint import data_fingerprint
 from common.errors import UserError
@@ -35,7 +36,7 @@ from train.settings.options import GATE, USE
 from train.settings.values import check_device
 
 if TYPE_CHECKING:
-    pass
+    from evaluate.classifier.networks import Architecture
 
 GATE_DEFAULTS: dict[str, Any] = {
     "data": str(default_data()),
@@ -90,7 +91,7 @@ def train_gate(arguments: Mapping[str, Any], words: Sequence[str] | None = None)
     from train.classifier.tracking import GateLog
     from train.classifier.trainer import GateTrainer
 
-    changed = {"model": os.fspath(model), "data": os.fspath(material.view.folder), **{name: own[name] for name in USE}}
+    changed = {"model": model, "data": os.fspath(material.view.folder), **{name: own[name] for name in USE}}
     trainer = GateTrainer(overrides={**wanted, **changed})
     note_run(trainer.save_dir)
     with GateLog(trainer.save_dir, _config(trainer, material), own["group"], enabled=own["wandb"]) as log:
@@ -116,23 +117,69 @@ def check_gate(arguments: Mapping[str, Any]) -> None:
     _prepare_model({name: value for name, value in wanted.items() if name not in GATE})
 
 
-def _prepare_model(wanted: dict[str, Any]) -> Path:
-    """Check the arguments, and find the model's file and the weights to start from."""
+def _prepare_model(wanted: dict[str, Any]) -> str:
+    """Check the arguments; find the model, and the weights to start from, which are put into `pretrained`."""
     if wanted.get("model") is None:
         raise UserError(
-            "model: missing; name an image classifier: model=yolov8n-cls.pt, or without pretrained weights "
-            f"model={shown(MODELS)}/basic-cnn-cls.yaml"
+            "model: missing; name an image classifier: model=yolov8n-cls.pt, model=resnet50, model=timm:convnext_tiny, "
+            f"or without pretrained weights model={shown(MODELS)}/basic-cnn-cls.yaml"
         )
-    model, download = find_model(wanted["model"])
+    architecture = _find_architecture(str(wanted["model"]))
+    model, download = (None, True) if architecture else find_model(wanted["model"])
     import_ultralytics(offline=not download, verbose=True)
     _check_arguments(wanted)
     check_place(wanted)
     check_device(wanted.get("device"))
+    if architecture is not None:
+        _prepare_start(wanted, architecture)
+        return str(architecture)
+    assert model is not None
     if download:
         download_weights(model)
     _check_classifier(model)
     find_pretrained(wanted)
-    return model
+    return os.fspath(model)
+
+
+def _find_architecture(model: str) -> Architecture | None:
+    """The library's network that is named; None for what is a file, or Ultralytics' own.
+
+    A bare name such as `resnet50` is torchvision's, where no file has it.
+    """
+    from evaluate.classifier.networks import TORCHVISION, Architecture, is_architecture, torchvision_names
+
+    if is_architecture(model):
+        return Architecture.parse(model)
+    if not Path(model).suffix and not Path(model).exists() and model in torchvision_names():
+        return Architecture(TORCHVISION, model)
+    return None
+
+
+def _prepare_start(wanted: dict[str, Any], architecture: Architecture) -> None:
+    """Put the file that a library's network starts from into `pretrained`; False without one.
+
+    Raises:
+        UserError: There is no such file, or it does not fit.
+        WorkError: It cannot be downloaded.
+    """
+    from evaluate.classifier.networks import ImageNetwork
+    from train.classifier.pretrained import fetch, load_start
+
+    named = wanted.get("pretrained", True)
+    if named is None or named is False:
+        wanted["pretrained"] = False
+        return
+    file = fetch(architecture) if named is True else Path(str(named)).expanduser()
+    if not file.is_file():
+        raise UserError(
+            f"pretrained: {named}: no such file. Name a state dict (.pt, .pth, .safetensors) of {architecture}, leave "
+            "it out to download its published weights, or say pretrained=False to start from none."
+        )
+    tried = ImageNetwork(str(architecture), 2, wanted["imgsz"])
+    load_start(tried, file)
+    if seen := tried.yaml["pretrained_on"]:
+        print_warning(f"pretrained: {shown(file)}: {seen}")
+    wanted["pretrained"] = os.fspath(file.absolute())
 
 
 def _config(trainer: Any, material: Material) -> dict[str, Any]:
@@ -203,6 +250,8 @@ def _check_arguments(wanted: Mapping[str, Any]) -> None:
 
 def _check_classifier(model: Path) -> None:
     """Refuse a model whose last layer says what boxes there are."""
+    from evaluate.classifier.networks import GreyNetwork  # whose checkpoints can be read from now on
+
     try:
         head = heads.head_of_file(model)
     except Exception as error:
@@ -211,7 +260,7 @@ def _check_classifier(model: Path) -> None:
             f"model: {shown(model)}: no classifier ({reason}); expected weights such as yolov8n-cls.pt, or a YAML as "
             "in train/models/."
         ) from error
-    if head != heads.CLASSIFIER:
+    if head not in (heads.CLASSIFIER, GreyNetwork.__name__):
         raise UserError(
             f"model: {shown(model)}: its last layer is {head}; expected an image classifier (Classify), such as "
             f"yolov8n-cls.pt or {shown(MODELS)}/basic-cnn-cls.yaml."

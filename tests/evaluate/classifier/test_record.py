@@ -6,7 +6,7 @@ import pytest
 
 from common.errors import UserError
 from evaluate.classifier.record import read_record, write_record
-from tests.evaluate.classifier.conftest import CONTENT
+from tests.evaluate.classifier.conftest import CONTENT, LATER
 
 
 def test_a_record_is_read_and_written_as_it_stands_in_the_file(tmp_path):
@@ -25,7 +25,7 @@ def test_a_record_is_read_and_written_as_it_stands_in_the_file(tmp_path):
 def test_a_temperature_of_an_earlier_version_stays_one(tmp_path):
     content = {"temperature" if name == "slope" else name: value for name, value in CONTENT.items()}
     content |= {"temperature": 1.25}
-    for name in ("intercept", "prevalence", "expected_prevalence", "picture_size", "flip"):
+    for name in LATER[1:]:
         del content[name]
     (tmp_path / "gate.json").write_text(json.dumps(content))
     record = read_record(tmp_path)

@@ -8,6 +8,7 @@ import pytest
 
 from common.errors import UserError
 from evaluate.classifier.weights import load_classifier, load_network
+from tests.evaluate.classifier.conftest import LATER
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def test_a_record_that_does_not_suit_the_weights(own_gate):
 
 def test_a_record_of_an_earlier_version_is_refused_with_the_way_to_a_new_one(own_gate):
     content = json.loads((own_gate / "gate.json").read_text())
-    for name in ("slope", "intercept", "prevalence", "expected_prevalence", "picture_size", "flip"):
+    for name in LATER:
         del content[name]
     (own_gate / "gate.json").write_text(json.dumps({**content, "temperature": 1.5}))
     message = refusal(own_gate)
