@@ -111,6 +111,13 @@ def test_a_configuration_file_is_overridden_by_the_command_line(tmp_path):
         ("imgsz=abc", "imgsz: found 'abc'; expected"),
         ("imgsz=[64,x]", "imgsz: found '[64,x]'; expected"),
         ("optimizer=Addam", "optimizer: found 'Addam'; expected one of auto, SGD, Adam"),
+        ("box_scale=0", "box_scale: found 0; expected a number, more than 0, at most 2; or two, for width and height"),
+        ("box_scale=0.9,3", "box_scale: found 3; expected a number, more than 0, at most 2"),
+        (
+            "box_scale=0.9,0.8,0.7",
+            "box_scale: found (0.9, 0.8, 0.7); expected a number, more than 0, at most 2; or two",
+        ),
+        ("multi_scale=True", "multi_scale: found True; expected a share of imgsz, such as multi_scale=0.25"),
         ("freeze=stem", "freeze: found 'stem'; expected how many of the first layers"),
         ("cache=tape", "cache: found 'tape'; expected True or ram, disk, or False"),
         ("classes=opacity", "classes: found 'opacity'; expected a list of numbers"),

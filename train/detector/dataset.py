@@ -11,6 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from common.errors import UserError
 from common.paths import shown
 from common.quiet_ultralytics import import_ultralytics
@@ -29,7 +32,7 @@ _LEAST_MORE = 16
 
 
 class RSNADataset(YOLODataset):
-    """Ultralytics' data set with a label cache for every list, epochs of a choice of them, our augmentation.
+    """Ultralytics' data set with a label cache for every list, epochs of a choice, our augmentation, boxes of a size.
 
     Ultralytics names the cache after the labels' folder. Two lists of pictures of one folder, such as the folds of a
     data set, would overwrite each other's and scan all labels anew in every run.
@@ -38,6 +41,9 @@ class RSNADataset(YOLODataset):
     seed and these numbers alone. All random numbers are drawn by them; and the other pictures of a mosaic, MixUp or
     CutMix are of the same batch, or of as many more that are drawn for it from the epoch, instead of those that happen
     to be in memory, as with Ultralytics. (Of the whole epoch, each mosaic would read four files.)
+
+    With `box_scale` what is trained on are boxes of another size about the same centres. What is validated on stays
+    what the labels say, and predictions stay as they come, since that is how the weights will be scored.
     """
 
     stretched = False
@@ -48,7 +54,15 @@ class RSNADataset(YOLODataset):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._loaded: dict[int, tuple[Any, Any, Any]] = {}  # the pictures of the batch that is being made
+        self._box_scale = np.broadcast_to(kwargs["hyp"].box_scale if kwargs["augment"] else 1.0, 2)
         super().__init__(*args, **kwargs)
+
+    def get_labels(self) -> list[dict[str, Any]]:
+        """The labels; of a training with its boxes resized, and clipped to their pictures."""
+        labels = super().get_labels()
+        if (self._box_scale == 1).all():
+            return labels
+        return [{**label, "bboxes": _resized(label["bboxes"], self._box_scale)} for label in labels]
 
     def load_image(self, i: int, rect_mode: bool = True, resize_short: bool = False) -> tuple[Any, Any, Any]:
         """A picture in the model's size: its longer side, or both if the data set's pictures are stretched."""
@@ -143,6 +157,18 @@ class RSNADataset(YOLODataset):
     def _others(self, count: int) -> list[int]:
         """Images to mix into another."""
         return random.choices(self._pool, k=count)
+
+
+def _resized(boxes: NDArray[np.float32], factors: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Boxes resized about their centres.
+
+    Args:
+        boxes: (N, 4) centre x, centre y, width, height as shares of the picture's sides.
+        factors: (2,) on width and height.
+    """
+    half = boxes[:, 2:] * factors / 2
+    start, end = (boxes[:, :2] - half).clip(0, 1), (boxes[:, :2] + half).clip(0, 1)
+    return np.hstack([(start + end) / 2, end - start]).astype(boxes.dtype)
 
 
 def _mixing_steps(transform: Any) -> Iterator[Any]:

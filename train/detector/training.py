@@ -32,7 +32,7 @@ from train.detector.starting import (
 )
 from train.settings.arguments import COMMAND_DEFAULTS, check_values, ultralytics_defaults
 from train.settings.command_line import note_run
-from train.settings.options import DEFAULTS, LOSS
+from train.settings.options import DEFAULTS, LABELS, LOSS
 from train.settings.values import check_device
 
 _MAY_CHANGE = {
@@ -257,6 +257,8 @@ def check_arguments(wanted: Mapping[str, Any]) -> None:
     check_values(wanted, DEFAULTS)
     LossSettings(**{name: wanted[name] for name in LOSS if name in wanted})
     sampling.check_arguments(wanted.get("negatives"), wanted.get("hard_negatives"))
+    for name, argument in LABELS.items():
+        argument.check(name, wanted.get(name, argument.default))
 
 
 def check_sampling(wanted: Mapping[str, Any], data: Mapping[str, Any]) -> None:

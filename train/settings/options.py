@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from common.errors import UserError
@@ -21,6 +21,7 @@ class Argument:
         low: The least number allowed.
         high: The greatest number allowed.
         open: Whether `low` itself is not allowed.
+        by_side: Whether it may be two numbers, for width and height.
     """
 
     default: Any
@@ -30,6 +31,7 @@ class Argument:
     low: float = 0
     high: float = math.inf
     open: bool = False
+    by_side: bool = False
 
     def check(self, name: str, value: Any) -> Any:
         """Give the value in the argument's type.
@@ -49,6 +51,8 @@ class Argument:
             raise UserError(f"{name}: found {value!r}; expected True or False")
         if self.kind is str:
             return str(value)
+        if self.by_side and isinstance(value, list | tuple) and len(value) == 2:
+            return [replace(self, by_side=False).check(name, one) for one in value]
         if not isinstance(value, bool) and isinstance(value, int | float) and self.low <= value <= self.high:
             whole = self.kind is float or value == math.floor(value)
             if whole and math.isfinite(value) and not (self.open and value == self.low):
@@ -56,7 +60,8 @@ class Argument:
         kind = "a whole number" if self.kind is int else "a number"
         low = f"more than {self.low:g}" if self.open else f"{self.low:g} or more"
         high = f", at most {self.high:g}" if self.high < math.inf else ""
-        raise UserError(f"{name}: found {value!r}; expected {kind}, {low}{high}")
+        both = "; or two, for width and height" if self.by_side else ""
+        raise UserError(f"{name}: found {value!r}; expected {kind}, {low}{high}{both}")
 
 
 LOSS: dict[str, Argument] = {
@@ -80,6 +85,17 @@ SAMPLING: dict[str, Argument] = {
     "hard_negatives": Argument(None, "share of these that are not normal, though without opacity", high=1),
 }
 """Which images an epoch is made of; see `train.detector.sampling`."""
+
+LABELS: dict[str, Argument] = {
+    "box_scale": Argument(
+        1.0,
+        "train on boxes resized about their centres by this, or by two: width,height",
+        high=2,
+        open=True,
+        by_side=True,
+    ),
+}
+"""What is trained to find, other than the labels say; see `train.detector.dataset`."""
 
 AUGMENTATION: dict[str, Argument] = {
     "gamma": Argument(0.0, "random gamma, up to 1 + this or down to 1 / (1 + this)"),
@@ -125,7 +141,7 @@ OF_SEVERAL = ("folds", "gate")
 OF_GATES = ("folds",)
 """Names that `gate.` takes besides the arguments of `train/gate.py`."""
 
-OWN: dict[str, Argument] = {**RECIPE, **LOSS, **SAMPLING, **AUGMENTATION, **CHECKPOINTS, **TRACKING}
+OWN: dict[str, Argument] = {**RECIPE, **LOSS, **SAMPLING, **LABELS, **AUGMENTATION, **CHECKPOINTS, **TRACKING}
 """Our arguments by name. Each reaches the trainer as `args.<name>`, and with it args.yaml and every checkpoint."""
 
 GATE: dict[str, Argument] = {

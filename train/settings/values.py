@@ -35,6 +35,11 @@ def refuse_unusable(values: Any) -> None:
         )
     if not any(values.cache is one or (isinstance(one, str) and values.cache == one) for one in _CACHES):
         raise UserError(f"cache: found {values.cache!r}; expected True or ram, disk, or False.")
+    if isinstance(values.multi_scale, bool):
+        raise UserError(
+            f"multi_scale: found {values.multi_scale}; expected a share of imgsz, such as multi_scale=0.25 for sizes "
+            "from 0.75 to 1.25 times imgsz, or 0 for one size."
+        )
     if not (values.classes is None or _is_whole(values.classes, 0) or _is_list_of_whole(values.classes)):
         raise UserError(
             f"classes: found {values.classes!r}; expected a list of numbers from the data YAML's names, as classes=[0]."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from evaluate.detector.inference import Settings, predict
 from evaluate.detector.pictures import find_pictures
 from evaluate.detector.weights import load_weights
 from evaluate.metrics.rsna import confidence_sweep
+from evaluate.postprocess.suppression import Suppression
 from tests.train.conftest import QUICK
 from train.detector.results import SCORE
 from train.train import main
@@ -77,8 +79,9 @@ def test_the_score_in_training_is_that_of_evaluation(train, data_set, tmp_path):
     trainer = train(tmp_path, iou=0.4)
     weights = load_weights(trainer.save_dir / "weights" / "best.pt")
     predicted = predict(weights, find_pictures([data_set / "images" / "val"], ""), Settings(imgsz=64))
+    suppressed = Suppression("nms", 0.4).apply(predicted.predictions)
     truth = pd.read_csv(data_set / "truth.csv")
-    sweep = confidence_sweep(truth[truth["image_id"].isin(predicted.image_ids)], predicted.predictions)
+    sweep = confidence_sweep(truth[truth["image_id"].isin(predicted.image_ids)], suppressed)
     assert trainer.metrics[SCORE] > 0.1
     # best.pt is in half precision, so a box on a threshold may fall to the other side.
     assert sweep["score"].max() == pytest.approx(trainer.metrics[SCORE], abs=0.02)
@@ -97,3 +100,44 @@ def test_labels_beside_the_pictures_are_refused_and_not_negatives(data_set, cnn,
     assert "none of the 16 pictures has a label file, and there are labels beside the pictures" in said[0]
     assert f"{root}/labels/train/train00.txt" in said[0]
     assert not list((tmp_path / "runs").glob("*"))
+
+
+@pytest.mark.parametrize(("scale", "factors"), [(0.5, (0.5, 0.5)), ([0.8, 1.5], (0.8, 1.5)), (1.0, (1.0, 1.0))])
+def test_boxes_of_another_size_are_trained_on_and_those_of_the_labels_validated_on(scale, factors, data_set):
+    """Against the label files, each side by hand."""
+    from train.detector.dataset import build_dataset
+    from train.settings.arguments import check_values
+    from train.settings.options import DEFAULTS
+
+    data = {**yaml.safe_load((data_set / "data.yaml").read_text()), "channels": 1, "nc": 1}
+    args = check_values({"box_scale": scale, "imgsz": 64}, DEFAULTS)
+    count = 0
+    for mode, (across, down) in (("train", factors), ("val", (1.0, 1.0))):
+        made = build_dataset(args, str(data_set / f"{mode}.txt"), 4, data, mode, stride=32)
+        for file, label in zip(made.label_files, made.labels, strict=True):
+            expected = []
+            for line in Path(file).read_text().splitlines():
+                _, x, y, width, height = map(float, line.split())
+                left, right = max(x - width * across / 2, 0), min(x + width * across / 2, 1)
+                top, bottom = max(y - height * down / 2, 0), min(y + height * down / 2, 1)
+                expected.append([(left + right) / 2, (top + bottom) / 2, right - left, bottom - top])
+            np.testing.assert_allclose(label["bboxes"], np.reshape(expected, (-1, 4)), atol=1e-6)
+            count += len(expected)
+    assert count > 20
+
+
+@pytest.mark.parametrize("trainer", ["RSNATrainer", "RSNARTDETRTrainer"])
+def test_multi_scale_gives_batches_of_several_sizes(trainer):
+    """The boxes are shares of the picture's sides, so they stay."""
+    from types import SimpleNamespace
+
+    import train.detector.trainer
+
+    kind = getattr(train.detector.trainer, trainer)
+    made = SimpleNamespace(args=SimpleNamespace(multi_scale=0.5, imgsz=128), device=torch.device("cpu"), stride=32)
+    boxes, sides = torch.tensor([[0.5, 0.5, 0.25, 0.125]]), set()
+    for _ in range(60):
+        batch = kind.preprocess_batch(made, {"img": torch.zeros(2, 1, 128, 128, dtype=torch.uint8), "bboxes": boxes})
+        assert batch["bboxes"] is boxes
+        sides.add(tuple(batch["img"].shape[2:]))
+    assert sides == {(side, side) for side in (64, 96, 128, 160, 192)}
