@@ -152,6 +152,14 @@ class DataSet:
         known = [bool(value) for value in noted if value is not None]
         return any(known) if known else None
 
+    def sources(self, split: str) -> set[str]:
+        """What the split's images were converted from, such as `NIH ChestX-ray14`, as the conversions noted.
+
+        Raises:
+            UserError: See `pictures`.
+        """
+        return {str(_read_settings(root).get("source") or "") for root in self.roots(split) if root} - {""}
+
     def picture_size(self, split: str) -> int | None:
         """The longest side that the split's pictures were scaled down to when they were converted, in pixels.
 

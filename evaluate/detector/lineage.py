@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,13 @@ from evaluate.detector.weights import Weights, run_folder, training_data
 _PHOTOGRAPHS = ("coco", "open-images", "lvis", "objects365", "voc", "dota", "imagenet", "saco")
 """How the names of the data begin that Ultralytics trains its published models on: no radiographs among them."""
 _MOST_STEPS = 20
+_NIH = "NIH ChestX-ray14"
+_NIH_IMAGE = re.compile(r"\d{8}_\d{3}")
+"""Patient and follow-up: the names of NIH's images."""
+_TRAINED_ON_NIH = re.compile(
+    r"chexnet|chest-?x-?ray-?(8|14)|cxr-?(8|14)|xrv|torchxrayvision|(^|[-_.])nih([-_.]|$)", re.I
+)
+"""How the names of weights say so; TorchXRayVision's have all seen it, but for a few of a single other data set."""
 
 
 @dataclass(frozen=True)
@@ -37,26 +45,71 @@ def trace(weights: Weights) -> Lineage:
     """Follow weights back, from the file that each training began with to the one that that began with.
 
     The trail ends at a network without weights or with those that Ultralytics publishes, which have seen photographs,
-    or where a file or its data are not there any more; that is told.
+    or where a file or its data are not there any more; that is told. So it is if a file's name says that it has seen
+    the images of NIH.
     """
+    lineage, files = _follow(weights)
+    said = _may_have_seen("by its name it was trained on images")
+    by_name = [f"it began with {shown(Path(file))}: {said}" for file in files if _says_nih(file)]
+    return replace(lineage, not_seen=(*lineage.not_seen, *by_name))
+
+
+def seen_at_nih(trained: DataSet, scored: DataSet) -> str:
+    """What of images of NIH cannot be recognised in others, as a clause; empty where there is nothing to say.
+
+    The challenge's images, those that it was decided on among them, are some of NIH's, with other names and encoded
+    anew: only the patients tell, and only where both data sets have NIH's.
+
+    Args:
+        trained: What was trained on.
+        scored: What is scored.
+    """
+    if not _is_of_nih(trained) or _is_of_nih(scored):
+        return ""
+    return f"{shown(trained.yaml)}, which was trained on, {_may_have_seen('is')}"
+
+
+def _is_of_nih(data: DataSet) -> bool:
+    """Whether a data set was converted from NIH's, or has training images of such names."""
+    try:
+        said = any("nih" in source.lower() for source in data.sources("train"))
+        return said or any(_NIH_IMAGE.fullmatch(image_id) for image_id in data.pictures("train"))
+    except UserError:  # said elsewhere
+        return False
+
+
+def _may_have_seen(verb: str) -> str:
+    return (
+        f"{verb} of {_NIH}, from which all images of the challenge are taken: that those scored here, or its test "
+        "images, were seen cannot be excluded"
+    )
+
+
+def _says_nih(file: str) -> bool:
+    return _TRAINED_ON_NIH.search(Path(file).stem) is not None
+
+
+def _follow(weights: Weights) -> tuple[Lineage, list[str]]:
+    """The trainings before, and the files that they began with, as named there."""
+    files: list[str] = []
     found: list[DataSet] = []
     path, arguments, visited = weights.path, weights.train_args, {weights.sha256}
     for _ in range(_MOST_STEPS):
         named = _began_with(arguments)
         if named is None:
             break
+        files.append(named)
         before = _locate(named, path)
         if before is None:
             if _is_published(named):
                 break
-            return Lineage(tuple(found), (f"{shown(path)} began with {named}, which is not there any more",))
+            return Lineage(tuple(found), (f"{shown(path)} began with {named}, which is not there any more",)), files
         if before.name == "last.pt" and before.resolve().parent == path.resolve().parent:
-            return Lineage(tuple(found), (f"{shown(path)} was resumed and does not say what it began with",))
+            return Lineage(tuple(found), (f"{shown(path)} was resumed and does not say what it began with",)), files
         digest = sha256(before)
         if digest in visited:
-            return Lineage(
-                tuple(found), (f"{shown(path)} began with what {shown(before)} was then, and has been replaced since",)
-            )
+            lost = f"{shown(path)} began with what {shown(before)} was then, and has been replaced since"
+            return Lineage(tuple(found), (lost,)), files
         visited.add(digest)
         path, arguments = before, _arguments_of(before)
         seen = Path(str(arguments.get("data") or "")).name.lower()
@@ -66,10 +119,9 @@ def trace(weights: Weights) -> Lineage:
             found.append(DataSet(training_data(path, arguments), ALL_CLASSES))
         except UserError as error:
             why = str(error).partition(". ")[0]  # what follows is the remedy for weights that are to be scored
-            return Lineage(
-                tuple(found), (f"it began with {shown(path)}, of which is not known what it has seen ({why})",)
-            )
-    return Lineage(tuple(found))
+            lost = f"it began with {shown(path)}, of which is not known what it has seen ({why})"
+            return Lineage(tuple(found), (lost,)), files
+    return Lineage(tuple(found)), files
 
 
 def _began_with(arguments: Mapping[str, Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -54,6 +55,7 @@ def test_where_the_trail_is_lost(chain, untrained, tmp_path):
     foreign.write_bytes(b"no checkpoint")
     found = trace(load_weights(chain("d", foreign)))
     assert "chexnet.pt, of which is not known what it has seen" in found.not_seen[0]
+    assert "chexnet.pt: by its name it was trained on images of NIH ChestX-ray14, from which all" in found.not_seen[1]
     moved = chain("e", chain("f", "yolov8n.yaml", tmp_path / "gone.yaml"))
     assert "was trained on" in trace(load_weights(moved)).not_seen[0]
 
@@ -67,3 +69,36 @@ def test_a_score_says_what_the_training_before_has_seen(chain, own_data_set, cap
     assert (found["test"]["images"], found["test"]["patients"]) == (12, 6)
     assert [Path(path).name for path in found["earlier"]] == ["tests.yaml"]
     assert "LEAKAGE: of split 'test', 12 images were trained on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "is_said"),
+    [
+        ("nih-densenet121.pt", True), ("CheXNet.pt", True), ("xrv-all-resnet50.pt", True), ("chestx-ray14_m.pt", True),
+        ("cxr8.pt", True), ("vindr.pt", False), ("finish.pt", False), ("yolov8n.pt", False), ("best.pt", False),
+    ],
+)  # fmt: skip
+def test_weights_whose_name_says_that_they_have_seen_nih(name, is_said, chain, tmp_path):
+    found = trace(load_weights(chain("a", tmp_path / "gone" / name)))
+    said = [clause for clause in found.not_seen if "NIH ChestX-ray14" in clause]
+    assert len(said) == is_said
+
+
+@pytest.mark.parametrize("how", ["conversion", "names", "neither"])
+def test_a_score_says_that_training_on_nih_may_have_shown_the_test_images(how, chain, own_data_set, data_set, capsys):
+    """A detector trained on NIH's images, then on the challenge's, whose images are the same with other names."""
+    noted = own_data_set / "conversion.json"
+    if how == "conversion":
+        noted.write_text(json.dumps({**json.loads(noted.read_text()), "source": "NIH ChestX-ray14"}))
+    if how == "names":
+        picture = next((own_data_set / "images" / "train").iterdir())
+        shutil.copy(picture, own_data_set.parent / f"00000013_005{picture.suffix}")
+        (own_data_set / "train.txt").write_text(f"{own_data_set.parent}/00000013_005{picture.suffix}\n")
+    before = chain("before", "yolov8n.yaml", own_data_set / "data.yaml")
+    weights = chain("after", before)
+    run(weights, "--confidence", 0.5, *QUIET)
+    said = "which was trained on, is of NIH ChestX-ray14, from which all images of the challenge are taken"
+    assert any(said in clause for clause in read(weights.parents[1])["leakage"]["not_seen"]) == (how != "neither")
+    assert (said in " ".join(capsys.readouterr().err.split())) == (how != "neither")
+    run(before, "--confidence", 0.5, *QUIET)  # on itself there is nothing to say
+    assert said not in " ".join(capsys.readouterr().err.split())
