@@ -48,7 +48,7 @@ def _challenge_files(data_set: Path) -> set[str]:
 
 def _places(data_set: Path) -> Iterator[Path]:
     yield RSNA_FOLDER
-    yield RSNA_ZIP
+    yield from (RSNA_ZIP, RSNA_FOLDER / RSNA_ZIP.name)
     for folder in dict.fromkeys((RAW, data_set.parent / "raw")):
         if folder.is_dir():
             yield from sorted(folder.iterdir())
