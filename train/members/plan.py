@@ -91,6 +91,7 @@ def make_plan(recipe: Recipe, given: Mapping[str, Any]) -> Plan:
         raise UserError("resume: a recipe of several trainings goes on by itself; give the same command without it.")
     project = Path(str(given.get("project") or COMMAND_DEFAULTS["project"])).expanduser().absolute()
     folder = project / str(given.get("name") or recipe.name)
+    given = {"group": folder.name, **given}  # in Weights & Biases they are found together
     own, gate = _of_detectors(given), _of_gates(recipe, given)
     folds = _folds(given, "folds", recipe.members["folds"].value)
     sizes = _sizes(given.get("imgsz") or recipe.members["imgsz"].value)

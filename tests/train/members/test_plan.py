@@ -32,6 +32,8 @@ def test_each_fold_has_a_detector_of_each_size_and_a_gate_where_the_recipe_has_o
     assert [(one.name, one.arguments["data"]) for one in made.gates] == [("gate-fold0", str(folds / "fold0.yaml"))]
     assert (made.augment, made.folder) == (True, tmp_path / "pair")
     assert not {"augment", "folds", "recipe", "project"} & set(made.detectors[0].arguments)
+    assert {one.arguments["group"] for one in (*made.detectors, *made.gates)} == {"pair"}
+    assert plan("group=mine").gates[0].arguments["group"] == "mine"
 
 
 def test_everything_can_be_made_shorter_by_arguments(plan, cnn):
