@@ -51,9 +51,11 @@ class Comparison:
             last), `best` (against the best on val), or `longest` (patience: against the one that trains longest).
         p_study: The p value, corrected by Benjamini and Hochberg for all comparisons of the study.
         looked_at: How many these are.
+        named: How many of these are below the limit beside this one: each leaves more room for the others.
         steps: Mean steps of the optimizer of `level` and of `reference`; NaN where they are not known.
         parts: What of the effect each part of the score brings (`trial_record.LOST`), which add up to it; empty where
             that is not known.
+        between: The trials of both sides: equal for a comparison that two blocks share.
     """
 
     block: str
@@ -68,8 +70,10 @@ class Comparison:
     given: Mapping[str, Any] = field(default_factory=dict)
     p_study: float = 1.0
     looked_at: int = 1
+    named: int = 0
     steps: tuple[float, float] = (math.nan, math.nan)
     parts: Mapping[str, float] = field(default_factory=dict)
+    between: frozenset[frozenset[str]] = frozenset()
 
     @property
     def is_real(self) -> bool:
@@ -83,8 +87,8 @@ class Comparison:
 
     @property
     def smallest(self) -> float | None:
-        """The smallest difference that would have been named, whatever else was found; None where nothing is known."""
-        return self.effect.smallest(max(self.looked_at, self.family))
+        """The smallest difference that would have been named beside what was; None where nothing is known."""
+        return self.effect.smallest(SIGNIFICANT * min(1 / self.family, (self.named + 1) / self.looked_at))
 
     @property
     def step_ratio(self) -> float:
@@ -228,7 +232,9 @@ class MatchedTrials:
         steps = self._steps(sides[0] for sides in both), self._steps(sides[1] for sides in both)
         parts = _sum_of_parts(self.view.measured.lost, weights)
         name = self.view.block.name
-        return Comparison(name, self.parameter, reference, level, runs, effect, role, steps=steps, parts=parts)
+        between = frozenset(frozenset(trial for one in both for trial in one[side]) for side in (0, 1))
+        made = Comparison(name, self.parameter, reference, level, runs, effect, role)
+        return replace(made, steps=steps, parts=parts, between=between)
 
     def _steps(self, groups: Iterable[Sequence[str]]) -> float:
         """Mean steps of the optimizer, weighted as the scores are."""

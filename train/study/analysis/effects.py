@@ -16,7 +16,14 @@ from typing import Any
 
 from scipy.stats import false_discovery_control
 
-from train.study.analysis.block_view import BlockView, Comparison, MatchedTrials, correct_by_holm, is_ordered
+from train.study.analysis.block_view import (
+    SIGNIFICANT,
+    BlockView,
+    Comparison,
+    MatchedTrials,
+    correct_by_holm,
+    is_ordered,
+)
 from train.study.analysis.noise import Estimate, estimate
 
 
@@ -32,7 +39,7 @@ class Effect:
         scores: Mean score of the finished trials at each value that has any.
         runs: How many these are.
         best: The value that scores best on val; None where no trial has finished.
-        to_best: Score of each other value less that of the best, over matched trials.
+        to_reference: Score of each other value less that of `reference`, over matched trials.
         comparisons: Models: neighbours as they were listed, and all with the best. Patience: all with the one that
             trains longest. Others: all with the repeated base; where there is none, neighbours and the ends of numbers,
             and all with the best of what is not ordered.
@@ -46,9 +53,14 @@ class Effect:
     scores: Mapping[Any, Estimate]
     runs: Mapping[Any, int]
     best: Any
-    to_best: Mapping[Any, Estimate]
+    to_reference: Mapping[Any, Estimate]
     comparisons: tuple[Comparison, ...]
     hidden: tuple[float, ...] = ()
+
+    @property
+    def reference(self) -> Any:
+        """The value that others are drawn against: the repeated base's, or else the best on val."""
+        return next((one.reference for one in self.comparisons if one.role == "control"), self.best)
 
     @property
     def smallest(self) -> float | None:
@@ -76,13 +88,22 @@ def _effect(view: BlockView, parameter: str, levels: tuple[Any, ...]) -> Effect:
     ladder = [one for one in found if parameter == "model" and one.role == "step"]
     rest = [one for one in found if one not in ladder]
     corrected = [*correct_by_holm(ladder), *correct_by_holm([*rest, *hidden])[: len(rest)]]
-    to_best = {
-        one.level: one.effect for one in matched.compare_all({(best, level): "" for level in runs if level != best})
-    }
+    reference = control if any(one.role == "control" for one in found) else best
+    drawn = matched.compare_all({(reference, level): "" for level in runs if level != reference})
+    to_reference = {one.level: one.effect for one in drawn}
     counts = {level: len(names) for level, names in runs.items()}
     unseen = tuple(one.effect.p for one in hidden)
     return Effect(
-        view.block.name, parameter, is_ordered(levels), levels, scores, counts, best, to_best, tuple(corrected), unseen
+        view.block.name,
+        parameter,
+        is_ordered(levels),
+        levels,
+        scores,
+        counts,
+        best,
+        to_reference,
+        tuple(corrected),
+        unseen,
     )
 
 
@@ -92,15 +113,17 @@ def correct_over_study(effects: Sequence[Effect]) -> list[Effect]:
     A comparison that several blocks share is one.
     """
     every = [one for effect in effects for one in effect.comparisons]
-    known = list(dict.fromkeys((abs(one.effect.value), one.effect.p) for one in every))
+    known = {one.between: one.effect.p for one in every}
     hidden = [p for effect in effects for p in effect.hidden]
     if not known:
         return list(effects)
-    adjusted = false_discovery_control([*(p for _, p in known), *hidden], method="bh")
+    adjusted = false_discovery_control([*known.values(), *hidden], method="bh")
     p_of = dict(zip(known, adjusted.tolist(), strict=False))
+    below = int((adjusted < SIGNIFICANT).sum())
 
     def corrected(one: Comparison) -> Comparison:
-        return replace(one, p_study=p_of[abs(one.effect.value), one.effect.p], looked_at=len(adjusted))
+        p = p_of[one.between]
+        return replace(one, p_study=p, looked_at=len(adjusted), named=below - (p < SIGNIFICANT))
 
     return [replace(effect, comparisons=tuple(map(corrected, effect.comparisons))) for effect in effects]
 

@@ -48,9 +48,12 @@ def compare_fitness(study: Study) -> FitnessComparison | None:
     tables = [table for name in finished.index if len(table := study.epochs(str(name)).dropna())]
     if not tables:
         return None
-    chosen = [(table["rsna"].idxmax(), table["map"].idxmax()) for table in tables]  # the first of equals, as training
-    lost = [float(table["rsna"][a] - table["rsna"][b]) for table, (a, b) in zip(tables, chosen, strict=True)]
-    lost_map = [float(table["map"][b] - table["map"][a]) for table, (a, b) in zip(tables, chosen, strict=True)]
+    # The first of equal epochs, as in training.
+    chosen = [(int(table["rsna"].to_numpy().argmax()), int(table["map"].to_numpy().argmax())) for table in tables]
+    lost = [float(table["rsna"].iloc[a] - table["rsna"].iloc[b]) for table, (a, b) in zip(tables, chosen, strict=True)]
+    lost_map = [
+        float(table["map"].iloc[b] - table["map"].iloc[a]) for table, (a, b) in zip(tables, chosen, strict=True)
+    ]
     judged = finished[["val", "test", "map50_95"]].astype(float).dropna()
     return FitnessComparison(
         runs=len(tables),

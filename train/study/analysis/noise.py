@@ -20,6 +20,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -105,7 +106,7 @@ class Measured:
     def lost(self) -> dict[str, dict[str, float]]:
         """Where each trial's score is lost, by id; see `trial_record.LOST`. Empty where it is not known."""
         column = f"{self.split}_lost"
-        known = self.trials[column] if column in self.trials else [{}] * len(self.trials)
+        known: Any = self.trials[column] if column in self.trials else [{}] * len(self.trials)
         return dict(zip(self.place, known, strict=True))
 
     @cached_property
@@ -135,9 +136,9 @@ class Estimate:
     p: float
     parts: tuple[tuple[float, int], ...] = ()
 
-    def smallest(self, looked_at: int) -> float | None:
-        """The smallest difference that would be called real if so many were looked at and no other was real."""
-        return _half_width(self.parts, 1 - (1 - _LEVEL) / max(looked_at, 1)) if self.parts else None
+    def smallest(self, p: float) -> float | None:
+        """The smallest difference whose p value is no more than this."""
+        return _half_width(self.parts, 1 - p) if self.parts else None
 
 
 def measure(study: Study, resamples: int = RESAMPLES) -> Measured | None:

@@ -16,7 +16,7 @@ from train.study.analysis.importance import Dependence, Importance, find_depende
 from train.study.analysis.interactions import Interaction, find_interactions
 from train.study.analysis.noise import Estimate, Measured, estimate, measure, setting_keys
 from train.study.analysis.study_results import Study
-from train.study.analysis.tradeoffs import Patience, complete_curves, model_costs, patience_costs
+from train.study.analysis.tradeoffs import Patience, complete_curves, costs_of, patience_costs
 from train.study.study_record import BlockRecord
 
 
@@ -57,7 +57,7 @@ class Analysis:
         interactions: By block.
         importance: By block; None where it cannot be told.
         dependence: By block, of drawn settings.
-        costs: By block that varies the model, costs and score of each model.
+        costs: By block and parameter, costs and score of each value.
         patience: What early stopping would have saved and cost.
         curves: Score on val by epoch, by trial.
         converged: Whether each training whose epochs are known was flat at its end.
@@ -72,7 +72,7 @@ class Analysis:
     interactions: Mapping[str, list[Interaction]]
     importance: Mapping[str, Importance | None]
     dependence: Mapping[str, list[Dependence]]
-    costs: Mapping[str, pd.DataFrame]
+    costs: Mapping[tuple[str, str], pd.DataFrame]
     patience: tuple[Patience, ...]
     curves: Mapping[str, pd.Series]
     converged: Mapping[str, bool] = field(default_factory=dict)
@@ -130,7 +130,7 @@ def analyse(study: Study, resamples: int = RESAMPLES) -> Analysis:
             for name, view in views.items()
             if (found := importance[name]) and found.predicted is not None
         },
-        {one.block: model_costs(study, one) for one in effects if one.parameter == "model" and one.scores},
+        {(one.block, one.parameter): costs_of(study, one) for one in effects},
         tuple(patience_costs(list(complete_curves(study).values()))),
         curves,
         find_converged(study, curves),

@@ -25,7 +25,7 @@ COSTS = {
 PATIENCES = (1, 2, 3, 5, 10, 20, 50)
 
 
-def model_costs(study: Study, effect: Effect) -> pd.DataFrame:
+def costs_of(study: Study, effect: Effect) -> pd.DataFrame:
     """The costs of each value of a parameter, such as the model: medians of its block's finished trials.
 
     Returns:
@@ -38,7 +38,8 @@ def model_costs(study: Study, effect: Effect) -> pd.DataFrame:
     for level, score in effect.scores.items():
         mine = trials.loc[[value == level for value in values], list(COSTS)]
         rows[level] = {**mine.median().to_dict(), "score": score.value}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=[*COSTS, "score"]).astype(float)
+    index = pd.Index(list(rows), dtype=object)  # None is a value, and no number
+    return pd.DataFrame(list(rows.values()), index=index, columns=[*COSTS, "score"]).astype(float)
 
 
 def pareto_front(costs: Sequence[float], scores: Sequence[float]) -> NDArray[np.bool_]:

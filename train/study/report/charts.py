@@ -26,6 +26,7 @@ from train.study.report.words import named, title_of, value_text
 
 LINES = [(colour, style) for style, colour in product(("-", "--", ":"), (BLUE, ORANGE, TEAL, INK, GREY))]
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h", "p", "8", "d", "H")
+_DRAWN_COSTS = {name: COSTS[name] for name in ("parameters", "milliseconds")}
 _SLOT = 0.055
 """Least distance between numbers above the axes, as a share of their width."""
 _LOG_FROM = 20
@@ -38,20 +39,21 @@ def slug(*parts: str) -> str:
 
 
 def effect_chart(effect: Effect, measured: Measured) -> Chart | None:
-    """Draw the difference of each value to the best one, with its interval and the band of training noise.
+    """Draw the difference of each value to the base or the best one, with its interval and the band of training noise.
 
     Returns:
         None with fewer than two values to compare.
     """
-    levels = [level for level in effect.scores if level == effect.best or level in effect.to_best]
+    levels = [level for level in effect.scores if level == effect.reference or level in effect.to_reference]
     if len(levels) < 2:
         return None
     zero = Estimate(0.0, 0.0, 0.0, 0.0, 1.0)
-    estimates = [effect.to_best.get(level, zero) for level in levels]
-    band = _band(list(effect.to_best.values()), measured)
-    best = named(effect.parameter, effect.best)
+    estimates = [effect.to_reference.get(level, zero) for level in levels]
+    band = _band(list(effect.to_reference.values()), measured)
+    best = named(effect.parameter, effect.reference)
     name = slug("effect", effect.block, effect.parameter)
-    title = f"{title_of(effect.parameter)}: difference to the best on val"
+    what = "the best on val" if effect.reference == effect.best else "the repeated base"
+    title = f"{title_of(effect.parameter)}: difference to {what}"
     label = f"RSNA score on {measured.split}, less that of {best}"
     along = effect.ordered and len(levels) > 2
     with new_figure(name, 3.0 if along else 0.85 + 0.3 * len(levels)) as (figure, drawn):
@@ -165,8 +167,10 @@ def importance_chart(found: Sequence[tuple[str, Importance]]) -> Chart | None:
         rows.append((title, None, 0.0))
         ordered = sorted(importance.shares.items(), key=lambda item: -item[1])
         rows += [(name, value, importance.by_chance[name]) for name, value in ordered]
-        if importance.together is not None and len(importance.shares) > 1:
+        if importance.together is not None:
             rows.append(("only together", importance.together, 0.0))
+        if importance.rest is not None:
+            rows.append(("noise" if importance.together is not None else "noise and together", importance.rest, 0.0))
     if not rows:
         return None
     with new_figure("variance-shares", 0.7 + 0.24 * len(rows)) as (figure, drawn):
@@ -195,7 +199,7 @@ def cost_charts(block: str, costs: pd.DataFrame, scores: Mapping[Any, Estimate],
     numbers = {level: number for number, level in enumerate(costs.index, 1)}
     key = join([f"{number} {value_text('model', level)}" for level, number in numbers.items()])
     charts = []
-    for column, words in COSTS.items():
+    for column, words in _DRAWN_COSTS.items():
         known = costs[costs[column].notna() & (costs[column] > 0)]
         if len(known) < 2 or known[column].nunique() < 2:
             continue

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from common.pages.wording import count
 from train.study.analysis.noise import Measured
@@ -12,10 +14,11 @@ from train.study.report.observations import Observation, observe
 from train.study.report.sections import (
     Section,
     appendix,
-    block_key,
     block_section,
+    choices_section,
     failures_section,
     importance_section,
+    parts_section,
     patience_section,
     ranking_section,
 )
@@ -24,10 +27,11 @@ from train.study.study_record import StudyRecord
 from train.study.trial_record import FAILED, FINISHED, STOPPED
 
 _READING = (
-    "The RSNA score goes from 0 to 1, higher is better. ± is half of a 95 % interval, which holds the noise of the "
-    "images and, where settings were trained more than once, that of training. A difference is called within noise "
-    "where its p value, corrected by Holm for the comparisons made for that parameter, is 0.05 or more; over all "
-    "blocks, one or another of the differences that are not called so may still be chance."
+    "The RSNA score goes from 0 to 1, higher is better. A difference is that of the means of trainings that differ in "
+    "this only, on the same images. ± is half of a 95 % interval, which holds the noise of the "
+    "images and, where settings were trained more than once, that of training. In its own part a difference is within "
+    "noise where its p value, corrected by Holm for the comparisons made for that parameter, is 0.05 or more; above, "
+    "and under What to choose, stand only those that are also beyond noise among all that the study looked at."
 )
 
 
@@ -42,12 +46,13 @@ class Content:
         facts: How it was done: name and text.
         caveats: What limits what can be learned from it.
         overall: Observations about the whole study.
-        by_block: Address, title and observations of each block.
         sections: In their order.
         reading: How to read a number with its interval.
         setup: Commands that come before any other.
         data_commands: Whether these make the data set, too.
         created: When the study was begun.
+        again: A function of the shell that runs what most commands have in common; see `shorten`.
+        short: By trial, how it is called.
     """
 
     title: str
@@ -56,23 +61,27 @@ class Content:
     facts: tuple[tuple[str, str], ...]
     caveats: tuple[str, ...]
     overall: tuple[str, ...]
-    by_block: tuple[tuple[str, str, tuple[str, ...]], ...]
     sections: tuple[Section, ...]
     reading: str = ""
     setup: tuple[str, ...] = ()
     data_commands: bool = False
     created: str = ""
+    again: str = ""
+    short: Mapping[str, str] = field(default_factory=dict)
 
 
 def make_content(analysis: Analysis) -> Content:
     """Put the report together."""
     study, record = analysis.study, analysis.study.record
     said = observe(analysis)
+    again, short = shorten({str(trial): str(command) for trial, command in study.trials["command"].items()})
     sections = [
-        importance_section(analysis),
         *(block_section(analysis, block, _texts(said, block.name)) for block in study.blocks),
+        importance_section(analysis),
+        parts_section(analysis),
         patience_section(analysis),
         ranking_section(analysis),
+        choices_section(analysis),
         failures_section(analysis),
         appendix(analysis),
     ]
@@ -83,15 +92,39 @@ def make_content(analysis: Analysis) -> Content:
         facts=facts_of(analysis),
         caveats=caveats_of(analysis),
         overall=_texts(said, None),
-        by_block=tuple(
-            (block_key(block), block.title, texts) for block in study.blocks if (texts := _texts(said, block.name))
-        ),
         sections=tuple(section for section in sections if section),
         reading=_READING if analysis.measured else "",
         setup=setup_commands(record),
         data_commands=bool(record.setup),
         created=_begun(record),
+        again=again,
+        short=short,
     )
+
+
+def shorten(commands: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Write many commands that are nearly the same as calls of a function of the shell.
+
+    Args:
+        commands: By trial, as typed; of words `name=value`, of which the last of a name counts.
+
+    Returns:
+        A function `again`, which runs what most of them have in common and what it is given besides; and by trial what
+        it has to be given. Where commands are of different programs, no function, and the commands as they are.
+    """
+    split = {trial: shlex.split(command) for trial, command in commands.items()}
+    programs = {tuple(words[:2]) for words in split.values()}
+    if len(programs) != 1 or not all("=" in word for words in split.values() for word in words[2:]):
+        return "", dict(commands)
+    given = [dict(word.split("=", 1) for word in words[2:]) for words in split.values()]
+    shared = [name for name in given[0] if all(name in one for one in given)]
+    usual = {name: Counter(one[name] for one in given).most_common(1)[0][0] for name in shared}
+    common = shlex.join([*next(iter(programs)), *(f"{name}={value}" for name, value in usual.items())])
+    short = {
+        trial: shlex.join(["again", *(f"{name}={value}" for name, value in one.items() if usual.get(name) != value)])
+        for trial, one in zip(split, given, strict=True)
+    }
+    return f'again() {{ {common} "$@"; }}', short
 
 
 def _texts(said: Sequence[Observation], block: str | None) -> tuple[str, ...]:

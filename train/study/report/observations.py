@@ -12,12 +12,21 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from common.pages.wording import join, percent, score_text
+from common.pages.wording import is_number, join, percent, score_text
 from train.study.analysis.effects import Effect
+from train.study.analysis.fairness import FLAT
 from train.study.analysis.importance import FEWEST_SETTINGS, Dependence, Importance
+from train.study.analysis.noise import TrainingNoise
 from train.study.analysis.summary import Analysis
 from train.study.analysis.tradeoffs import mean_epochs
-from train.study.report.sentences import conditional_sentences, effect_sentences, interaction_sentence
+from train.study.report.choices import fairness_sentences
+from train.study.report.sentences import (
+    conditional_sentences,
+    effect_sentences,
+    interaction_sentence,
+    parts_sentences,
+    smallest_sentences,
+)
 from train.study.report.words import named, noise_words, of_count, plus_minus, settings_text, size, times, value_text
 from train.study.trial_record import FAILED, STOPPED
 
@@ -44,13 +53,20 @@ def observe(analysis: Analysis) -> list[Observation]:
     for block in analysis.study.blocks:
         texts: list[str] = []
         for effect in analysis.effects_of(block.name):
-            sizes = analysis.costs[block.name]["parameters"] if effect.parameter == "model" and effect.scores else None
+            is_model = effect.parameter == "model" and effect.scores
+            sizes = analysis.costs[block.name, effect.parameter]["parameters"] if is_model else None
             others = [name for name in block.parameters if name != effect.parameter]
+            others = [] if block.singly else others
             texts += effect_sentences(effect, once=_once(analysis), others=others, parameters=sizes)
+            texts += parts_sentences(effect)
             if effect.parameter == "patience":
                 texts += _epochs_saved(analysis, effect)
             if sizes is not None:
                 texts += cost_sentences(analysis, effect)
+            for text in [] if block.singly else fairness_sentences(analysis, effect):
+                if not any(text[:13] == said[:13] == "Not converged" for said in texts):  # once for a crossed block
+                    texts.append(text)
+        texts += smallest_sentences(analysis.effects_of(block.name))
         texts += conditional_sentences(analysis.conditional.get(block.name, []))
         texts += [interaction_sentence(interaction) for interaction in analysis.interactions.get(block.name, [])]
         texts += _drawn(analysis, block.name)
@@ -75,7 +91,7 @@ def _overall(analysis: Analysis) -> list[str]:
         texts += [_best(analysis), _noise(analysis)]
         if ranking := _what_mattered(analysis):
             texts.append(ranking)
-        texts += _patience(analysis)
+        texts += [*_converged(analysis), *_fitness(analysis), *_patience(analysis)]
     failed, stopped = (trials[trials["status"] == status] for status in (FAILED, STOPPED))
     if len(failed):
         reason = str(failed["error"].fillna("no reason recorded").value_counts().index[0]).rstrip(".")
@@ -132,31 +148,72 @@ def _noise(analysis: Analysis) -> str:
     were = "was" if noise.settings == 1 else "were"
     repeated = f"{of_count(noise.settings, 'setting')} that {were} trained more than once"
     scatter = f"{score_text(noise.deviation)} (standard deviation, from {repeated})"
-    return f"Trainings that differ in their {what} only scatter by {scatter}."
+    own = [f"{value_text('model', name)} {score_text(one.deviation)}" for name, one in _noises(analysis)]
+    by_model = f" Where it is known of a model alone, that counts: {join(own)}." if own else ""
+    return f"Trainings that differ in their {what} only scatter by {scatter}.{by_model}"
+
+
+def _noises(analysis: Analysis) -> list[tuple[str, TrainingNoise]]:
+    """Noise of single models, where there are several models."""
+    assert analysis.measured is not None
+    several = len(set(analysis.measured.models)) > 1
+    known = sorted(analysis.measured.noise_of.items()) if several else []
+    return [(name, noise) for name, noise in known if name != "None"]
 
 
 def _what_mattered(analysis: Analysis) -> str:
     """The parameters by their largest difference beyond noise, and those without any."""
-    found: dict[str, tuple[float, str]] = {}
-    none = []
-    for effect in analysis.effects:
-        real = [comparison for comparison in effect.comparisons if comparison.is_real]
-        if real:
-            most = max(real, key=lambda comparison: abs(comparison.effect.value))
-            high, low = (most.level, most.reference) if most.effect.value > 0 else (most.reference, most.level)
-            pair = f"{value_text(effect.parameter, high)} over {value_text(effect.parameter, low)}"
-            text = f"{effect.parameter} ({pair}: {size(most.effect)})"
-            found[effect.parameter] = max(found.get(effect.parameter, (0.0, "")), (abs(most.effect.value), text))
-        elif effect.comparisons:
-            none.append(effect.parameter)
-    none = [name for name in dict.fromkeys(none) if name not in found]
-    texts = []
+    found: dict[str, str] = {}
+    for one in analysis.named:
+        high, low = (one.level, one.reference) if one.effect.value > 0 else (one.reference, one.level)
+        pair = f"{value_text(one.parameter, high)} over {value_text(one.parameter, low)}"
+        mind = f", with {times(one.step_ratio)} the steps" if one.has_unequal_steps else ""
+        found.setdefault(one.parameter, f"{one.parameter} ({pair}: {size(one.effect)}{mind})")
+    none = [effect.parameter for effect in analysis.effects if effect.comparisons and effect.parameter not in found]
+    if not analysis.looked_at:
+        return ""
+    text = f"Of {of_count(analysis.looked_at, 'difference')} that were looked at, "
     if found:
-        ordered = [text for _, text in sorted(found.values(), key=lambda pair: -pair[0])]
-        texts.append(f"Largest differences beyond noise, by parameter: {'; '.join(ordered)}.")
+        are = "is" if len(analysis.named) == 1 else "are"
+        text += f"{len(analysis.named)} {are} beyond noise, corrected for them all (Benjamini and Hochberg). "
+        text += f"The largest of each parameter: {'; '.join(found.values())}."
+    else:
+        text += "none is beyond noise, corrected for them all (Benjamini and Hochberg)."
     if none:
-        texts.append(f"No difference beyond noise: {join(none)}.")
-    return " ".join(texts)
+        text += f" Nothing beyond noise: {join(list(dict.fromkeys(none)))}; what could have been seen stands in the "
+        text += "closing table."
+    return text
+
+
+def _converged(analysis: Analysis) -> list[str]:
+    """How many trainings were flat at their end."""
+    known = analysis.converged
+    if not known:
+        return []
+    flat = sum(known.values())
+    rule = f"the last fifth of a training's epochs raised its best score on val by no more than {percent(FLAT)} of it"
+    text = f"{flat} of {of_count(len(known), 'training')} had converged: {rule}."
+    if flat < len(known):
+        text += " Those that had not are compared by how fast they learn, not by where they end."
+    return [text]
+
+
+def _fitness(analysis: Analysis) -> list[str]:
+    """Whether the RSNA score chooses better weights than mAP."""
+    found = analysis.fitness
+    if found is None:
+        return []
+    text = (
+        f"Kept by mAP50-95 instead of the RSNA score, the weights would be of the same epoch in {found.same} of "
+        f"{of_count(found.runs, 'training')}, and score {score_text(found.lost)} less on val on average, "
+        f"{score_text(found.worst)} at most (chosen and judged on the same images: the most that it can be)"
+    )
+    if is_number(found.rank_rsna) and is_number(found.rank_map):
+        text += (
+            f". Over {of_count(found.judged, 'training')}, the score on test goes with val's RSNA score by a rank "
+            f"correlation of {found.rank_rsna:.2f}, and with val's mAP by {found.rank_map:.2f}"
+        )
+    return [text + "."]
 
 
 def _patience(analysis: Analysis) -> list[str]:
@@ -166,13 +223,14 @@ def _patience(analysis: Analysis) -> list[str]:
         return []
     noise = analysis.measured.noise if analysis.measured else None
     deviation = noise.deviation if noise else 0.0
-    cheap = next((one for one in tried if one.lost < max(UNSEEN, deviation)), None)
+    # A mean loss over many trainings is not to be held against one training's noise: each loss is, by the largest.
+    cheap = next((one for one in tried if one.worst < max(UNSEEN, deviation)), None)
     chosen, shortest = cheap or tried[-1], tried[0]
     if chosen.lost < UNSEEN:
         cost = "cost nothing that can be seen"
     else:
         cost = f"cost {score_text(chosen.lost)} of the best score on val on average, {score_text(chosen.worst)} at most"
-        cost += f": less than another seed does ({score_text(deviation)})" if cheap else ""
+        cost += f": in no training more than another seed does ({score_text(deviation)})" if cheap else ""
     runs = of_count(chosen.runs, "training")
     saved = f"saved {percent(chosen.saved)} of the epochs of the {runs} that ran to the end"
     text = f"Early stopping with patience {chosen.patience} would have {saved}, and {cost}"
@@ -201,7 +259,7 @@ def _epochs_saved(analysis: Analysis, effect: Effect) -> list[str]:
 
 def cost_sentences(analysis: Analysis, effect: Effect) -> list[str]:
     """What the best model costs more than the smallest that is within noise of it."""
-    costs = analysis.costs[effect.block]
+    costs = analysis.costs[effect.block, effect.parameter]
     if effect.best not in costs.index:
         return []
     equal = {

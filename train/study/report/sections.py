@@ -22,10 +22,24 @@ from train.study.report.charts import (
     importance_chart,
     slug,
 )
-from train.study.report.tables import Table, comparison_table, interaction_table, level_table, run_table
+from train.study.report.choices import choice_table
+from train.study.report.tables import (
+    Table,
+    comparison_table,
+    interaction_table,
+    level_table,
+    parts_table,
+    run_table,
+    single_changes_table,
+)
 from train.study.report.words import estimate_interval, of_count, plus_minus, signed_number, value_text
 from train.study.study_record import BlockRecord
 from train.study.trial_record import FAILED, FINISHED
+
+_CURVED = {"model", "epochs", "patience", "optimizer", "lr0", "batch"}
+"""Parameters that decide how a training goes, so that its curves tell something."""
+_BEST = 10
+"""Settings in the ranking; all are among the runs."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +75,8 @@ def block_key(block: BlockRecord) -> str:
 def importance_section(analysis: Analysis) -> Section | None:
     """How much each parameter matters; None where it cannot be told."""
     titles = {block.name: block.title for block in analysis.study.blocks}
-    found = [(titles[name], one) for name, one in analysis.importance.items() if one]
+    # Of one parameter alone the share is what its table says already.
+    found = [(titles[name], one) for name, one in analysis.importance.items() if one and len(one.shares) > 1]
     chart = importance_chart(found)
     if chart is None:
         return None
@@ -70,14 +85,17 @@ def importance_section(analysis: Analysis) -> Section | None:
         for name, share in one.shares.items():
             rest = percent(one.by_chance[name]) if one.predicted is None else MISSING
             rows.append((title, name, percent(share), rest, count(one.trials)))
-        if one.together is not None and len(one.shares) > 1:
+        if one.together is not None:
             rows.append((title, "only together", percent(one.together), MISSING, count(one.trials)))
+        if one.rest is not None:
+            rest = "noise" if one.together is not None else "noise and what they do only together"
+            rows.append((title, f"the rest: {rest}", percent(one.rest), MISSING, count(one.trials)))
     columns = ("block", "parameter", "share of the variance", "by chance", "trials or settings")
     text = (
         "Shares are of the differences within a block, by an analysis of variance (for drawn settings, by a random "
-        "forest on settings that it has not seen); the rest is noise. Where trials "
-        "failed, shares need not add up. A share near what chance gives says nothing. Blocks that vary one parameter "
-        "and train each value once are not here: there is nothing to hold its effect against."
+        "forest on settings that it has not seen). What is left is noise where settings were repeated; where none was, "
+        "what the parameters do only together is in it, too, and cannot be told from noise. Where trials failed, "
+        "shares need not add up. A share near what chance gives says nothing."
     )
     return Section(
         "importance",
@@ -104,11 +122,16 @@ def block_section(analysis: Analysis, block: BlockRecord, said: Sequence[str]) -
     if analysis.measured is None or not len(trials):
         texts.append("No trial of this block has finished." if len(trials) else "No trial belongs to this block yet.")
     else:
-        for effect in analysis.effects_of(block.name):
-            tables += [level_table(analysis, effect), *comparison_table(effect.comparisons, effect.parameter)]
-            charts.append(effect_chart(effect, analysis.measured))
-            if effect.parameter == "model" and effect.scores:
-                charts += cost_charts(block.name, analysis.costs[block.name], effect.scores, analysis.measured.split)
+        effects = [effect for effect in analysis.effects_of(block.name) if effect.scores]
+        if block.singly and effects:
+            tables.append(single_changes_table(analysis, block))
+        for effect in effects if not block.singly else ():
+            tables.append(level_table(analysis, effect))
+            if len(effect.scores) > 2:  # of two values the table's number is the whole picture
+                charts.append(effect_chart(effect, analysis.measured))
+            if effect.parameter == "model":
+                costs = analysis.costs[block.name, "model"]
+                charts += cost_charts(block.name, costs, effect.scores, analysis.measured.split)
         conditional = analysis.conditional[block.name]
         for other in dict.fromkeys(next(iter(one.given)) for one in conditional):
             mine = [one for one in conditional if other in one.given]
@@ -116,7 +139,8 @@ def block_section(analysis: Analysis, block: BlockRecord, said: Sequence[str]) -
         tables += interaction_table(analysis, block)
         charts += _cell_charts(analysis, block)
         charts += [dependence_chart(one) for one in analysis.dependence.get(block.name, [])]
-    charts.append(_curves(analysis, block))
+    if block.parameters.keys() & _CURVED or analysis.study.record.method != "grid":
+        charts.append(_curves(analysis, block))
     return Section(
         block_key(block),
         block.title,
@@ -124,8 +148,6 @@ def block_section(analysis: Analysis, block: BlockRecord, said: Sequence[str]) -
         tuple(said),
         tuple(tables),
         tuple(chart for chart in charts if chart),
-        run_table(analysis, trials, list(block.parameters)),
-        tuple(_commands(trials)),
     )
 
 
@@ -218,17 +240,37 @@ def ranking_section(analysis: Analysis) -> Section | None:
             )
         )
     columns = ("", "setting", "trials", "val", measured.split, "95 % interval", "to the first", "verdict")
+    shown = rows[:_BEST]
     text = "No setting was trained twice."
     if noise := measured.noise:
         deviation = f"{score_text(noise.deviation)} ({of_count(noise.degrees, 'degree')} of freedom)"
         text = f"The scores of two trainings of one setting scatter with a standard deviation of {deviation}."
+        if own := sorted(measured.noise_of.items()):
+            listed = [f"{value_text('model', name)} {score_text(one.deviation)}" for name, one in own]
+            text += f" By model, where it is known: {join(listed)}."
     note = (
         "By falling mean score on val, which had the choice; p values of the differences are corrected by Holm for all "
-        "settings."
+        f"{of_count(len(rows), 'setting')}."
     )
-    return Section(
-        "ranking", "All settings, best first", (text,), tables=(Table("Settings", columns, tuple(rows), note),)
-    )
+    title = "Settings, best first" if len(shown) == len(rows) else f"The best {len(shown)} of {len(rows)} settings"
+    return Section("ranking", title, (text,), tables=(Table(title, columns, tuple(shown), note),))
+
+
+def choices_section(analysis: Analysis) -> Section | None:
+    """What to choose, setting by setting; None where nothing was compared."""
+    table = choice_table(analysis) if analysis.measured else None
+    if table is None:
+        return None
+    return Section("choices", "What to choose", tables=(table,))
+
+
+def parts_section(analysis: Analysis) -> Section | None:
+    """Where the score is lost, and what differences are made of; None where it is not known."""
+    table = parts_table(analysis)
+    if table is None:
+        return None
+    text = "Whether a change finds more, errs less, or only draws better boxes; of each setting its largest difference."
+    return Section("parts", "Taken apart", (text,), tables=(table,))
 
 
 def failures_section(analysis: Analysis) -> Section | None:
@@ -256,9 +298,7 @@ def appendix(analysis: Analysis) -> Section:
         "Every trial, and the command that repeats it. Each starts from the set-up commands and makes a folder of its "
         "own in runs/."
     )
-    return Section(
-        "runs", "All runs", (text,), runs=run_table(analysis, trials, None), commands=tuple(_commands(trials))
-    )
+    return Section("runs", "All runs", (text,), runs=run_table(analysis, trials), commands=tuple(_commands(trials)))
 
 
 def _commands(trials: pd.DataFrame) -> list[tuple[str, str]]:

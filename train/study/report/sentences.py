@@ -7,12 +7,22 @@ from typing import Any
 
 import pandas as pd
 
-from common.pages.wording import is_number, join
+from common.pages.wording import is_number, join, score_text
 from train.study.analysis.block_view import Comparison
 from train.study.analysis.effects import Effect
 from train.study.analysis.interactions import Interaction
-from train.study.report.words import NOISE, named, noise_words, signed, size, times, value_text
+from train.study.report.words import NOISE, named, noise_words, signed, signed_number, size, times, value_text
 
+LOST_WORDS = {
+    "missed": "missed boxes",
+    "false_images": "false images",
+    "extra_boxes": "extra boxes",
+    "fit": "box fit",
+    "threshold": "moved threshold",
+}
+"""The parts of what a score lacks to 1, in words."""
+_SEEN = 5e-4
+"""A part below this rounds to 0.000."""
 _SAME = 0.05
 """Models whose parameters differ by no more than this share have the same number of them."""
 
@@ -34,6 +44,8 @@ def effect_sentences(
     one = " (known from one training each)" if once and any(one.is_real for one in effect.comparisons) else ""
     if effect.parameter == "patience":
         texts = [f"{over}{_patience_effect(comparison)}{one}." for comparison in effect.comparisons]
+    elif any(one.role == "control" for one in effect.comparisons):
+        texts = [f"{over}{_against_control(effect)}{one}."]
     elif effect.ordered:
         steps = _steps(effect.parameter, effect.comparisons)
         steps = steps[0].lower() + steps[1:] if over else steps
@@ -47,6 +59,36 @@ def effect_sentences(
         names = join([value_text(effect.parameter, level) for level in gone])
         texts.append(f"{effect.parameter}: no trial with {names} has finished.")
     return texts
+
+
+def parts_sentences(effect: Effect) -> list[str]:
+    """What the largest difference beyond noise is made of, as far as it is known."""
+    known = [one for one in effect.comparisons if one.parts]
+    if not known or not (most := most_telling(known)).is_real:
+        return []
+    told = [
+        f"{LOST_WORDS[part]} {signed_number(value)}"
+        for part, value in sorted(most.parts.items(), key=lambda item: -abs(item[1]))
+        if abs(value) >= _SEEN
+    ]
+    pair = f"{value_text(effect.parameter, most.level)} against {value_text(effect.parameter, most.reference)}"
+    return [f"Taken apart, {pair} ({signed_number(most.effect.value)}): {', '.join(told)}."] if told else []
+
+
+def most_telling(comparisons: Sequence[Comparison]) -> Comparison:
+    """The largest difference beyond noise, or else the largest."""
+    return max(comparisons, key=lambda one: (one.is_named, one.is_real, abs(one.effect.value)))
+
+
+def smallest_sentences(effects: Sequence[Effect]) -> list[str]:
+    """What differences the block could have seen."""
+    known = {effect.parameter: seen for effect in effects if (seen := effect.smallest) is not None}
+    if not known:
+        return []
+    if len(known) == 1:
+        return [f"A difference from {score_text(next(iter(known.values())))} on would have been seen here."]
+    listed = join([f"{score_text(seen)} ({name})" for name, seen in known.items()])
+    return [f"Differences would have been seen here from {listed} on."]
 
 
 def _change(comparison: Comparison) -> str:
@@ -103,6 +145,24 @@ def _against_best(effect: Effect) -> str:
     if equal:
         texts.append(_equal(effect, equal, alone=not texts))
     return "; ".join(texts)
+
+
+def _against_control(effect: Effect) -> str:
+    """What each value does against the mean of the repeated base."""
+    made = [one for one in effect.comparisons if one.role == "control"]
+    control = named(effect.parameter, made[0].reference)
+    parts = []
+    for words, sign in (("better", 1), ("worse", -1)):
+        real = [one for one in made if one.is_real and sign * one.effect.value > 0]
+        if real:
+            listed = [f"{value_text(effect.parameter, one.level)} by {size(one.effect)}" for one in real]
+            parts.append(f"{words} than {control}: {join(listed)}")
+    rest = [one for one in made if not one.is_real]
+    if rest:
+        listed = [f"{value_text(effect.parameter, one.level)} ({signed(one.effect)})" for one in rest]
+        parts.append(f"within noise of {control}: {join(listed)}")
+    text = "; ".join(parts)
+    return text[0].upper() + text[1:]
 
 
 def _equal(effect: Effect, equal: Sequence[tuple[Any, Comparison]], alone: bool) -> str:

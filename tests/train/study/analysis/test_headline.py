@@ -154,7 +154,7 @@ def test_an_effect_of_twice_the_stated_smallest_difference_is_found():
         seed = int(random.integers(2**32))
         before = simulated(np.random.default_rng(seed))
         (first,) = find_effects(BlockView(Study(Path(), RECORD, before.trials), before, BLOCKS[0]))
-        stated = max(one.effect.smallest(2 * len(VARIED)) for one in first.comparisons)
+        stated = max(one.effect.smallest(0.05 / (2 * len(VARIED))) for one in first.comparisons)
         # The same study, with an effect as large as that in addition: its noise, and so what it states, are the same.
         measured = simulated(np.random.default_rng(seed), [(row, 2 * stated) for row in (CONTROLS, CONTROLS + 1)])
         effect = effects_of(measured)[0]

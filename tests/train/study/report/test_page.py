@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shlex
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -129,6 +130,7 @@ def test_the_page_stands_alone_and_is_well_formed(written, page):
 
 
 def numbers(text):
+    """Scores and differences of scores."""
     return set(re.findall(r"(?<![\w.])\d\.\d{3}(?!\d)", text))
 
 
@@ -139,7 +141,7 @@ def test_every_number_of_a_sentence_stands_in_a_table(page, markdown):
     for sentence in sentences:
         missing = numbers(sentence) - in_tables
         if "scatter" in sentence:  # the noise stands in the text above the ranking
-            missing = {number for number in missing if f"standard deviation of {number}" not in page.text}
+            missing = {number for number in missing if number not in page.text.partition("two trainings of one")[2]}
         assert not missing, sentence
     rows = "\n".join(line for line in markdown.splitlines() if line.startswith("|"))
     for line in markdown.splitlines():
@@ -158,9 +160,13 @@ def test_page_and_markdown_say_the_same(page, markdown):
 def test_every_run_and_the_command_that_repeats_it(study, page, markdown):
     for file in sorted(study.glob("trials/*/trial.json")):
         trial = json.loads(file.read_text())
-        assert page.parts["cell"].count(trial["id"]) >= 2  # in its block and among all runs
-        assert page.parts["code"].count(trial["command"]) == 2
-        assert f"# {trial['id']}\n{trial['command']}\n" in markdown
+        assert trial["id"] in page.parts["cell"]
+        assert page.parts["code"].count(trial["command"]) == 1
+        (call,) = re.findall(rf"\nagain(.*)  # {trial['id']}\n", markdown)
+        (common,) = re.findall(r'again\(\) \{ (python train/train\.py .*) "\$@"; \}', markdown)
+        # The last word of a name counts.
+        words = dict(word.split("=") for word in shlex.split(f"{common} {call}")[2:])
+        assert words == dict(word.split("=") for word in shlex.split(trial["command"])[2:])
         if trial["test"]:
             low, high = trial["test"]["interval_95"]
             assert f"{trial['test']['score']:.3f} ({low:.3f} to {high:.3f})" in page.parts["cell"]
@@ -203,7 +209,7 @@ def test_tables_of_the_markdown_are_tables(markdown):
             row += 1
         assert row > place + 1
         assert lines[row] == ""
-    assert markdown.count("<details>") == markdown.count("</details>") > 3
+    assert markdown.count("<details>") == markdown.count("</details>") > 0
 
 
 def test_the_same_study_gives_the_same_files(study, written):
@@ -291,7 +297,7 @@ def test_drawn_settings(tmp_path, write_study, method, count):
     if count == 200:
         assert "type=asha, grace=1" in page.text
         assert "left out of comparisons" in page.text
-        assert sum(code.startswith("python train/train.py") for code in page.parts["code"]) == 400
+        assert sum(code.startswith("python train/train.py") for code in page.parts["code"]) == 200
 
 
 def test_nothing_is_written_of_a_wrong_study(tmp_path, write_study):
