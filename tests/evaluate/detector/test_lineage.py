@@ -96,9 +96,9 @@ def test_a_score_says_that_training_on_nih_may_have_shown_the_test_images(how, c
         (own_data_set / "train.txt").write_text(f"{own_data_set.parent}/00000013_005{picture.suffix}\n")
     before = chain("before", "yolov8n.yaml", own_data_set / "data.yaml")
     weights = chain("after", before)
-    run(weights, "--confidence", 0.5, *QUIET)
+    run(weights, "--confidence", 0.5, *QUICK)
     said = "which was trained on, is of NIH ChestX-ray14, from which all images of the challenge are taken"
     assert any(said in clause for clause in read(weights.parents[1])["leakage"]["not_seen"]) == (how != "neither")
     assert (said in " ".join(capsys.readouterr().err.split())) == (how != "neither")
-    run(before, "--confidence", 0.5, *QUIET)  # on itself there is nothing to say
+    run(before, "--confidence", 0.5, *QUICK)  # on itself there is nothing to say
     assert said not in " ".join(capsys.readouterr().err.split())
