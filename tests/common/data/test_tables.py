@@ -243,3 +243,20 @@ def test_a_column_called_line_stays_what_it_is(tmp_path):
     assert read["p_opacity"].tolist() == [0.5]
     with pytest.raises(UserError, match="line 3: no image id"):
         tables.read_gate(file(tmp_path, "line,image_id,p_opacity\nx,a,0.5\ny,,0.5\n"))
+
+
+def test_predictions_are_sorted_as_python_sorts_them():
+    random = np.random.default_rng(3)
+    ids = random.choice(["b", "a-10", "a-2", "A", "ä", "a", "aa", "10", "9"], 400)
+    table = pd.DataFrame(
+        {
+            "image_id": pd.Series(ids, dtype=object), "confidence": random.choice([0.1, 0.5, 0.9], 400),
+            "x": np.arange(400.0), "y": 0.0, "width": 1.0, "height": 1.0,
+            "detector": random.choice(["two", "one", "Two"], 400), "voters": 3,
+        }
+    )  # fmt: skip
+    rows = list(zip(table["image_id"], -table["confidence"], table["detector"], table["x"], strict=True))
+    assert list(tables.sort_predictions(table)["x"]) == [row[3] for row in sorted(rows, key=lambda row: row[:3])]
+    plain = tables.sort_predictions(table.drop(columns=["detector", "voters"]))
+    assert list(plain["x"]) == [row[3] for row in sorted(rows, key=lambda row: row[:2])]
+    assert tables.sort_predictions(table[:0]).empty
