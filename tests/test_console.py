@@ -72,6 +72,15 @@ def test_wrong_words_end_in_one_line(capsys):
         assert err.count("\n") == 1
 
 
+def test_of_a_command_that_is_gone_it_is_said_what_to_type(capsys):
+    assert run("ensemble", "runs/winner") == 2
+    said = capsys.readouterr().err
+    assert said == (
+        "error: rsna ensemble: there is no such command any more; `rsna score` and `rsna predict --weights` take "
+        "several trainings, or a folder of them, themselves.\n"
+    )
+
+
 @pytest.mark.parametrize("words", COMMANDS)
 def test_every_command_tells_the_version(words, capsys):
     with pytest.raises(SystemExit) as ended:
