@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -14,12 +15,12 @@ from common.data.tables import read_gate
 from common.errors import UserError
 from common.files import sha256
 from common.paths import shown
-from evaluate.detector.lineage import trace
+from evaluate.detector.lineage import seen_at_nih, trace
 from evaluate.detector.weights import find_training_data, run_folder
 from evaluate.postprocess.gate import GateProbabilities
 from evaluate.postprocess.suppression import count_voters
 from evaluate.scoring.leakage import find_leakage
-from evaluate.scoring.recognition import recognise
+from evaluate.scoring.recognition import Recognised, recognise
 from evaluate.scoring.result import Leakage, SplitLeakage
 from evaluate.system.loading import LoadedSystem, Member
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from evaluate.classifier.weights import Classifier
 
 NOT_KNOWN = "predictions do not tell what they were trained on"
-_TRAINED_ON = "train"
+_TRAINED_ON, _VALIDATED_ON = "train", "val"
 _GATE_TABLE = "gate.csv"
 
 
@@ -63,21 +64,26 @@ def look_back(system: LoadedSystem, data: DataSet, splits: Mapping[str, Split]) 
     abstains: dict[str, dict[str, set[str]]] = {name: {} for name in splits}
     told: list[str] = []
     not_seen = [f"{shown(file.path)}: {NOT_KNOWN}" for file in system.files.values()]
+    not_seen += [
+        f"the gate {shown(run_folder(one.path))}: {one.record.pretrained_on}"
+        for one in system.classifiers
+        if one.record.pretrained_on
+    ]
     seen_by_gates = {
         name: _look_back_of_gates(system.classifiers, data, split, abstains[name], told, not_seen)
         for name, split in splits.items()
     }
     if not system.members:
         return Knowledge(Leakage(reason=NOT_KNOWN), abstains, seen_by_gates)
-    if system.voters == len(system.members[0].voters):
+    if len(system.members) == 1 and not system.files:
         (member,) = system.members
         trained, reason = trained_on(member)
         lineage = trace(member.weights)
         leakage = find_leakage(trained, data, list(splits), reason, lineage.data, [*lineage.not_seen, *not_seen])
         return Knowledge(leakage, abstains, seen_by_gates)
+    compare = Comparison(data, not_seen)
     own: list[DataSet] = []
     earlier: list[DataSet] = []
-    patients_known = True
     chosen_on: dict[str, set[str]] = {name: set() for name in splits}
     for member in system.members:
         trained, reason = trained_on(member)
@@ -88,27 +94,71 @@ def look_back(system: LoadedSystem, data: DataSet, splits: Mapping[str, Split]) 
         own += [trained] if trained else []
         earlier += lineage.data
         for name, split in splits.items():
-            known, are_patients_known = known_images(
-                data, split, [*([trained] if trained else []), *lineage.data], not_seen
-            )
-            patients_known &= are_patients_known
+            known = compare.known(name, [*([trained] if trained else []), *lineage.data])
             if known:
                 abstains[name][member.detector.sha256] = known
                 told.append(_abstains(member.name, known, split))
-            if trained is not None and trained.has("val"):
-                validated = recognise(data, name, trained, "val").images
-                chosen_on[name].update(validated.index[validated.to_numpy()].difference(list(known)))
+            chosen_on[name] |= compare.validated(name, trained) - known
     for name, split in splits.items():
         _check_voters(system, split, abstains[name])
     leakage = Leakage(
         trained_on=_names(own) or None,
         earlier=tuple(dict.fromkeys(shown(one.yaml) for one in earlier)),
-        patients_known=patients_known,
+        patients_known=compare.patients_known,
         not_seen=tuple(dict.fromkeys(not_seen)),
         abstained=tuple(told),
         splits={name: SplitLeakage(0, 0, 0, chosen_on=len(chosen_on[name])) for name in splits},
     )
     return Knowledge(leakage, abstains, seen_by_gates)
+
+
+class Comparison:
+    """Compares the data set that is scored with those that members were trained on, with each only once.
+
+    Attributes:
+        patients_known: Whether patients could be compared so far.
+    """
+
+    def __init__(self, data: DataSet, not_seen: list[str]) -> None:
+        """Start.
+
+        Args:
+            data: What is scored.
+            not_seen: What could not be seen is added, one clause each.
+        """
+        self.patients_known = True
+        self._data, self._not_seen = data, not_seen
+        self._found: dict[tuple[str, Path, str], Recognised | None] = {}
+
+    def known(self, split: str, trained: Sequence[DataSet]) -> set[str]:
+        """The images of a split that are among some training images, and others of their patients."""
+        known: set[str] = set()
+        for other in trained:
+            found = self._recognise(split, other, _TRAINED_ON)
+            if found is None:
+                continue
+            known.update(found.patients.index[found.patients.to_numpy()])
+            self._not_seen += [*found.not_seen, *filter(None, [seen_at_nih(other, self._data)])]
+            self.patients_known &= found.patients_known
+        return known
+
+    def validated(self, split: str, trained: DataSet | None) -> set[str]:
+        """The images of a split that a training was validated on."""
+        found = None if trained is None else self._recognise(split, trained, _VALIDATED_ON)
+        return set() if found is None else set(found.images.index[found.images.to_numpy()])
+
+    def _recognise(self, split: str, other: DataSet, other_split: str) -> Recognised | None:
+        """What of a split is known; None where there is nothing to compare it with, or not any more, which is told."""
+        key = split, other.yaml.resolve(), other_split
+        if key not in self._found:
+            try:
+                is_there = other_split != _VALIDATED_ON or other.has(other_split)
+                self._found[key] = recognise(self._data, split, other, other_split) if is_there else None
+            except UserError as error:
+                why = str(error).partition(". ")[0]
+                self._not_seen.append(f"{other_split!r} of {shown(other.yaml)} could not be compared ({why})")
+                self._found[key] = None
+        return self._found[key]
 
 
 def trained_on(member: Member) -> tuple[DataSet | None, str]:
@@ -117,25 +167,6 @@ def trained_on(member: Member) -> tuple[DataSet | None, str]:
         return DataSet(find_training_data(member.weights), member.weights.data_class), ""
     except UserError as error:
         return None, str(error)
-
-
-def known_images(data: DataSet, split: Split, trained: Sequence[DataSet], not_seen: list[str]) -> tuple[set[str], bool]:
-    """The images of a split that were trained on, and others of their patients; and whether patients are known.
-
-    Args:
-        data: The split's data set.
-        split: Such as val.
-        trained: The data sets of a training and of those before it; their patients may have other names there.
-        not_seen: What could not be seen is added, one clause each.
-    """
-    known: set[str] = set()
-    are_patients_known = True
-    for other in trained:
-        found = recognise(data, split.name, other, _TRAINED_ON)
-        known.update(found.patients.index[found.patients.to_numpy()])
-        not_seen += found.not_seen
-        are_patients_known &= found.patients_known
-    return known, are_patients_known
 
 
 def opacity_of_classifiers(
