@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from evaluate.detector.inference import Settings
 
 _SHORT = 8
+_MOST_KEPT = 600_000_000
+"""Bytes of weights files whose networks are kept, which take twice as much: ten of medium size."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,9 @@ class LoadedSystem:
 
     Attributes:
         system: Its members.
-        members: Its detectors, looked through; their networks are loaded anew when their turn comes, as a dozen of them
-            may not fit into memory together.
-        leading: The first detector, loaded; None where there are only files of predictions.
+        members: Its detectors, looked through.
+        loaded: Networks that were kept from that, by their file. A dozen large ones may not fit into memory together:
+            the others are loaded anew when their turn comes.
         classifiers: Loaded.
         files: Its files of predictions, read, by the name that their voters have.
         class_name: Of several classes the one that is predicted, or `all`.
@@ -79,7 +81,7 @@ class LoadedSystem:
 
     system: System
     members: tuple[Member, ...]
-    leading: Weights | None
+    loaded: Mapping[Path, Weights]
     classifiers: tuple[Classifier, ...]
     files: dict[str, PredictionsFile]
     class_name: str | None
@@ -126,10 +128,8 @@ class LoadedSystem:
         return replace(self.system, detectors=detectors)
 
     def load(self, member: Member) -> Weights:
-        """A member's network, loaded again unless it is the leading one."""
-        if self.leading is not None and member.path == self.leading.path:
-            return self.leading
-        return load_weights(member.path, self.class_name)
+        """A member with its network."""
+        return self.loaded.get(member.path) or load_weights(member.path, self.class_name)
 
 
 def load_system(
@@ -153,13 +153,16 @@ def load_system(
             or a file of predictions is none.
     """
     members: list[Member] = []
-    leading: Weights | None = None
+    loaded: dict[Path, Weights] = {}
+    size = 0
     classes: list[str] = []
     for detector in system.detectors:
         weights = load_weights(detector.weights, class_name)
         members.append(_member(detector, weights, options, picture_size))
         classes.append(name_of(weights.names, weights.classes))
-        leading = leading or weights
+        size += detector.weights.stat().st_size
+        if size <= _MOST_KEPT:
+            loaded[detector.weights] = weights
     _warn_of_classes(members, classes)
     members = _named(members)
     _refuse_twice(members, options)
@@ -172,10 +175,10 @@ def load_system(
     return LoadedSystem(
         system=system,
         members=tuple(members),
-        leading=leading,
+        loaded=loaded,
         classifiers=_load_classifiers(system),
         files=named,
-        class_name=leading.class_name if leading else class_name,
+        class_name=members[0].weights.class_name if members else class_name,
         options=options,
     )
 

@@ -19,7 +19,7 @@ from evaluate.detector.inference import predict
 from evaluate.detector.options import InferenceOptions
 from evaluate.detector.pictures import find_pictures, with_originals
 from evaluate.detector.weights import load_weights
-from evaluate.system import System, SystemClassifier, SystemDetector, voting
+from evaluate.system import System, SystemClassifier, SystemDetector, loading, voting
 from evaluate.system.finding import find_system
 from evaluate.system.loading import load_system
 from evaluate.system.voting import forget, kept_in, predict_pictures, predict_split, write_votes
@@ -72,6 +72,18 @@ def test_several_detectors_are_kept_apart_in_one_table(own_runs, split, capsys):
     again = predict_split(load_system(find_system([own_runs]), OPTIONS), split)
     assert capsys.readouterr().out.count("made from the same weights, images and settings") == 2
     pd.testing.assert_frame_equal(again.predictions, votes.predictions)
+
+
+def test_networks_that_do_not_fit_together_are_loaded_again(own_runs, split, monkeypatch):
+    system = load_system(find_system([own_runs]), OPTIONS)
+    assert [system.load(member) is system.load(member) for member in system.members] == [True, True]
+    size = (own_runs / "a/weights/best.pt").stat().st_size
+    monkeypatch.setattr(loading, "_MOST_KEPT", size)
+    lean = load_system(find_system([own_runs]), OPTIONS)
+    assert [lean.load(member) is lean.load(member) for member in lean.members] == [True, False]
+    pd.testing.assert_frame_equal(
+        predict_split(lean, split).predictions, predict_split(system, split, again=True).predictions
+    )
 
 
 def test_a_copy_votes_as_a_further_detector(own_runs, split):
