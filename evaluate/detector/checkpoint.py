@@ -110,6 +110,8 @@ def _refused_classes(path: Path, otherwise: str) -> str:
     more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
     other = [name for name in refused if not name.startswith(_LAYERS)]
     named = f"{escape((other or refused)[0][:100])}{more}"
+    if any(name.startswith("evaluate.classifier.") for name in refused):
+        return "holds an image classifier, a gate of this project; expected a detector."
     if any(name.startswith(("models.", "utils.")) for name in refused):
         return (
             f"made by YOLOv5 or v7 (it holds {named}), whose models Ultralytics does not load. Train anew, or "

@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -16,6 +18,7 @@ import yaml
 
 from common.cli import execute
 from tests.evaluate.classifier.conftest import LATER
+from tests.train.conftest import ROOT
 from train.gate import main
 
 TINY = {
@@ -384,11 +387,24 @@ def test_a_stopped_library_s_network_goes_on_as_if_nothing_had_happened(own_data
     with monkeypatch.context() as patch:
         patch.setattr(GateTrainer, "save_model", stopped)
         assert execute(main, asked) == 130
-    assert execute(main, ["resume", f"project={tmp_path}"]) == 0
+    # In a process that has not made the network.
+    command = [sys.executable, ROOT / "train" / "gate.py", f"resume={tmp_path / 'gate'}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
     assert execute(main, [*asked, f"project={tmp_path / 'whole'}"]) == 0
     first, whole = read(tmp_path / "gate"), read(tmp_path / "whole" / "gate")
     assert first[0].equals(whole[0])
     assert (first[1]["network"], first[1]["pretrained_on"]) == ("torchvision:shufflenet_v2_x0_5", "")
+
+
+def test_a_name_is_looked_up_before_ultralytics_is_imported():
+    """It looks for the network once, when it is imported: first it has to be known whether it is to download."""
+    program = (
+        "import sys; from train.classifier.training import _find_architecture as find; "
+        "print(find('resnet50'), find('yolov8n-cls.pt'), find('yolov8n-cls'), 'ultralytics' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["torchvision:resnet50", "None", "None", "False"]
 
 
 @pytest.mark.parametrize(

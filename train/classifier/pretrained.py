@@ -20,7 +20,8 @@ from common.cli import print_warning
 from common.errors import UserError, WorkError
 from common.files import PART
 from common.paths import PROJECT, shown
-from evaluate.classifier.networks import TIMM, TORCHVISION, Architecture, ImageNetwork, import_timm, last_layer
+from evaluate.classifier.architectures import TIMM, TORCHVISION, Architecture, import_timm, last_layer
+from evaluate.classifier.networks import ImageNetwork
 from train.classifier.whole_models import is_whole_model, read_whole_model
 
 FOLDER = PROJECT / ".cache" / "weights"

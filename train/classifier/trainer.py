@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from evaluate.classifier.architectures import is_architecture
 from evaluate.classifier.calibration import assess, fit_calibration
-from evaluate.classifier.networks import ImageNetwork, is_architecture
+from evaluate.classifier.networks import ImageNetwork
 from train.classifier.class_view import read_positive
 from train.classifier.pretrained import load_start, take_over
 from train.classifier.results import AUC, LOG_LOSS

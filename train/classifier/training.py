@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common import trainings
 from common.cli import print_warning
@@ -16,6 +16,7 @@ from common.errors import UserError
 from common.paths import PROJECT, default_data, shown
 from common.quiet_ultralytics import import_ultralytics
 from common.tracking.runs import RUN_FILE
+from evaluate.classifier.architectures import TORCHVISION, Architecture, is_architecture, torchvision_names
 from train.classifier.class_view import SPLITS, ClassView, make_view
 from train.classifier.finishing import Material, TrainedGate, arguments_of, finish
 from train.detector import heads
@@ -34,9 +35,6 @@ from train.settings.arguments import check_values
 from train.settings.command_line import note_run
 from train.settings.options import GATE, USE
 from train.settings.values import check_device
-
-if TYPE_CHECKING:
-    from evaluate.classifier.networks import Architecture
 
 GATE_DEFAULTS: dict[str, Any] = {
     "data": str(default_data()),
@@ -125,7 +123,7 @@ def _prepare_model(wanted: dict[str, Any]) -> str:
             f"or without pretrained weights model={shown(MODELS)}/basic-cnn-cls.yaml"
         )
     architecture = _find_architecture(str(wanted["model"]))
-    model, download = (None, True) if architecture else find_model(wanted["model"])
+    model, download = (None, False) if architecture else find_model(wanted["model"])
     import_ultralytics(offline=not download, verbose=True)
     _check_arguments(wanted)
     check_place(wanted)
@@ -146,8 +144,6 @@ def _find_architecture(model: str) -> Architecture | None:
 
     A bare name such as `resnet50` is torchvision's, where no file has it.
     """
-    from evaluate.classifier.networks import TORCHVISION, Architecture, is_architecture, torchvision_names
-
     if is_architecture(model):
         return Architecture.parse(model)
     if not Path(model).suffix and not Path(model).exists() and model in torchvision_names():
@@ -195,6 +191,7 @@ def _config(trainer: Any, material: Material) -> dict[str, Any]:
 def _resume(last: Path, given: Mapping[str, Any], words: Sequence[str]) -> TrainedGate:
     """Go on with a training that was stopped; one that is finished is only looked at again."""
     import_ultralytics(verbose=True)
+    import evaluate.classifier.networks  # noqa: F401  # the checkpoint may hold one of these
     from train.classifier.tracking import GateLog
 
     _, checkpoint = load_resumable(last)

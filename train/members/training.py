@@ -135,6 +135,8 @@ def _last(run: Path) -> Path | None:
     last = run / "weights" / "last.pt"
     if not last.is_file():
         return None
+    import evaluate.classifier.networks  # noqa: F401  # a gate's checkpoint may hold one of these
+
     try:
         load_resumable(last)
     except UserError as error:

@@ -11,8 +11,9 @@ from common.errors import UserError
 
 torch = pytest.importorskip("torch")
 
-from evaluate.classifier import networks  # noqa: E402
-from evaluate.classifier.networks import Architecture, ImageNetwork  # noqa: E402
+from evaluate.classifier import architectures  # noqa: E402
+from evaluate.classifier.architectures import Architecture  # noqa: E402
+from evaluate.classifier.networks import ImageNetwork  # noqa: E402
 
 SMALL = "torchvision:shufflenet_v2_x0_5"
 NAMES = {0: "Lung_Opacity", 1: "Normal"}
@@ -98,10 +99,25 @@ def test_a_checkpoint_holds_a_name_and_tensors_and_gives_the_same_network():
         torch.testing.assert_close(again(grey())[1], model.half().float()(grey())[1], rtol=0, atol=0)
 
 
+def test_a_detector_s_place_is_not_for_it(tmp_path):
+    """Whoever looks for a detector has not imported the module that lets its class be loaded."""
+    from evaluate.detector.weights import load_weights
+
+    stored(make(), tmp_path / "best.pt")
+    torch.serialization.clear_safe_globals()
+    try:
+        with pytest.raises(UserError, match=r"best\.pt: holds an image classifier, a gate of this project; expected a"):
+            load_weights(tmp_path / "best.pt")
+    finally:
+        torch.serialization.add_safe_globals([ImageNetwork])
+    with pytest.raises(UserError, match="a model for the task 'classify'; expected a detector"):
+        load_weights(tmp_path / "best.pt")
+
+
 def test_a_changed_default_of_the_library_changes_no_stored_network(monkeypatch):
     model = make()
     file = stored(model)
-    monkeypatch.setattr(networks, "_IMAGENET_MEAN", (0.1, 0.1, 0.1))
+    monkeypatch.setattr(architectures, "_IMAGENET_MEAN", (0.1, 0.1, 0.1))
     assert torch.load(file, weights_only=True)["model"].yaml["mean"] == model.yaml["mean"] != 0.1
 
 

@@ -10,7 +10,8 @@ import torch
 from torchvision import models
 
 from common.errors import UserError, WorkError
-from evaluate.classifier.networks import Architecture, ImageNetwork
+from evaluate.classifier.architectures import Architecture
+from evaluate.classifier.networks import ImageNetwork
 from train.classifier import pretrained
 from train.classifier.pretrained import SEEN, fetch, load_start, read_state
 
@@ -138,6 +139,7 @@ class Runs:
         return Path.touch, (self.target,)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("zipped", [True, False])
 def test_no_code_in_the_file_is_run(zipped, tmp_path):
     file = tmp_path / "start.pt"
@@ -173,6 +175,7 @@ def whole_densenet(tmp_path, monkeypatch):
     return file, {name: value.clone() for name, value in made.state_dict().items()}
 
 
+@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
 def test_a_whole_densenet_of_xrv_is_read_and_what_it_has_seen_is_noted(whole_densenet):
     file, state = whole_densenet
     assert b"torchxrayvision.models" in file.read_bytes()
