@@ -13,11 +13,12 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from common.cli import console, run
+from common.cli import GO_ON, console, run
 from common.paths import shown, typed
 
 if TYPE_CHECKING:
     from evaluate.classifier.record import GateRecord
+    from train.classifier.finishing import TrainedGate
 
 _DIFFERING = (
     "data=rsna.yaml            of the project; its splits, and the class of every image, come from the manifest",
@@ -43,6 +44,8 @@ def STOPPED(argv: Sequence[str]) -> str:  # noqa: N802  # a constant for most co
     """What to say after Ctrl-C."""
     from train.settings.command_line import after_stop
 
+    if any(word.partition("=")[0].strip("- ") == "folds" for word in argv):
+        return GO_ON
     return after_stop("python train/gate.py", argv)
 
 
@@ -59,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
         "  python train/gate.py model=yolov8n-cls.pt epochs=20\n"
         "  python train/gate.py model=basic-cnn-cls.yaml imgsz=128 optimizer=AdamW lr0=0.002    on a CPU\n"
         "  python train/gate.py model=yolov8n-cls.pt fold=0      probabilities of images it has not seen: fold 0\n"
+        "  python train/gate.py model=yolov8n-cls.pt folds=5     one for each fold, in runs/gates/fold0 and so on\n"
         "  python train/gate.py model=resnet50 imgsz=384 flip=True      torchvision's; timm:NAME and xrv:NAME, too\n"
         "  python train/gate.py model=timm:convnext_tiny pretrained=FILE    from a state dict that is here\n"
         "  python train/gate.py model=yolov8n-cls.pt prevalence=0.35    for images with more opacities than val\n"
@@ -75,6 +79,12 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 
     words, given = read_words(argv, build_parser, GATE, "classify")
 
+    if given.get("folds") is not None:
+        from train.classifier.folds import train_folds
+
+        _print_folds(train_folds(given, words))
+        return None
+
     from train.classifier.training import train_gate
 
     gate = train_gate(given, words)
@@ -82,10 +92,35 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     out = console()
     out.print(f"{shown(gate.table)}  calibrated probabilities of all images ({_counts(gate.record.images)})")
     out.print("Those of train are of images that it was trained on, and too sure: tune nothing on them.")
+    if gate.record.pretrained_on:
+        out.print(f"{gate.record.pretrained_on}.")
     if gate.logged_at:
         out.print(f"Weights & Biases: {gate.logged_at}")
     out.print(f"\nnext: python evaluate/score.py --gate {typed(gate.table)}")
     return None
+
+
+def _print_folds(gates: Sequence[TrainedGate]) -> None:
+    """How good each gate is, calibrated, on the fold that it has not seen and on test; and what to do next."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table("gate", box=box.SIMPLE_HEAD, show_edge=False)
+    splits = list(dict.fromkeys(split for gate in gates for split in gate.record.splits))
+    for split in splits:
+        for name, _ in (_ROWS[0], _ROWS[2]):
+            table.add_column(f"{'its fold' if split == 'val' else split} {name}", justify="right")
+    for gate in gates:
+        judged = (gate.record.splits.get(split) for split in splits)
+        values = (getattr(one.after, key) if one else None for one in judged for _, key in (_ROWS[0], _ROWS[2]))
+        table.add_row(shown(gate.table.parent), *("" if value is None else f"{value:.4f}" for value in values))
+    out = console()
+    out.print()
+    out.print(table)
+    if seen := next((gate.record.pretrained_on for gate in gates if gate.record.pretrained_on), ""):
+        out.print(f"{seen}.")
+    named = " ".join(f"--gate {typed(gate.table)}" for gate in gates)
+    out.print(f"\nnext: python evaluate/score.py {named}", soft_wrap=True)
 
 
 def _print_quality(record: GateRecord) -> None:

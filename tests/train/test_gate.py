@@ -19,7 +19,7 @@ import yaml
 from common.cli import execute
 from tests.evaluate.classifier.conftest import LATER
 from tests.train.conftest import ROOT
-from train.gate import main
+from train.gate import STOPPED, main
 
 TINY = {
     "nc": 2,
@@ -427,6 +427,49 @@ def test_a_library_s_network_that_cannot_be_had(given, message, own_data, start,
     said = failure(words(**{"data": own_data, "project": tmp_path / "runs", **given}), capsys)
     assert message in said
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_gate_for_each_fold_goes_on_where_it_was_stopped(own_data, classifier, tmp_path, capsys, monkeypatch):
+    from train.classifier.trainer import GateTrainer
+
+    save, runs = GateTrainer.save_model, tmp_path / "runs"
+    asked = words(own_data, classifier, runs, folds=2, epochs=2, flip=True)
+
+    def stopped(self):
+        save(self)
+        if self.save_dir.name == "fold1" and self.epoch == 0:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GateTrainer, "save_model", stopped)
+        assert execute(main, asked, STOPPED) == 130
+    assert "run the same command again to go on" in capsys.readouterr().err
+    first = (runs / "gates" / "fold0" / "gate.csv").read_bytes()
+    assert not (runs / "gates" / "fold1" / "gate.csv").exists()
+    assert execute(main, asked) == 0
+    said = capsys.readouterr().out
+    assert (runs / "gates" / "fold0" / "gate.csv").read_bytes() == first
+    manifest = pd.read_csv(own_data / "manifest.csv").set_index("image_id")
+    for fold in (0, 1):
+        folder = runs / "gates" / f"fold{fold}"
+        table, record = read(folder)
+        assert (record["fold"], record["flip"]) == (fold, True)
+        assert set(table.loc[table["split"] == "val", "image_id"]) == set(manifest.index[manifest["fold"] == fold])
+        assert f"{record['val']['after']['auc']:.4f}" in said
+        assert pd.read_csv(folder / "results.csv")["epoch"].tolist() == [1, 2]
+        assert f"--gate {folder / 'gate.csv'}" in said
+    assert read(runs / "gates" / "fold0")[1]["command"].endswith("flip=True fold=0")
+    alone = words(own_data, classifier, tmp_path / "alone", fold=1, epochs=2, flip=True)
+    assert execute(main, alone) == 0
+    assert read(tmp_path / "alone" / "gate")[0].equals(read(runs / "gates" / "fold1")[0])
+
+    assert "its gates were begun otherwise (epochs was 2, now 3)" in failure([*asked, "epochs=3"], capsys)
+    assert "expected 0 to 4. Convert it with --folds 5" in failure([*asked, "folds=5"], capsys)
+    assert "fold: found beside folds=2" in failure([*asked, "fold=1"], capsys)
+    (runs / "other").mkdir()
+    (runs / "other" / "notes.txt").write_text("mine")
+    assert "other: holds something else; expected gates of folds" in failure([*asked, "name=other"], capsys)
+    assert execute(main, [*asked, "workers=1"]) == 0  # may differ; nothing is left to do
 
 
 @pytest.mark.parametrize("asked", [{"fold": 1}, {"data": "fold1.yaml"}])

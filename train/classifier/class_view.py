@@ -39,8 +39,10 @@ from common.paths import shown
 
 FOLDER, RECORD = "classes", "view.json"
 SPLITS = ("train", "val", "test")
+LEFT_ALONE = "left alone"
+"""What a gate of a fold uses the images of val for that are in no fold."""
 _MANIFEST = "manifest.csv"
-_FORMAT = 1
+_FORMAT = 2
 """Raised whenever the same manifest would give another view."""
 _UNFINISHED_SECONDS = 3600
 """A half-made view older than this belongs to nobody any more: making one takes seconds."""
@@ -57,7 +59,8 @@ class ClassView:
         fold: The fold that is validated on; None for the data set's own splits.
         manifest: SHA-256 of the manifest.
         images: One row per image of the manifest, sorted: `image_id`, `split` (what it is used for here: with a fold,
-            `val` is the fold and `train` the others), `label` (empty if unknown), `picture` (Path).
+            `val` is the fold and `train` the others, and
+            `LEFT_ALONE` are those of val in none), `label` (empty if unknown), `picture` (Path).
     """
 
     folder: Path
@@ -116,6 +119,15 @@ def make_view(root: Path, positive: str, fold: int | None = None) -> ClassView:
     if not _is_current(view.folder, record):
         _build(view.folder, record, links, root)
     return view
+
+
+def folds_of(root: Path) -> list[int]:
+    """The folds that a data set's images are in, by its manifest.
+
+    Raises:
+        UserError: The manifest is missing, or none.
+    """
+    return _folds(_read_images(root / _MANIFEST))
 
 
 def read_positive(folder: Path) -> str:
@@ -187,15 +199,23 @@ def _read_images(manifest: Path) -> pd.DataFrame:
 
 
 def _fold_splits(images: pd.DataFrame, fold: int, manifest: Path) -> pd.Series:
-    """What each image is used for: `val` in the fold, `train` in another one, its own split in none."""
-    folds = pd.to_numeric(images["fold"], errors="coerce")
-    known = sorted(int(value) for value in folds.dropna().unique())
+    """What each image is used for: `val` in the fold, `train` in another one, its own split in none.
+
+    But one of the data set's own val that is in no fold is left alone, as by a detector of the fold: on it everything
+    is tuned, and no gate's epoch or calibration is to have seen it.
+    """
+    folds, known = pd.to_numeric(images["fold"], errors="coerce"), _folds(images)
     if fold not in known:
         found = f"folds {', '.join(map(str, known))}" if known else "no folds"
         raise UserError(
             f"fold={fold}: {shown(manifest)} has {found}. Name one of these, or convert with --folds N to have N."
         )
-    return images["split"].where(folds.isna(), folds.eq(fold).map({True: "val", False: "train"}))
+    own = images["split"].where(images["split"] != "val", LEFT_ALONE)
+    return own.where(folds.isna(), folds.eq(fold).map({True: "val", False: "train"}))
+
+
+def _folds(images: pd.DataFrame) -> list[int]:
+    return sorted(int(value) for value in pd.to_numeric(images["fold"], errors="coerce").dropna().unique())
 
 
 def _check_labels(images: pd.DataFrame, used: pd.DataFrame, positive: str, manifest: Path) -> None:

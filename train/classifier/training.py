@@ -83,6 +83,8 @@ def train_gate(arguments: Mapping[str, Any], words: Sequence[str] | None = None)
         return _resume(find_last(resume, project, arguments.get("name"), kind=_CHECKPOINTS), arguments, words)
     yaml_file = find_data(Path(str(wanted["data"])))
     own = {name: argument.check(name, wanted.pop(name, argument.default)) for name, argument in GATE.items()}
+    if own["folds"] is not None:
+        raise UserError("folds: several gates are trained by train.classifier.folds.train_folds, or by the command.")
     model = _prepare_model(wanted)
     data = check_data(os.fspath(yaml_file))
     material = Material(yaml_file, data, _make_view(data, own["fold"]))
@@ -266,7 +268,23 @@ def _check_classifier(model: Path) -> None:
 
 def _make_view(data: Mapping[str, Any], fold: int | None) -> ClassView:
     """The view of the data set that a data YAML names; a fold's YAML asks for that fold."""
-    entries = [Path(entry) for entry in (data["val"] if isinstance(data["val"], list) else [data["val"]])]
+    root, (first, *_) = root_of(data), _entries(data)
+    named = re.fullmatch(r"fold(\d+)_val", first.stem)
+    if named and fold not in (None, int(named[1])):
+        raise UserError(f"fold={fold}: {shown(Path(data['yaml_file']))} is that of fold {named[1]}; name one fold.")
+    return make_view(root, data["names"][positive_class(data["names"])], int(named[1]) if named else fold)
+
+
+def root_of(data: Mapping[str, Any]) -> Path:
+    """The folder of the data set that a data YAML names.
+
+    Args:
+        data: The YAML's content as Ultralytics sees it.
+
+    Raises:
+        UserError: It names several, or one that this project did not convert.
+    """
+    entries = _entries(data)
     roots = {find_root(entry if entry.is_dir() else entry.parent) for entry in entries}
     if len(roots) != 1:
         raise UserError(f"data: {data['yaml_file']}: its validation images are of several data sets; name one of them.")
@@ -276,7 +294,8 @@ def _make_view(data: Mapping[str, Any], fold: int | None) -> ClassView:
             f"data: {shown(Path(data['yaml_file']))}: no manifest.csv above {shown(entries[0])}, and it is what says "
             "which class an image has. A gate needs a data set of this project: python convert/rsna_to_yolo.py"
         )
-    named = re.fullmatch(r"fold(\d+)_val", entries[0].stem)
-    if named and fold not in (None, int(named[1])):
-        raise UserError(f"fold={fold}: {shown(Path(data['yaml_file']))} is that of fold {named[1]}; name one fold.")
-    return make_view(root, data["names"][positive_class(data["names"])], int(named[1]) if named else fold)
+    return root
+
+
+def _entries(data: Mapping[str, Any]) -> list[Path]:
+    return [Path(entry) for entry in (data["val"] if isinstance(data["val"], list) else [data["val"]])]

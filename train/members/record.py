@@ -14,13 +14,10 @@ from common.trainings import MEMBERS_FILE
 from train.classifier.training import GATE_DEFAULTS
 from train.members.plan import Plan
 from train.settings.arguments import COMMAND_DEFAULTS, ultralytics_defaults
-from train.settings.options import DEFAULTS, GATE
+from train.settings.options import DEFAULTS, GATE, MAY_DIFFER
 from train.settings.recipes import Recipe
 
 FORMAT = 2
-
-MAY_DIFFER = frozenset({"device", "workers", "batch", "cache", "verbose", "plots", "exist_ok", "wandb", "group"})
-"""What may be given anew when a recipe goes on, so that it can on another machine; what is resumed is told of it."""
 
 _PLACES = ("project", "name", "data", "imgsz", "recipe", "resume", "mode", "task", "save_dir")
 

@@ -18,7 +18,8 @@ from train.classifier.training import train_gate
 from train.detector.starting import load_resumable
 from train.detector.training import train_detector
 from train.members.plan import Plan, Training, check_trainings, make_plan
-from train.members.record import MAY_DIFFER, Record
+from train.members.record import Record
+from train.settings.options import MAY_DIFFER
 from train.settings.recipes import Recipe
 
 

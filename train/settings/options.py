@@ -146,6 +146,7 @@ OWN: dict[str, Argument] = {**RECIPE, **LOSS, **SAMPLING, **LABELS, **AUGMENTATI
 
 GATE: dict[str, Argument] = {
     "fold": Argument(None, "validate on this fold of the data set and train on its other folds", kind=int),
+    "folds": Argument(None, "train a gate for each fold of the data set, all of this many", kind=int, low=2),
     "prevalence": Argument(
         None, "share of images with an opacity where the gate is used; without it as in val", high=0.99, open=True
     ),
@@ -154,6 +155,9 @@ GATE: dict[str, Argument] = {
 }
 """The arguments of `train/gate.py` that `yolo classify train` does not have; see `train.classifier.class_view` and
 `evaluate.classifier.calibration`."""
+
+MAY_DIFFER = frozenset({"device", "workers", "batch", "cache", "verbose", "plots", "exist_ok", "wandb", "group"})
+"""What may be given anew when several trainings go on, so that they can on another machine."""
 
 USE = ("prevalence", "flip")
 """Those of them that say how the gate is used; a finished one can be given others."""

@@ -219,6 +219,22 @@ def test_no_manifest(tmp_path):
         read_positive(tmp_path)
 
 
+def test_val_in_no_fold_is_left_alone(tmp_path):
+    """Folds that divide train alone: what everything is tuned on decides neither a gate's epoch nor its calibration."""
+    table = make_data_set(tmp_path / "set")
+    table.loc[table["split"] == "val", "fold"] = ""
+    table.to_csv(tmp_path / "set" / "manifest.csv", index=False)
+    view = make_view(tmp_path / "set", "Lung Opacity", fold=0)
+    used = view.images.set_index("image_id")["split"]
+    own, folds = table.set_index("image_id")["split"], table.set_index("image_id")["fold"]
+    assert set(used[own == "val"]) == {"left alone"}
+    assert (used[own == "test"] == "test").all()
+    assert set(used[folds == 0]) == {"val"}
+    linked = set(links(view.folder).values())
+    assert linked & set(own[own == "val"].index) == set()
+    assert set(used[used == "val"].index) <= linked
+
+
 def test_an_image_of_several_classes_is_positive_where_the_opacity_is_among_them(tmp_path):
     root = tmp_path / "several"
     table = make_data_set(root, labels=("Consolidation; Lung Opacity", "Mass; Nodule", "No finding"))
