@@ -17,6 +17,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
 from ultralytics.utils import SETTINGS, torch_utils  # noqa: E402
 
 from common.errors import UserError  # noqa: E402
+from tests.train.conftest import QUICK  # noqa: E402
 from train import ultralytics_setup  # noqa: E402
 from train.detector import resuming  # noqa: E402
 from train.detector import trainer as ours  # noqa: E402
@@ -335,3 +336,30 @@ def test_rt_detr(train, data_set, tmp_path):
 def test_a_model_for_another_task_is_refused(train, tmp_path):
     with pytest.raises(UserError, match="its last layer is Segment"):
         train(tmp_path, model="yolov8n-seg.yaml")
+
+
+@pytest.mark.parametrize(
+    ("trainer", "name"), [("RSNATrainer", None), ("RSNARTDETRTrainer", "train/models/rtdetr-tiny.yaml")]
+)
+def test_weights_of_other_classes_are_gone_on_from(trainer, name, cnn, data_set, tmp_path):
+    """From three classes, as of VinDr, to one: all but what tells the classes apart is as it was."""
+    kind = getattr(ours, trainer)
+    three = tmp_path / "three.yaml"
+    content = yaml.safe_load((data_set / "data.yaml").read_text())
+    three.write_text(
+        yaml.safe_dump({**content, "path": str(data_set), "names": ["Consolidation", "Infiltration", "Lung Opacity"]})
+    )
+    given = {**QUICK, "project": str(tmp_path), "model": name or str(cnn)}
+    before = kind(overrides={**given, "data": str(three)})
+    before._setup_train()
+    torch.save({"model": before.model, "ema": None, "train_args": vars(before.args)}, tmp_path / "best.pt")
+    after = kind(
+        overrides={**given, "data": str(data_set / "data.yaml"), "model": str(tmp_path / "best.pt"), "seed": 1}
+    )
+    after._setup_train()
+    then, now = before.model.state_dict(), after.model.state_dict()
+    assert dict(after.model.names) == {0: "Lung Opacity"}
+    of_classes = {key for key in then if then[key].shape != now[key].shape}
+    assert 0 < len(of_classes) <= 0.1 * len(then)
+    for key in then.keys() - of_classes:
+        torch.testing.assert_close(now[key], then[key], rtol=0, atol=0, msg=key)
