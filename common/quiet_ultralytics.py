@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+import socket
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import common.cores  # noqa: F401  # which reads OMP_NUM_THREADS before Ultralytics sets it
 from common.paths import PROJECT
@@ -95,3 +99,23 @@ def import_ultralytics(*, offline: bool = True, verbose: bool = False) -> Module
         }
     )
     return ultralytics
+
+
+@contextmanager
+def no_network() -> Iterator[None]:
+    """Let nothing that a file asks for while it is loaded look for another machine.
+
+    Of the classes that may be loaded, some fetch weights when they are made. Other threads are left alone.
+    """
+    here, look_up = threading.get_ident(), socket.getaddrinfo
+
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        if threading.get_ident() == here:
+            raise OSError("it asks for something from the network")
+        return look_up(*args, **kwargs)
+
+    socket.getaddrinfo = refuse
+    try:
+        yield
+    finally:
+        socket.getaddrinfo = look_up

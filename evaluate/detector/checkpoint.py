@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.quiet_ultralytics import import_ultralytics
+from common.quiet_ultralytics import import_ultralytics, no_network
 from common.walking import escape
 
 EXPECTED = "expected a checkpoint as Ultralytics' training writes it, such as <run>/weights/best.pt"
@@ -52,26 +49,6 @@ def read_checkpoint(path: Path, otherwise: str) -> tuple[Any, Mapping[str, Any]]
         kind = f"a bare state dict of {tensors} tensors" if tensors else f"keys {', '.join(map(str, checkpoint))[:80]}"
         raise UserError(f"{path}: holds no model but {kind}; {EXPECTED}.")
     return network, checkpoint
-
-
-@contextmanager
-def no_network() -> Iterator[None]:
-    """Let nothing that a file asks for while it is loaded look for another machine.
-
-    Of the classes that may be loaded, some fetch weights when they are made. Other threads are left alone.
-    """
-    here, look_up = threading.get_ident(), socket.getaddrinfo
-
-    def refuse(*args: Any, **kwargs: Any) -> Any:
-        if threading.get_ident() == here:
-            raise OSError("it asks for something from the network")
-        return look_up(*args, **kwargs)
-
-    socket.getaddrinfo = refuse
-    try:
-        yield
-    finally:
-        socket.getaddrinfo = look_up
 
 
 def _check_content(path: Path) -> None:

@@ -19,8 +19,8 @@ from common.data.names import ALL_CLASSES, LARGEST_SIDE, PICTURE_SIZE, scored_cl
 from common.errors import UserError
 from common.files import sha256
 from common.paths import PROJECT, shown
-from common.quiet_ultralytics import import_ultralytics
-from evaluate.detector.checkpoint import EXPECTED, no_network, read_checkpoint, reason_of
+from common.quiet_ultralytics import import_ultralytics, no_network
+from evaluate.detector.checkpoint import EXPECTED, read_checkpoint, reason_of
 
 _LEAST_STRIDE = 32
 """Pixels; Ultralytics lays pictures in no finer steps."""

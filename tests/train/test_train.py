@@ -372,3 +372,33 @@ def test_killed_in_the_last_validation(data_set, cnn, tmp_path, capsys, monkeypa
     assert "RSNA score on val" in capsys.readouterr().out
     assert sorted(file.name for file in (runs / "train" / "weights").iterdir()) == ["best.pt", "last.pt", "state-1.pt"]
     assert (runs / "best.pt").is_file()
+
+
+@pytest.mark.parametrize("given", ["model={}", "pretrained={}", "resume={}"])
+def test_loading_weights_asks_no_other_machine(given, data_set, cnn, tmp_path, capsys, monkeypatch):
+    """The class is allowed, and what makes it would fetch weights."""
+    import socket
+
+    import torch
+    from ultralytics.nn.modules import TorchVision
+
+    class Maker:
+        def __reduce__(self):
+            return TorchVision, ("resnet18",)
+
+    asked = []
+
+    def look_up(host, *_, **__):
+        asked.append(host)
+        raise OSError("no network in tests")
+
+    bad = tmp_path / "run" / "weights" / "last.pt"
+    bad.parent.mkdir(parents=True)
+    torch.save({"model": Maker(), "train_args": {}}, bad)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    word = given.format(bad)
+    argv = [one for one in words(data_set, cnn, tmp_path / "runs") if one.split("=")[0] != word.split("=")[0]]
+    said = failure([*argv, word], capsys)
+    assert "it asks for something from the network" in said
+    assert asked == []

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from common.quiet_ultralytics import no_network
+
 CLASSIFIER = "Classify"
 RTDETR = "RTDETRDecoder"
 """Classes of heads, as models' YAMLs name them."""
@@ -22,7 +24,8 @@ def head_of_file(model: Path) -> str:
     if model.suffix == ".pt":
         from ultralytics.nn.tasks import load_checkpoint
 
-        return head_of(load_checkpoint(model)[0])
+        with no_network():
+            return head_of(load_checkpoint(model)[0])
     from ultralytics.nn.tasks import yaml_model_load
 
     return head_of_description(yaml_model_load(model))

@@ -15,6 +15,7 @@ from common.cli import print_warning
 from common.errors import UserError, WorkError
 from common.files import check_writable
 from common.paths import shown, typed
+from common.quiet_ultralytics import no_network
 from train.detector.locating import download_weights, find_model
 from train.settings.arguments import ultralytics_defaults
 from train.settings.options import DEFAULTS
@@ -82,7 +83,8 @@ def check_weights(file: Path, argument: str) -> None:
     from ultralytics.nn.tasks import load_checkpoint
 
     try:
-        load_checkpoint(file)
+        with no_network():
+            load_checkpoint(file)
     except Exception as error:
         raise UserError(
             f"{argument}: {shown(file)}: cannot be loaded as weights ({_reason(error)}); expected a checkpoint as "
@@ -99,7 +101,8 @@ def load_resumable(last: Path) -> tuple[Any, dict[str, Any]]:
     from ultralytics.nn.tasks import load_checkpoint
 
     try:
-        model, checkpoint = load_checkpoint(last)
+        with no_network():
+            model, checkpoint = load_checkpoint(last)
         checkpoint["train_args"].keys()
     except Exception as error:
         raise UserError(

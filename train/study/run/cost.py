@@ -12,7 +12,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.paths import shown
-from common.quiet_ultralytics import import_ultralytics
+from common.quiet_ultralytics import import_ultralytics, no_network
 from train.detector import heads
 from train.detector.locating import find_model
 
@@ -72,7 +72,11 @@ def measure_cost(
     from ultralytics.utils.checks import check_imgsz
 
     try:
-        network = load_checkpoint(file)[0] if file.suffix == ".pt" else _build(file, channels, classes)
+        if file.suffix == ".pt":
+            with no_network():
+                network = load_checkpoint(file)[0]
+        else:
+            network = _build(file, channels, classes)
         parameters = sum(parameter.numel() for parameter in network.parameters())
         network = network.eval().fuse(verbose=False)
         side = check_imgsz(imgsz, stride=max(int(network.stride.max()), 32), min_dim=1)
