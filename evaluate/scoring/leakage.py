@@ -8,7 +8,6 @@ from common.cli import print_warning
 from common.data.data_set import DataSet
 from common.errors import UserError
 from common.paths import shown
-from evaluate.detector.lineage import seen_at_nih
 from evaluate.scoring.recognition import recognise
 from evaluate.scoring.result import Leakage, SplitLeakage
 
@@ -50,7 +49,6 @@ def find_leakage(
                 notes += part.not_seen
                 patients_known &= part.patients_known
             shared = scored.patients(split)[patients]
-            notes += filter(None, (seen_at_nih(data, scored) for data in (trained, *earlier)))
             found[split] = SplitLeakage(
                 images=int(images.sum()),
                 patients=int(shared.nunique()),

@@ -288,6 +288,8 @@ def _known_to_gate(classifier: Classifier, data: DataSet, split: Split, not_seen
             f"{shown(run)} was trained on another conversion ({classifier.record.data}), of which only the same image "
             "ids were recognised"
         )
+    if classifier.record.pretrained_on:
+        not_seen.append(f"{shown(run)}: {classifier.record.pretrained_on}")
     manifest = data.whole_manifest([split.name])
     patients = data.patients(split.name)
     theirs = set(manifest.loc[manifest["image_id"].isin(trained), "patient_id"]) if manifest is not None else set()

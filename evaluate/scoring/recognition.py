@@ -12,6 +12,7 @@ import pandas as pd
 from common.cli import progress
 from common.data.data_set import DataSet
 from common.files import sha256
+from evaluate.detector.lineage import seen_at_nih
 
 _UNIQUE_NAME = re.compile(r"(?=.*\d)[0-9A-Fa-f.-]{20,}|\d{8}_\d{3}")
 """Names that mean the same image wherever they are: UUIDs and checksums, DICOM UIDs, NIH's patient and follow-up."""
@@ -60,7 +61,7 @@ def recognise(scored: DataSet, split: str, other: DataSet, other_split: str) -> 
         UserError: A split is not there, or a manifest is wrong.
     """
     here, there = _list(scored, split), _list(other, other_split)
-    not_seen: list[str] = []
+    not_seen = [clause for clause in [seen_at_nih(other, scored)] if clause]
     images = here["key"].isin(there["key"].dropna())
     if _need_contents(here, there):
         images |= here["path"].map(Path.resolve).isin(set(there["path"].map(Path.resolve)))

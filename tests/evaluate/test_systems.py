@@ -185,6 +185,8 @@ def test_images_that_every_member_was_trained_on_are_refused(folds, tmp_path, ca
 
 
 def test_a_gate_that_knows_the_images_is_told(winner, folds, capsys):
+    record = winner / "gate" / "gate.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "pretrained_on": "it has seen images of the NIH"}))
     table = pd.read_csv(winner / "gate" / "gate.csv")
     table.loc[table["image_id"] == "test-03", "split"] = "train"
     table.to_csv(winner / "gate" / "gate.csv", index=False)
@@ -194,6 +196,7 @@ def test_a_gate_that_knows_the_images_is_told(winner, folds, capsys):
     said = capsys.readouterr().err
     assert "gate: its weights have seen more" in said
     assert "LEAKAGE: 2 images of split 'test', or others of their patients, were trained on by the gate" in said
+    assert "gate: it has seen images of the NIH" in " ".join(said.split())
     assert read(winner)["gate"]["seen_images"] == {"val": 0, "test": 2}
 
 
