@@ -32,7 +32,7 @@ SLOW = (
         "tests/test_rsna_yaml.py",
         "tests/train/study/analysis/test_effects.py",
     ),
-    *("tests/train/study/run/test_cluster.py::test_ray", "tests/train/members"),
+    *("tests/train/study/run/test_cluster.py::test_ray", "tests/train/members", "tests/test_winner.py"),
     *(
         f"tests/train/detector/test_{name}"
         for name in ("cost", "ddp", "locating", "models", "sampling", "stems", "track")
