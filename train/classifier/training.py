@@ -153,6 +153,15 @@ def _find_architecture(model: str) -> Architecture | None:
     return None
 
 
+def is_to_be_fetched(model: Any) -> bool:
+    """Whether a gate's model is one of Ultralytics' published weights that are not here yet.
+
+    Raises:
+        UserError: There is no such model.
+    """
+    return _find_architecture(str(model)) is None and find_model(model)[1]
+
+
 def _prepare_start(wanted: dict[str, Any], architecture: Architecture) -> None:
     """Put the file that a library's network starts from into `pretrained`; False without one.
 

@@ -13,7 +13,7 @@ from common.data.fingerprint import data_fingerprint
 from common.errors import UserError
 from common.paths import shown
 from common.quiet_ultralytics import import_ultralytics
-from train.classifier.training import check_gate
+from train.classifier.training import check_gate, is_to_be_fetched
 from train.detector.locating import check_data, find_data, find_model
 from train.detector.training import check, check_arguments, check_sampling
 from train.settings.arguments import COMMAND_DEFAULTS
@@ -99,8 +99,8 @@ def make_plan(recipe: Recipe, given: Mapping[str, Any]) -> Plan:
     augment = _switch(given, "augment", recipe.members["augment"].value if "augment" in recipe.members else False)
 
     yaml = find_data(Path(str(given.get("data") or COMMAND_DEFAULTS["data"])))
-    models = [own.get("model"), *([gate.get("model")] if gate is not None else [])]
-    import_ultralytics(offline=not any(find_model(model)[1] for model in models), verbose=True)
+    fetched = find_model(own.get("model"))[1] or (gate is not None and is_to_be_fetched(gate.get("model")))
+    import_ultralytics(offline=not fetched, verbose=True)
     data = check_data(os.fspath(yaml))
     root = Path(str(data["train"][0] if isinstance(data["train"], list) else data["train"])).parent
     wanted = sorted({*folds, *(gate_folds or ())})

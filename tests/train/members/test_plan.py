@@ -45,7 +45,8 @@ def test_everything_can_be_made_shorter_by_arguments(plan, cnn):
     assert (made.augment, gate["flip"]) == (False, False)
     assert "folds" not in gate
     assert gate["model"] == "basic-cnn-cls.yaml"
-    assert plan("gate.model=yolov8n-cls.yaml").gates[0].arguments["model"] == "yolov8n-cls.yaml"
+    for model in ("yolov8n-cls.yaml", "resnet18", "torchvision:resnet18"):  # whatever a gate takes
+        assert plan(f"gate.model={model}").gates[0].arguments["model"] == model
 
 
 @pytest.mark.parametrize(
