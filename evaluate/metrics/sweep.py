@@ -34,7 +34,7 @@ class Sweep:
         image: (P,) the prediction's image, an index into `images`.
         confidence: (P,) falling.
         image_score: (P,) score of its image with this prediction and the more confident ones of the image.
-        change: (P,) by how much it changes its image's score, in units of 2 ** -(62 - bits of I); see `_unit_bits`.
+        change: (P,) by how much it changes its image's score, in units of 1 / `unit`.
         begins_to_count: (P,) whether it is the first of an image without truth boxes, which counts from here.
     """
 
@@ -51,7 +51,11 @@ class Sweep:
         cls, truth: pd.DataFrame, predictions: pd.DataFrame, iou_thresholds: Sequence[float] = IOU_THRESHOLDS
     ) -> Sweep:
         """Match once. Arguments and errors as in `evaluate.metrics.rsna.rsna_score`."""
-        arrays = to_arrays(truth, predictions)
+        return cls.from_arrays(to_arrays(truth, predictions), iou_thresholds)
+
+    @classmethod
+    def from_arrays(cls, arrays: BoxArrays, iou_thresholds: Sequence[float] = IOU_THRESHOLDS) -> Sweep:
+        """The same from tables that have been turned into arrays."""
         after = _score_after_each_prediction(arrays, find_hits(arrays, iou_thresholds))
         after_in_units = _in_units(after, _unit_bits(len(arrays.images)))
         opens_image = np.append(True, arrays.image[1:] != arrays.image[:-1])[: len(arrays.image)]
@@ -67,6 +71,11 @@ class Sweep:
             change=(after_in_units - before)[falling],
             begins_to_count=begins_to_count[falling],
         )
+
+    @property
+    def unit(self) -> float:
+        """A score of 1 in the units of `change`, 2 ** (62 - bits of I); see `_unit_bits`."""
+        return 2.0 ** _unit_bits(len(self.images))
 
     def table(self) -> pd.DataFrame:
         """Give the score at every confidence threshold that makes a difference.
@@ -166,7 +175,7 @@ class Sweep:
         return int(np.count_nonzero(self.confidence >= confidence))
 
     def _mean(self, total: Ints, counted: Ints | int) -> Floats:
-        return total / 2.0 ** _unit_bits(len(self.images)) / counted
+        return total / self.unit / counted
 
 
 def thin_sweep(sweep: pd.DataFrame, most: int = 1_000) -> pd.DataFrame:

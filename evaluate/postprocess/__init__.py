@@ -4,6 +4,7 @@ Knows no command and no model.
 """
 
 from evaluate.postprocess.fitting import STEPS, fit
+from evaluate.postprocess.gains import Gain, gains
 from evaluate.postprocess.pipeline import Pipeline
 from evaluate.postprocess.steps import (
     GATE_MODES,
@@ -12,11 +13,12 @@ from evaluate.postprocess.steps import (
     FittedOn,
     GateRule,
     MostBoxes,
+    Rescoring,
     Sides,
 )
 from evaluate.postprocess.suppression import METHODS, Suppression
 
 __all__ = [
-    "GATE_MODES", "METHODS", "STEPS", "BoxScale", "Confidence", "FittedOn", "GateRule", "MostBoxes", "Pipeline",
-    "Sides", "Suppression", "fit",
+    "GATE_MODES", "METHODS", "STEPS", "BoxScale", "Confidence", "FittedOn", "Gain", "GateRule", "MostBoxes", "Pipeline",
+    "Rescoring", "Sides", "Suppression", "fit", "gains",
 ]  # fmt: skip

@@ -1,32 +1,34 @@
 """Fit a pipeline to truth, directly on the RSNA score.
 
-Confidence is exact in every comparison: each setting of the other steps is judged by its score at its own best one.
-The other steps are chosen one after the other, each given the rest, until none changes: box scale (every pair of
-factors of the grid), suppression, most boxes, gate. A setting has a cost, which it must gain: `LEAST_GAIN` for taking a
-step at all; for the box scale as much for each tenth of a side. Of equally good settings the simplest is taken. Last,
-each view's own box scale is searched, and drawn towards the common one.
+Confidence is exact in every comparison: each setting of the other steps is judged by its score at its own best one. The
+other steps are chosen one after the other, each given the rest, until none changes: box scale, suppression, most boxes,
+gate; then each view's own box scale, the rescoring, and the gate again. A setting has a cost, which it must gain, of
+`LEAST_GAIN` for taking a step at all, so of equally good settings the simplest is taken.
 
-What is fitted flatters on the images that it was fitted on. Report the score of other patients.
+What is searched by score alone varies with the images: the score has steps, and the best of many settings is in part
+luck. So a box scale is not the best one of its grid but the mean of all, weighted by how near to the best their scores
+are: the middle of the plateau. A view's own one is drawn towards the common one. Rescoring is fitted by likelihood, and
+drawn towards none.
+
+What is fitted flatters on the images that it was fitted on: `evaluate.postprocess.gains` says what other patients get.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from common.cli import print_warning
-from common.data.names import COORDINATES
 from common.data.tables import empty_predictions, sort_predictions
+from evaluate.metrics.arrays import to_arrays
 from evaluate.metrics.rsna import rsna_score
-from evaluate.metrics.sweep import Sweep
-from evaluate.postprocess.boxes import probability_of_each
-from evaluate.postprocess.gate import gated, thresholds_to_try
 from evaluate.postprocess.pipeline import Pipeline
+from evaluate.postprocess.search import Part, Search
 from evaluate.postprocess.steps import (
     GATE_MODES,
     VIEWS,
@@ -37,15 +39,16 @@ from evaluate.postprocess.steps import (
     GateRule,
     MostBoxes,
     Pictures,
+    Rescoring,
     Sides,
-    resized_boxes,
 )
 from evaluate.postprocess.suppression import Suppression, count_voters
 
-STEPS = ("suppression", "most_boxes", "box_scale", "by_view", "gate", "confidence")
-"""What can be fitted, in the order of the pipeline; `by_view` is that each view has a box scale of its own."""
-FACTORS = tuple(round(0.80 + 0.025 * step, 3) for step in range(11))
-"""Factors tried on each side of the boxes: 0.80 to 1.05."""
+STEPS = ("confidence", "suppression", "most_boxes", "box_scale", "by_view", "rescoring", "gate")
+"""What can be fitted, as `gains` adds one to the other; `by_view` is that each view has a box scale of its own."""
+
+FACTORS = tuple(round(0.70 + 0.05 * step, 2) for step in range(9))
+"""Factors tried on each side of the boxes: 0.70 to 1.10."""
 SIDES = tuple(
     sorted((Sides(*pair) for pair in itertools.product(FACTORS, FACTORS)), key=lambda s: abs(s[0] - 1) + abs(s[1] - 1))
 )
@@ -63,11 +66,22 @@ SUPPRESSIONS_OF_SEVERAL = (
 MOST_BOXES = tuple(MostBoxes(boxes) for boxes in (None, 6, 5, 4, 3, 2, 1))
 LEAST_GAIN = 0.002
 """What a step must gain: a quarter of the standard error that the score has on the challenge's 1,500 counted images."""
-SCALE_COST = LEAST_GAIN / 0.1
+BEYOND_CHANCE = 1.645
+"""And so many standard errors of the gain itself: what chance alone gives one setting in twenty times."""
+SCALE_COST = 0.01
 """What a box scale must gain by how far it is from 1, over both sides: what is hardly told apart stays near 1."""
-IMAGES_FOR_HALF = 100
-"""With so many images with truth boxes, a view's factors lie half-way between the common ones and its own best ones."""
+PLATEAU = 0.08
+"""A box scale whose score is this / sqrt(images with truth) below the best has 1 / e of its weight in the mean: about a
+third of the standard error that the score has on as many images, since the scores of two scales vary together."""
+IMAGES_FOR_HALF = 50
+"""With so many images with truth boxes, a view's factors lie half-way between the common ones and its own ones."""
+RIDGE = 50.0
+"""Penalty on what rescoring makes of the image, in standard deviations: a prior of 1 / sqrt(RIDGE) about 0."""
+THRESHOLDS = 500
+"""At most so many thresholds of a gate are tried: every distinct probability, or so many, evenly in their order."""
 _ROUNDS = 3
+
+Step = Suppression | MostBoxes | Rescoring | BoxScale | GateRule | Confidence
 
 
 def fit(
@@ -77,7 +91,7 @@ def fit(
     gate: pd.Series | None = None,
     *,
     steps: Collection[str] = STEPS,
-    fixed: Mapping[str, Suppression | MostBoxes | BoxScale | GateRule | Confidence] | None = None,
+    fixed: Mapping[str, Step] | None = None,
     gate_modes: Collection[GateMode] = GATE_MODES,
     split: str = "",
     weights: Collection[str] = (),
@@ -94,7 +108,8 @@ def fit(
         steps: What is chosen, of `STEPS`; the others stay as they are in `Pipeline()`, but for several voters, whose
             boxes are fused by votes.
         fixed: Steps that are given, by the name of the `Pipeline`'s attribute, such as
-            `{"gate": GateRule("weigh")}`; they are not chosen, and the others are chosen to go with them.
+            `{"gate": GateRule("weigh")}`; they are not chosen, and the others are chosen to go with them. With a fixed
+            confidence there is no rescoring, which would give confidences another meaning.
         gate_modes: Modes of the gate to choose from.
         split: The split's name, kept in the pipeline, as are the following.
         weights: SHA-256 of the weights of all detectors and classifiers.
@@ -106,132 +121,109 @@ def fit(
 
     Raises:
         UserError: A table is wrong; an image is not in the manifest, or has no size there, or no probability.
-        ValueError: A step has no such name.
+        ValueError: A step or a mode has no such name.
     """
-    fixed = dict(fixed or {})
-    if unknown := ({*steps} - {*STEPS}) | (fixed.keys() - ({*STEPS} - {"by_view"})):
-        raise ValueError(f"steps to fit: found {min(unknown)!r}; expected some of {', '.join(STEPS)}")
-    if unknown := {*gate_modes} - {*GATE_MODES}:
-        raise ValueError(f"modes of a gate: found {min(unknown)!r}; expected some of {', '.join(GATE_MODES)}")
+    fitting = Fitting(steps, fixed or {}, gate_modes)
     Pictures.of(truth["image_id"] if "image_id" in truth else pd.Series([], dtype=object), manifest)
-    table = empty_predictions() if predictions.empty else predictions
-    sweep = Sweep.from_tables(truth, table)  # checks both
-    table = sort_predictions(table)
-    several = bool((count_voters(table) > 1).any())
-    suppressions = SUPPRESSIONS_OF_SEVERAL if several else SUPPRESSIONS_OF_ONE
-    best = replace(Pipeline(suppression=suppressions[0]), **fixed)
-    on = FittedOn(len(sweep.images), 0.0, split, tuple(sorted(set(weights))), data_fingerprint)
-    if not sweep.has_truth.any() or table.empty:
+    table = sort_predictions(empty_predictions() if predictions.empty else predictions)
+    if table.empty or not to_arrays(truth, table).truths.any():
+        best, images = fitting.start(table), truth["image_id"].nunique() if "image_id" in truth else 0
+        positive = truth.loc[truth["x"].notna(), "image_id"].nunique() if images else 0
         print_warning(
-            f"post-processing: nothing to fit it on ({sweep.has_truth.sum():,} images with truth boxes, {len(table):,} "
-            "predictions); it leaves everything as it is"
+            f"post-processing: nothing to fit it on ({positive:,} images with truth boxes, {len(table):,} predictions)"
+            "; it leaves everything as it is"
         )
-        return replace(best, fitted_on=replace(on, score=rsna_score(truth, best.apply(table, manifest, gate))))
-
-    chosen = {*steps} - fixed.keys()
-    search = _Search(truth, table, manifest, gate, sweep.images, fixed.get("confidence"))
-    gates = search.gates(gate_modes)
-    for _ in range(_ROUNDS):
-        before = best
-        if "box_scale" in chosen:
-            best = search.step(
-                best, "box_scale", [BoxScale.common(sides) for sides in SIDES], [scale_cost(sides) for sides in SIDES]
-            )
-        if "suppression" in chosen:
-            best = search.step(best, "suppression", suppressions)
-        if "most_boxes" in chosen:
-            best = search.step(best, "most_boxes", MOST_BOXES)
-        if "gate" in chosen:
-            best = search.step(best, "gate", gates)
-        if best == before:
-            break
-    if {"box_scale", "by_view"} <= chosen:
-        best = search.step(best, "box_scale", [best.box_scale, search.by_view(best)], [0.0, 0.0])
-    if "confidence" in chosen:
-        best = replace(best, confidence=Confidence(search.sweep(best).best()[0]))
+    else:
+        search = Search(truth, table, manifest, gate)
+        images = len(search.images)
+        best = fitting.choose(Part(search, np.ones(images, dtype=bool), fitting.least), fitting.start(table))
     score = rsna_score(truth, best.apply(table, manifest, gate))
-    return replace(best, fitted_on=replace(on, score=score))
+    on = FittedOn(images, score, split, tuple(sorted(set(weights))), data_fingerprint)
+    return replace(best, fitted_on=on)
 
 
-class _Search:
-    """Scores settings of the steps before the confidence. Keeps what was matched, for the boxes that are looked at."""
+class Fitting:
+    """What is to be chosen, and how."""
 
-    def __init__(
-        self,
-        truth: pd.DataFrame,
-        predictions: pd.DataFrame,
-        manifest: pd.DataFrame,
-        gate: pd.Series | None,
-        images: pd.Index,
-        confidence: Confidence | None,
-    ) -> None:
-        self.confidence = confidence
-        self.truth, self.predictions, self.manifest, self.gate = truth, predictions, manifest, gate
-        self.view = Pictures.of(images.to_series(), manifest).view
-        self.probabilities = np.empty(0)
-        if gate is not None:
-            probability_of_each(predictions, gate)  # there is one
-            self.probabilities = gate.reindex(images).to_numpy(dtype=float)
-        self.kept: tuple[Suppression, MostBoxes, _Matched] | None = None
+    def __init__(self, steps: Collection[str], fixed: Mapping[str, Step], gate_modes: Collection[GateMode]) -> None:
+        """Arguments and errors as of `fit`."""
+        known = {*STEPS}
+        if unknown := ({*steps} - known) | (fixed.keys() - (known - {"by_view"})):
+            raise ValueError(f"steps to fit: found {min(unknown)!r}; expected some of {', '.join(STEPS)}")
+        if strange := {*gate_modes} - {*GATE_MODES}:
+            raise ValueError(f"modes of a gate: found {min(strange)!r}; expected some of {', '.join(GATE_MODES)}")
+        self.steps, self.fixed, self.gate_modes = {*steps} - fixed.keys(), dict(fixed), gate_modes
+        confidence = fixed.get("confidence")
+        self.least = confidence.least if isinstance(confidence, Confidence) else None
+        if self.least is not None:
+            self.steps.discard("rescoring")  # a confidence that is given is one of the model's
 
-    def step(
-        self, pipeline: Pipeline, name: str, settings: Sequence[Any], costs: Sequence[float] | None = None
-    ) -> Pipeline:
-        """Give the pipeline with the best setting of one step; without costs, all but the first must gain."""
-        if costs is None:
-            costs = [0.0, *[LEAST_GAIN] * (len(settings) - 1)]
-        values = [
-            self.score(replace(pipeline, **{name: one})) - cost for one, cost in zip(settings, costs, strict=True)
-        ]
-        return replace(pipeline, **{name: settings[int(np.argmax(values))]})  # of equals the first
+    def start(self, predictions: pd.DataFrame) -> Pipeline:
+        """The pipeline without any step that is chosen."""
+        several = bool((count_voters(predictions) > 1).any())
+        simple: dict[str, Any] = {"suppression": (SUPPRESSIONS_OF_SEVERAL if several else SUPPRESSIONS_OF_ONE)[0]}
+        return replace(Pipeline(), **{**simple, **self.fixed})
 
-    def score(self, pipeline: Pipeline) -> float:
-        """The score at the best confidence, or at the one that is given."""
-        sweep = self.sweep(pipeline)
-        return sweep.best()[1] if self.confidence is None else sweep.score(self.confidence.least)
+    def choose(self, part: Part, best: Pipeline) -> Pipeline:
+        """Choose the steps for a part of the images, which has truth boxes."""
+        simple, gates = best.suppression, self._gates(part)
+        one_voter = simple in SUPPRESSIONS_OF_ONE[:1]
+        suppressions = SUPPRESSIONS_OF_ONE if one_voter else SUPPRESSIONS_OF_SEVERAL
+        for _ in range(_ROUNDS):
+            before = best
+            if "box_scale" in self.steps:
+                best = _common_scale(part, best)
+            if "suppression" in self.steps:
+                best = _step(part, best, "suppression", suppressions)
+            if "most_boxes" in self.steps:
+                best = _step(part, best, "most_boxes", MOST_BOXES)
+            if "gate" in self.steps:
+                best = self._gate(part, best, gates)
+            if best == before:
+                break
+        if {"box_scale", "by_view"} <= self.steps:
+            best = _scale_by_view(part, best)
+        if "rescoring" in self.steps:
+            best = max([best, *(replace(best, rescoring=one) for one in _rescoring(part, best))], key=part.score)
+            if "gate" in self.steps:
+                best = self._gate(part, best, gates)
+        if "confidence" in self.steps:
+            best = replace(best, confidence=Confidence(part.best(best)[0]))
+        return best
 
-    def sweep(self, pipeline: Pipeline) -> Sweep:
-        """The score at every confidence, of what the steps before it leave."""
-        by_view = [getattr(pipeline.box_scale, view) for view in VIEWS]
-        sweep = self.matched(pipeline).sweep(by_view)
-        return sweep if self.gate is None else gated(sweep, pipeline.gate, self.probabilities)
-
-    def matched(self, pipeline: Pipeline) -> _Matched:
-        chosen = pipeline.suppression, pipeline.most_boxes
-        if self.kept is None or self.kept[:2] != chosen:
-            left = pipeline.most_boxes.apply(pipeline.suppression.apply(self.predictions))
-            self.kept = (*chosen, _Matched.of(self.truth, left, self.manifest, self.view))
-        return self.kept[2]
-
-    def gates(self, modes: Collection[GateMode]) -> list[GateRule]:
-        """No gate, and with probabilities all others, the simplest first."""
-        if self.gate is None:
-            return [GateRule("none")]
-        rules = [GateRule(mode) for mode in ("none", "weigh") if mode in modes]
-        if "keep" in modes:
-            rules += [GateRule("keep", value) for value in thresholds_to_try(self.predictions, self.gate)]
+    def _gates(self, part: Part) -> list[GateRule]:
+        """Those that do not depend on the other steps, the simplest first."""
+        probabilities = part.search.probabilities[part.images]
+        if np.isnan(probabilities).all():
+            return []
+        rules = [GateRule(mode) for mode in ("none", "weigh") if mode in self.gate_modes]
+        if "keep" in self.gate_modes:
+            values = np.unique(probabilities[~np.isnan(probabilities)])[:-1]  # the highest leaves nothing
+            if len(values) > THRESHOLDS:
+                values = values[np.linspace(0, len(values) - 1, THRESHOLDS).round().astype(int)]
+            rules += [GateRule("keep", float(value)) for value in values]
         return rules
 
-    def by_view(self, pipeline: Pipeline) -> BoxScale:
-        """Each view's best factors, the other views having the common ones, drawn towards these."""
-        common, has_truth = pipeline.box_scale, self.sweep(pipeline).has_truth
-        shrunk = {}
-        for index, view in enumerate(VIEWS):
-            images = int(np.count_nonzero(has_truth & (self.view == index)))
-            share = images / np.count_nonzero(has_truth)  # a view that few images have gains as little for its cost
-            start: Sides = getattr(common, view)
-            if not images:
-                shrunk[view] = start
-                continue
-            candidates = (start, *SIDES)
-            own = self.step(
-                pipeline,
-                "box_scale",
-                [replace(common, **{view: sides}) for sides in candidates],
-                [scale_cost(sides) * share for sides in candidates],
-            )
-            shrunk[view] = shrink(start, getattr(own.box_scale, view), images)
-        return BoxScale(**shrunk)
+    def _gate(self, part: Part, best: Pipeline, gates: Sequence[GateRule]) -> Pipeline:
+        if not gates and np.isnan(part.search.probabilities).all():
+            return best
+        rules = [*gates, *([_bayes(part, best)] if "bayes" in self.gate_modes else [])]
+        # A threshold that was tuned must gain more than one that follows from the rest.
+        cost = {"none": 0.0, "weigh": LEAST_GAIN, "bayes": LEAST_GAIN, "keep": 2 * LEAST_GAIN}
+        rules.sort(key=lambda rule: cost[rule.mode])
+        return _step(part, best, "gate", rules, [cost[rule.mode] for rule in rules]) if rules else best
+
+
+def _step(
+    part: Part, pipeline: Pipeline, name: str, settings: Sequence[Any], costs: Sequence[float] | None = None
+) -> Pipeline:
+    """Give the pipeline with the best setting of one step; without costs, all but the first must gain."""
+    if costs is None:
+        costs = [0.0, *[LEAST_GAIN] * (len(settings) - 1)]
+    values = [part.score(replace(pipeline, **{name: one})) - cost for one, cost in zip(settings, costs, strict=True)]
+    chosen = replace(pipeline, **{name: settings[int(np.argmax(values))]})  # of equals the first
+    simple = replace(pipeline, **{name: settings[0]})
+    return chosen if part.score(chosen) - part.score(simple) >= BEYOND_CHANCE * part.error(chosen, simple) else simple
 
 
 def scale_cost(sides: Sides) -> float:
@@ -239,60 +231,92 @@ def scale_cost(sides: Sides) -> float:
     return SCALE_COST * (abs(1 - sides.scale_x) + abs(1 - sides.scale_y))
 
 
-def shrink(common: Sides, own: Sides, images: int) -> Sides:
-    """Draw a view's own factors towards the common ones, the more, the fewer images with truth boxes speak for it.
+def _common_scale(part: Part, pipeline: Pipeline) -> Pipeline:
+    """The middle of the plateau of all pairs of factors, the same for every view, if it gains enough."""
+    values = [part.score(replace(pipeline, box_scale=BoxScale.common(sides))) - scale_cost(sides) for sides in SIDES]
+    middle = BoxScale.common(_middle(values, SIDES, part.with_truth))
+    return max((replace(pipeline, box_scale=scale) for scale in (BoxScale(), middle)), key=part.score)
 
-    Returns:
-        Their mean, weighted n to `IMAGES_FOR_HALF`, rounded to 0.001.
+
+def _scale_by_view(part: Part, pipeline: Pipeline) -> Pipeline:
+    """Each view's own factors, the other views having the common ones, drawn towards these; if they gain anything."""
+    common, shrunk = pipeline.box_scale, {}
+    with_truth = part.search.has_truth & part.images
+    for index, view in enumerate(VIEWS):
+        start: Sides = getattr(common, view)
+        images = int(np.count_nonzero(with_truth & (part.search.view == index)))
+        share = images / part.with_truth  # a view that few images have gains as little for its cost
+        if share in (0, 1):
+            shrunk[view] = start
+            continue
+        values = [
+            part.score(replace(pipeline, box_scale=replace(common, **{view: sides}))) - share * scale_cost(sides)
+            for sides in SIDES
+        ]
+        own, weight = _middle(values, SIDES, part.with_truth), images / (images + IMAGES_FOR_HALF)
+        shrunk[view] = Sides(*(round(weight * o + (1 - weight) * c, 3) for c, o in zip(start, own, strict=True)))
+    return max([pipeline, replace(pipeline, box_scale=BoxScale(**shrunk))], key=part.score)
+
+
+def _middle(values: Sequence[float], settings: Sequence[Sides], images: int) -> Sides:
+    """Mean of all settings, weighted by how near to the best their values are; rounded to 0.001."""
+    weights = np.exp((np.array(values) - max(values)) * np.sqrt(images) / PLATEAU)
+    return Sides(*(round(float(side), 3) for side in weights @ np.array(settings) / weights.sum()))
+
+
+def _bayes(part: Part, pipeline: Pipeline) -> GateRule:
+    """Predict on an image if that is expected to raise the score: P > S / (S + s).
+
+    S is the score that is reached, s the mean score of an image with truth that gets predictions. One without truth
+    enters the mean with a 0 instead of not at all, which costs S; one with truth gets s instead of 0. As both follow
+    from the threshold, it is found by repetition (Dinkelbach, Management Science 1967;13:492-498).
     """
-    weight = images / (images + IMAGES_FOR_HALF)
-    return Sides(*(round(weight * o + (1 - weight) * c, 3) for c, o in zip(common, own, strict=True)))
+    rule = GateRule("none")
+    for _ in range(20):
+        score, flagged = part.flagged(replace(pipeline, gate=rule))
+        threshold = round(score / (score + flagged), 6) if flagged else 0.0
+        if threshold == rule.threshold:
+            break
+        rule = GateRule("bayes", threshold)
+    return rule
 
 
-@dataclass(frozen=True)
-class _Matched:
-    """Predictions matched once for each pair of factors.
+def _rescoring(part: Part, pipeline: Pipeline) -> list[Rescoring]:
+    """Logistic regression of the share of IoU thresholds at which a box hits; none where confidence says nothing.
 
-    A box's factors are no matter to other images, so the sweep of any choice by view is put together from these. Boxes
-    of images without truth boxes change no score, whatever their size: only the others are matched again.
-
-    Attributes:
-        base: The sweep of P predictions as they are.
-        places: (Q,) those of `base` whose image has truth boxes.
-        view: (Q,) their image's view, an index into `VIEWS`.
-        truth: The truth table.
-        predictions: The Q predictions, as a table.
-        size: (Q, 2) of each row of the table, its picture's width and height.
-        changes: By pair of factors, (Q,) int64 as `Sweep.change`; filled as they are asked for.
+    It looks at the most confident boxes, twice as many as the best confidence lets pass: the others are many, and none
+    of the choice's business.
     """
+    pipeline = replace(pipeline, rescoring=Rescoring(), gate=GateRule())
+    least, _ = part.best(pipeline)
+    admitted, matched = part.admitted(pipeline), part.search.matched(pipeline.suppression)
+    rows = admitted.rows[: 2 * np.count_nonzero(admitted.confidence >= least)]
+    about, hits = matched.context(pipeline.most_boxes.boxes)[rows], matched.hit_share(pipeline.box_scale)[rows]
+    if not len(rows):
+        return []
+    mean, spread = about.mean(axis=0), np.maximum(about.std(axis=0), 1e-9)
+    design = np.column_stack([np.ones(len(rows)), (about - mean) / spread])
+    found = _logistic(design, hits, np.array([1e-3, 1e-3, RIDGE, RIDGE]))
+    slopes = found[1:] / spread
+    own, highest, area = (round(float(slope), 6) for slope in slopes)
+    return [Rescoring(round(float(found[0] - slopes @ mean), 6), own, highest, area)] if own > 0 else []
 
-    base: Sweep
-    places: np.ndarray
-    view: np.ndarray
-    truth: pd.DataFrame
-    predictions: pd.DataFrame
-    size: np.ndarray
-    changes: dict[Sides, np.ndarray]
 
-    @classmethod
-    def of(cls, truth: pd.DataFrame, predictions: pd.DataFrame, manifest: pd.DataFrame, view: np.ndarray) -> _Matched:
-        base = Sweep.from_tables(truth, predictions)
-        positive = base.has_truth[base.image]
-        looked_at = predictions[predictions["image_id"].isin(base.images[base.has_truth])].reset_index(drop=True)
-        size = Pictures.of(looked_at["image_id"], manifest).size
-        return cls(base, np.flatnonzero(positive), view[base.image[positive]], truth, looked_at, size, {})
+def _logistic(design: np.ndarray, share: np.ndarray, penalty: np.ndarray) -> np.ndarray:
+    """Coefficients (C,) of a logistic regression of shares (N,) on (N, C), each with a penalty on its square."""
 
-    def sweep(self, by_view: Sequence[Sides]) -> Sweep:
-        """The sweep with these factors, one pair for each of `VIEWS`; its image_score is not filled."""
-        change = np.zeros_like(self.base.change)
-        found = [self.change(sides) for sides in by_view]
-        change[self.places] = found[0] if len(set(by_view)) == 1 else np.choose(self.view, found)
-        return replace(self.base, change=change, image_score=np.full(len(change), np.nan))
+    def loss(coefficients: np.ndarray) -> float:
+        z = design @ coefficients
+        return float(np.sum(np.logaddexp(0, z) - share * z) + 0.5 * penalty @ coefficients**2)
 
-    def change(self, sides: Sides) -> np.ndarray:
-        """(Q,) what each prediction does, resized so."""
-        if sides not in self.changes:
-            boxes = resized_boxes(self.predictions[COORDINATES].to_numpy(float), np.array(sides), self.size)
-            resized = self.predictions.assign(**dict(zip(COORDINATES, boxes.T, strict=True)))
-            self.changes[sides] = Sweep.from_tables(self.truth, resized).change
-        return self.changes[sides]
+    found = np.zeros(design.shape[1])
+    for _ in range(50):  # Newton's method, with shorter steps where a whole one leads too far
+        p = 1 / (1 + np.exp(-(design @ found)))
+        slope = design.T @ (p - share) + penalty * found
+        step = np.linalg.solve((design.T * (p * (1 - p))) @ design + np.diag(penalty), slope)
+        while loss(found - step) > loss(found) and np.abs(step).max() > 1e-9:
+            step = step / 2
+        found = found - step
+        if np.abs(step).max() < 1e-9:
+            break
+    return found

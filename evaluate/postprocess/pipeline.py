@@ -1,13 +1,14 @@
 """A fitted pipeline: what is done to predictions after the model, as frozen steps, kept in a readable file.
 
 The steps, in their order: of boxes that overlap one is made (`Suppression`), those beyond the most of an image go
-(`MostBoxes`), the others are resized by side and view (`BoxScale`), a classifier has its say (`GateRule`), and what has
-too little confidence goes (`Confidence`). `evaluate.postprocess.fitting` chooses them.
+(`MostBoxes`), the others get a confidence for which the whole image speaks (`Rescoring`), are resized by side and view
+(`BoxScale`), a classifier has its say (`GateRule`), and what has too little confidence goes (`Confidence`).
+`evaluate.postprocess.fitting` chooses them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,7 @@ import pandas as pd
 from common.data.tables import empty_predictions, sort_predictions
 from common.errors import UserError
 from evaluate.postprocess.pipeline_file import read_steps, write_steps
-from evaluate.postprocess.steps import BoxScale, Confidence, FittedOn, GateRule, MostBoxes
+from evaluate.postprocess.steps import BoxScale, Confidence, FittedOn, GateRule, MostBoxes, Rescoring
 from evaluate.postprocess.suppression import Suppression
 
 
@@ -25,6 +26,7 @@ class Pipeline:
 
     suppression: Suppression = field(default_factory=Suppression)
     most_boxes: MostBoxes = field(default_factory=MostBoxes)
+    rescoring: Rescoring = field(default_factory=Rescoring)
     box_scale: BoxScale = field(default_factory=BoxScale)
     gate: GateRule = field(default_factory=GateRule)
     confidence: Confidence = field(default_factory=Confidence)
@@ -53,7 +55,7 @@ class Pipeline:
         if predictions.empty:
             return empty_predictions()
         left = self.most_boxes.apply(self.suppression.apply(sort_predictions(predictions)))
-        left = self.box_scale.apply(left, manifest)
+        left = self.box_scale.apply(self.rescoring.apply(left, manifest), manifest)
         if gate is not None:
             left = self.gate.apply(left, gate)
         return self.confidence.apply(left)
@@ -64,7 +66,7 @@ class Pipeline:
         Raises:
             WorkError: It cannot be written.
         """
-        write_steps(path, self.suppression, self.most_boxes, self.box_scale, self.gate, self.confidence, self.fitted_on)
+        write_steps(path, {step.name: getattr(self, step.name) for step in fields(self)})
 
     @classmethod
     def from_yaml(cls, path: Path) -> Pipeline:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,42 +22,27 @@ from evaluate.postprocess.steps import (
     FittedOn,
     GateRule,
     MostBoxes,
+    Rescoring,
     Sides,
 )
 from evaluate.postprocess.suppression import METHODS, Suppression
 
 FORMAT = 2
-"""1 had of suppression an IoU only, and of what it was fitted on images and score; it is read, too."""
+"""1 had no rescoring, of suppression an IoU only, and of what it was fitted on images and score; it is read, too."""
 
 _MOST_BYTES = 64 * 1024
 _SHA256 = re.compile("[0-9a-f]{64}")
 _HEADER = "# Post-processing as fitted by evaluate.postprocess.fit. The score is that of the images it was fitted on.\n"
 
 
-def write_steps(
-    path: Path,
-    suppression: Suppression,
-    most_boxes: MostBoxes,
-    box_scale: BoxScale,
-    gate: GateRule,
-    confidence: Confidence,
-    fitted_on: FittedOn,
-) -> None:
-    """Write the steps of a pipeline; the file is either absent or whole.
+def write_steps(path: Path, steps: Mapping[str, Any]) -> None:
+    """Write the steps of a pipeline, frozen dataclasses by name; the file is either absent or whole.
 
     Raises:
         WorkError: It cannot be written.
     """
-    content = {
-        "format": FORMAT,
-        "suppression": _plain({"method": suppression.method, "iou": suppression.iou}),
-        "most_boxes": {"boxes": most_boxes.boxes},
-        "box_scale": {view: _plain(getattr(box_scale, view)._asdict()) for view in VIEWS},
-        "gate": _plain(asdict(gate)),
-        "confidence": _plain(asdict(confidence)),
-        "fitted_on": {**_plain(asdict(fitted_on)), "images": fitted_on.images, "weights": list(fitted_on.weights)},
-        "complete": True,  # last, so that a file that was cut is not taken for a whole one
-    }
+    content = {"format": FORMAT, **{name: _plain(vars(step)) for name, step in steps.items()}}
+    content["complete"] = True  # last, so that a file that was cut is not taken for a whole one
     write_atomic(path, _HEADER + yaml.safe_dump(content, sort_keys=False))
 
 
@@ -70,13 +55,15 @@ def read_steps(path: Path) -> dict[str, Any]:
     return _Reader(path).steps()
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Plain floats: YAML has a short notation for these, and gives them back to the last bit."""
-    return {
-        name: value if value is None or isinstance(value, str) else float(value)
-        for name, value in values.items()
-        if not isinstance(value, tuple)
-    }
+def _plain(value: Any) -> Any:
+    """What YAML has a notation for: plain floats have a short one, which gives them back to the last bit."""
+    if isinstance(value, Sides):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, tuple):
+        return list(value)
+    return float(value) if isinstance(value, float) else value
 
 
 class _Reader:
@@ -90,7 +77,9 @@ class _Reader:
         version = content.get("format")
         if isinstance(version, bool) or version not in (1, FORMAT):
             self.refuse(f"format is {_told(version)}", f"format: {FORMAT}")
-        steps = ("suppression", "most_boxes", "box_scale", "gate", "confidence", "fitted_on")
+        steps = ["suppression", "most_boxes", "rescoring", "box_scale", "gate", "confidence", "fitted_on"]
+        if version == 1:
+            steps.remove("rescoring")
         content = self.mapping(content, "the file", ["format", *steps, "complete"])
         if content["complete"] is not True:
             self.refuse(f"complete is {_told(content['complete'])}", "true, at the end of a whole file")
@@ -99,6 +88,7 @@ class _Reader:
         return {
             "suppression": self.suppression(content["suppression"], version),
             "most_boxes": MostBoxes(None if most is None else self.count(most, "most_boxes.boxes", 1)),
+            "rescoring": Rescoring() if version == 1 else self.rescoring(content["rescoring"]),
             "box_scale": BoxScale(**{view: self.sides(scale[view], f"box_scale.{view}") for view in VIEWS}),
             "gate": self.gate(content["gate"]),
             "confidence": Confidence(self.share(content["confidence"], "confidence", "least")),
@@ -138,6 +128,14 @@ class _Reader:
         if least == 1:
             self.refuse("suppression.iou is 1", "a number below 1")
         return Suppression(method, least)
+
+    def rescoring(self, value: Any) -> Rescoring:
+        names = [one.name for one in fields(Rescoring)]
+        found = self.mapping(value, "rescoring", names)
+        least = {"own": 0.0}
+        return Rescoring(
+            **{name: self.number(found[name], f"rescoring.{name}", least.get(name, -1e6), 1e6) for name in names}
+        )
 
     def sides(self, value: Any, name: str) -> Sides:
         sides = self.mapping(value, name, Sides._fields)

@@ -11,7 +11,7 @@ from common.data.names import COORDINATES
 from common.data.tables import empty_predictions, make_predictions
 from common.errors import UserError
 from evaluate.postprocess import Pipeline
-from evaluate.postprocess.steps import BoxScale, Confidence, FittedOn, GateRule, MostBoxes, Sides
+from evaluate.postprocess.steps import BoxScale, Confidence, FittedOn, GateRule, MostBoxes, Rescoring, Sides
 from evaluate.postprocess.suppression import Suppression
 
 MANIFEST = pd.DataFrame(
@@ -48,6 +48,25 @@ def test_boxes_are_resized_about_their_centre_by_side_and_view():
     assert scaled["confidence"].tolist() == [0.9] * 4
 
 
+def test_a_confidence_for_which_the_image_speaks_by_hand():
+    table = predicted(
+        ("a", 0.8, 0, 0, 50, 40), ("a", 0.5, 50, 50, 20, 50), ("d", 0.999, 0, 0, 20, 20), ("d", 0.0, 0, 0, 9, 9)
+    )
+    given = Rescoring(-1.0, 2.0, 0.5, 1.5).apply(table, MANIFEST)
+    # a: logits log(4) and 0; expected area 0.8 x 2000 + 0.5 x 1000 of 10000 square pixels. d: of 40000; limited logits.
+    area, other = np.log(np.sqrt(0.21)), np.log(np.sqrt(0.999 * 400 / 40000))
+    most = np.log(0.99 / 0.01)
+    z = [
+        -1 + 2 * np.log(4) + 0.5 * np.log(4) + 1.5 * area,
+        -1 + 0.5 * np.log(4) + 1.5 * area,
+        -1 + 2 * most + 0.5 * most + 1.5 * other,
+        -1 - 2 * most + 0.5 * most + 1.5 * other,
+    ]
+    assert given["confidence"].tolist() == pytest.approx([1 / (1 + np.exp(-one)) for one in z])
+    pd.testing.assert_frame_equal(given[COORDINATES], table[COORDINATES])
+    pd.testing.assert_frame_equal(Rescoring().apply(table, MANIFEST), table)
+
+
 def test_resized_boxes_end_where_their_picture_ends():
     # b is 100 wide and 80 high. Grown by half: x 5 - 2.5 to 25 + 2.5 fits, y 60 - 5 to 80 + 5 does not.
     grown = BoxScale.common(Sides(1.25, 1.5)).apply(predicted(("b", 0.9, 5, 60, 20, 20)), MANIFEST)
@@ -70,7 +89,11 @@ def test_the_steps_are_taken_in_their_order():
         ("b", 0.9, 0, 0, 10, 10),  # 0.9 x 0.5 is below the confidence
     )
     pipeline = Pipeline(
-        Suppression("nms", 0.3), MostBoxes(2), BoxScale(ap=Sides(0.8, 1)), GateRule("weigh"), Confidence(0.6)
+        suppression=Suppression("nms", 0.3),
+        most_boxes=MostBoxes(2),
+        box_scale=BoxScale(ap=Sides(0.8, 1)),
+        gate=GateRule("weigh"),
+        confidence=Confidence(0.6),
     )
     left = pipeline.apply(table.sample(frac=1, random_state=1), MANIFEST, pd.Series({"a": 0.8, "b": 0.5}))
     assert left.to_numpy().tolist() == [["a", 0.9 * 0.8, 1, 0, 8, 10], ["a", 0.8 * 0.8, 51, 50, 8, 10]]
@@ -85,7 +108,7 @@ def test_a_pipeline_of_no_steps_leaves_the_table():
 
 @pytest.mark.parametrize("empty", [empty_predictions(), pd.DataFrame()])
 def test_of_no_predictions_none_remain(empty):
-    pipeline = Pipeline(Suppression("nms", 0.3), MostBoxes(1), BoxScale.common(Sides(0.9, 0.9)))
+    pipeline = Pipeline(most_boxes=MostBoxes(1), rescoring=Rescoring(own=2), box_scale=BoxScale.common(Sides(0.9, 0.9)))
     pd.testing.assert_frame_equal(pipeline.apply(empty, MANIFEST), empty_predictions())
 
 
@@ -113,6 +136,7 @@ def test_a_gate_that_was_fitted_is_needed():
 FULL = Pipeline(
     Suppression("soft-nms", 0.1 + 0.2),
     MostBoxes(3),
+    Rescoring(-1 / 3, 0.1 + 0.2, 1e-3, 2.0),
     BoxScale(Sides(0.85, 0.9250000000000002), Sides(1.0, 1 / 3), Sides(0.875, 0.9)),
     GateRule("keep", 1e-7),
     Confidence(float(np.float64(2) / 3)),
@@ -157,6 +181,7 @@ complete: true
     expected = Pipeline(
         Suppression("nms", 0.2),
         MostBoxes(3),
+        Rescoring(),
         BoxScale(Sides(0.85, 0.925), Sides(1.0, 1.0), Sides(0.9, 0.9)),
         GateRule("keep", 0.3),
         Confidence(0.4),
@@ -195,6 +220,8 @@ def test_a_file_that_was_cut_anywhere_is_refused(tmp_path):
         ("iou: 0.3", "iou: 1.0 #", "suppression.iou is 1; expected a number below 1"),
         ("iou: 0.3", "iou: null #", "suppression.iou is nothing with method soft-nms; expected one with all"),
         ("method: soft-nms", "method: hard-nms", "suppression.method is 'hard-nms'; expected none, nms, soft-nms, wbf"),
+        ("  own: 0.3", "  own: -0.3", r"rescoring.own is -0.3\d*; expected a number from 0 to"),
+        ("  highest: 0.001", "  lowest: 0.001", "rescoring lacks highest; expected intercept, own, highest, area"),
         ("split: val", "split: 3", "fitted_on.split is 3; expected text"),
         (f"- {'a' * 64}", "- abc", "fitted_on.weights is .*; expected a list of SHA-256 checksums"),
         ("boxes: 3", "boxes: 0", "most_boxes.boxes is 0; expected a whole number from 1 on"),
