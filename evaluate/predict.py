@@ -11,10 +11,16 @@ if __name__ == "__main__":
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from common.argument_types import positive_int
 from common.cli import GO_ON, console, parser, print_error, run
 from evaluate.arguments import count_or_all, share_or_auto
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from evaluate.postprocess.pipeline import Pipeline
 
 RESEARCH_ONLY = "For research only: this is no medical device, and nothing here may decide about a patient."
 
@@ -32,10 +38,17 @@ def build_parser() -> argparse.ArgumentParser:
         "which also makes the exit status 1, and pictures with the boxes drawn.",
         "  python evaluate/predict.py datasets/raw/rsna-pneumonia-detection-challenge.zip --only stage_2_test_images\n"
         "  python evaluate/predict.py datasets/rsna/images/test --truth datasets/rsna/truth.csv --overlays 50\n"
+        "  python evaluate/predict.py other.csv --pipeline val-score/pipeline.yaml --data datasets/rsna\n"
         "  python evaluate/predict.py scan.dcm --weights runs/detect/train/weights/best.pt --confidence 0.3",
     )
     add = arguments.add_argument
-    add("source", nargs="+", type=Path, metavar="SOURCE", help="DICOM files, pictures, folders or zips of them")
+    add(
+        "source",
+        nargs="+",
+        type=Path,
+        metavar="SOURCE",
+        help="DICOM files, pictures, folders or zips of them; or predictions.csv of any detector, for --pipeline",
+    )
     add(
         "--weights",
         nargs="+",
@@ -65,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="the folder of a gate, as train/gate.py writes it, which looks at the images, too; given again for "
         "further ones: their mean counts. The gates of a recipe's folder need not be named",
     )
+    add("--data", type=Path, help="of predictions.csv: data YAML or data set folder, for sizes and views of the images")
     add("--only", metavar="TEXT", help="take only files with this text in their path below SOURCE")
     add(
         "--overlays",
@@ -95,6 +109,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int | None:
     """Run the command."""
     args = build_parser().parse_args(argv)
+    if all(path.suffix.lower() == ".csv" for path in args.source):
+        return _apply(args)
 
     from common.paths import shown
     from evaluate.detector.options import InferenceOptions
@@ -124,9 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         )
     )
     say = console().print
-    found = done.submitted["image_id"].nunique()
-    least = done.pipeline.confidence.least
-    say(f"{done.usable:,} images, {found:,} with an opacity at confidence {least:.6g} ({done.origin})")
+    _say_found(done.usable, done.submitted, done.pipeline, done.origin)
     say(f"  {shown(args.output / PREDICTIONS_FILE)}  {len(done.predictions):,} predictions from confidence 0.001")
     say(f"  {shown(args.output / SUBMISSION_FILE)}  {done.pictures:,} images, {len(done.submitted):,} predictions")
     apart = f", {done.no_images:,} no images (reports and the like)" if done.no_images else ""
@@ -143,6 +157,41 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         )
         return 1
     return None
+
+
+def _apply(args: argparse.Namespace) -> None:
+    """Make a submission of predictions."""
+    from common.errors import UserError
+    from common.paths import shown
+    from evaluate.scoring.prediction import ApplyingRequest, apply_to_predictions
+
+    if args.pipeline is None:
+        raise UserError(
+            f"{shown(args.source[0])}: predictions need a post-processing: name it with --pipeline. To fit one, score "
+            "predictions of the same detector whose truth is known: python evaluate/score.py --predictions FILE"
+        )
+    done = apply_to_predictions(
+        ApplyingRequest(
+            predictions=tuple(args.source),
+            pipeline=args.pipeline,
+            data=args.data,
+            confidence=None if args.confidence == "auto" else args.confidence,
+            gates=tuple(args.gate or ()),
+            output=args.output,
+        )
+    )
+    _say_found(done.images, done.submitted, done.pipeline, f"as in {shown(args.pipeline)}")
+    console().print(f"  {shown(done.file)}  {done.images:,} images, {len(done.submitted):,} predictions")
+    console().print(RESEARCH_ONLY)
+
+
+def _say_found(images: int, submitted: pd.DataFrame, pipeline: Pipeline, origin: str) -> None:
+    """Say how many images have an opacity, and what was done to the boxes."""
+    from evaluate.report.steps import pipeline_text
+
+    found, least = submitted["image_id"].nunique(), pipeline.confidence.least
+    console().print(f"{images:,} images, {found:,} with an opacity at confidence {least:.6g} ({origin})")
+    console().print(f"post-processing: {pipeline_text(pipeline)}")
 
 
 if __name__ == "__main__":

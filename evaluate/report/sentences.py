@@ -65,8 +65,8 @@ def method(score: Score) -> list[str]:
     if shown_interval(score.reported, score.was_tuned_on(reported_on)):
         steps.append(
             "The interval is of this model at this threshold: it says how much the score depends on which patients "
-            "are in the split. What another choice of the threshold or a training with another seed would change is "
-            "not in it."
+            "are in the split. What another choice of the threshold, or of the other steps, or a training with another "
+            "seed would change is not in it."
         )
     return steps
 

@@ -10,8 +10,8 @@ from evaluate.postprocess.suppression import Suppression
 from evaluate.scoring.result import Gain, Score
 
 NAMES = {
-    "confidence": "confidence alone",
-    "suppression": "overlapping boxes",
+    "confidence": "confidence",
+    "suppression": "overlaps",
     "most_boxes": "most boxes",
     "box_scale": "box scale",
     "gate": "gate",
@@ -61,7 +61,7 @@ def gate_text(rule: GateRule) -> str:
 
 def step_headings(score: Score) -> list[tuple[str, str]]:
     """The columns of `step_rows` after the first, each with what it is about."""
-    unseen = [("change", f"on {score.tuned_on}, unseen patients")] if _has_unseen(score) else []
+    unseen = [("change", f"on {score.tuned_on}'s unseen patients")] if _has_unseen(score) else []
     return [("score", f"on {score.reported_on}"), ("change", f"on {score.reported_on}"), *unseen]
 
 
@@ -89,10 +89,8 @@ def step_notes(score: Score) -> list[str]:
         )
     else:
         sure = [NAMES[name] for name, gain in gains.items() if is_sure(gain)]
-        notes.append(
-            f"In brackets 95 % intervals. On {score.reported_on}, {join(sure) or 'none of the steps'} changed the "
-            "score beyond chance."
-        )
+        told = join(sure) or "none of the steps"
+        notes.append(f"On {score.reported_on}, {told} changed the score beyond chance (95 % intervals).")
     return notes
 
 

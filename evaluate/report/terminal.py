@@ -57,17 +57,16 @@ def _print_steps(score: Score) -> None:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("what each step brought")
+    table.add_column("\nstep")
     for heading, about in step_headings(score):
         table.add_column(f"{heading}\n{about}", justify="right")
     for name, cells in step_rows(score):
         table.add_row(name, *(f"{number} ({interval})" if interval else number for number, interval in cells))
     out = console()
-    out.print()
+    out.print("what each step brought:")
     out.print(table)
     for note in step_notes(score):
         out.print(note)
-    out.print()
 
 
 def _interval(score: Score) -> str:

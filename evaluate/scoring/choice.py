@@ -130,7 +130,8 @@ def choose_pipeline(confidence: float | None, system: LoadedSystem, asked: Path 
     pipeline, origin = _find(system, asked)
     if confidence is None:
         return pipeline, origin
-    return replace(pipeline, confidence=Confidence(confidence)), "--confidence"
+    words = "--confidence" if pipeline == DEFAULT else f"--confidence; the rest is {origin}"
+    return replace(pipeline, confidence=Confidence(confidence)), words
 
 
 def misfit(pipeline: Pipeline, detectors: Collection[str], classifiers: Collection[str]) -> str:

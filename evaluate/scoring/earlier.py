@@ -89,10 +89,10 @@ def _asked(score: Score) -> dict[str, Any]:
 
 
 def _given(score: Score) -> dict[str, Any]:
-    """The steps that were not fitted, as far as that is known; the data set decides the others."""
+    """The steps that were not fitted, as far as that is known; None for the others."""
     names = [part.name for part in fields(score.pipeline) if part.name != "fitted_on"]
     values = {name: getattr(score.pipeline, name) for name in names}
     return {
-        f"the given {name.replace('_', ' ')}": "fitted" if score.fitted is None or name in score.fitted else value
+        f"the given {name.replace('_', ' ')}": None if score.fitted is None or name in score.fitted else value
         for name, value in values.items()
     }

@@ -10,6 +10,7 @@ import pandas as pd
 
 from common.cli import print_warning
 from common.data.fingerprint import yaml_fingerprint
+from common.errors import UserError
 from common.paths import shown
 from evaluate.postprocess.fitting import SUPPRESSIONS_OF_SEVERAL, fit
 from evaluate.postprocess.pipeline import Pipeline
@@ -40,13 +41,22 @@ def find_pipeline(inputs: Inputs, request: ScoringRequest, gate: pd.Series | Non
     if request.pipeline is not None:
         pipeline = Pipeline.from_yaml(request.pipeline)
         if why := misfit(pipeline, inputs.detectors, inputs.classifiers):
-            print_warning(f"{shown(request.pipeline)}: {why}")
+            print_warning(f"{shown(request.pipeline)}: {why}, and may not suit these")
     elif inputs.tune_on is not None:
         return _fit(inputs, inputs.tune_on, request, gate)
     else:
         pipeline = inputs.pipeline or _start(inputs)
-    pipeline = replace(pipeline, **_given(request))
+    pipeline = replace(pipeline, **_given(request, gate))
+    if pipeline.gate.mode != "none" and gate is None:
+        whose = "the post-processing" if request.pipeline is None else shown(request.pipeline)
+        raise UserError(f"{whose} was fitted with a gate: name it with --gate, or give another one with --pipeline.")
     return pipeline if request.confidence is None else replace(pipeline, confidence=Confidence(request.confidence))
+
+
+def fitted_steps(inputs: Inputs, request: ScoringRequest) -> tuple[str, ...]:
+    """The steps that are fitted, as in `evaluate.postprocess.fitting.STEPS`."""
+    steps = request.steps if inputs.tune_on is not None else ()
+    return tuple(name for name in steps if name != "gate" or inputs.gate is not None)
 
 
 def start_of(predictions: Iterable[pd.DataFrame], overlapping: bool) -> Pipeline:
@@ -92,12 +102,12 @@ def what_steps_bring(
     return tuple(steps)
 
 
-def _given(request: ScoringRequest) -> dict[str, Any]:
+def _given(request: ScoringRequest, gate: pd.Series | None) -> dict[str, Any]:
     """The steps that the request gives, by name."""
     given: dict[str, Any] = {}
     if isinstance(request.box_scale, tuple):
         given["box_scale"] = BoxScale.common(Sides(*request.box_scale))
-    if request.gates and not request.tunes_gate and request.pipeline is None:
+    if gate is not None and request.gives_gate:
         given["gate"] = GateRule("weigh") if request.gate_mode == "weigh" else GateRule("keep", request.gate_threshold)
     return given
 
@@ -106,7 +116,7 @@ def _fit(inputs: Inputs, tune_on: str, request: ScoringRequest, gate: pd.Series 
     if tune_on == inputs.report_on:
         print_warning(f"tuned and reported on the same split {tune_on!r}: the score flatters")
     split = inputs.splits[tune_on]
-    fixed = _given(request)
+    fixed = _given(request, gate)
     if "suppression" not in request.steps:
         fixed["suppression"] = _start(inputs).suppression
     fitted = fit(
@@ -114,7 +124,7 @@ def _fit(inputs: Inputs, tune_on: str, request: ScoringRequest, gate: pd.Series 
         inputs.predictions[tune_on],
         split.manifest,
         gate,
-        steps=request.steps,
+        steps=fitted_steps(inputs, request),
         fixed=fixed,
         gate_modes=_MODES.get(request.gate_mode, ()),
         split=tune_on,
@@ -134,7 +144,9 @@ def _prefixes(inputs: Inputs, tune_on: str, pipeline: Pipeline, gate: pd.Series 
     """The pipelines that end with each step that does something; the confidence is always the best with what it has."""
     split = inputs.splits[tune_on]
     start = _start(inputs)
-    steps = ["", *(name for name in _ORDER if getattr(pipeline, name) != getattr(start, name))]
+    does = {name for name in _ORDER if getattr(pipeline, name) != getattr(start, name)}
+    does |= {"gate"} if gate is not None else set()  # it is told if it does nothing
+    steps = ["", *(name for name in _ORDER if name in does)]
     fixed = {name: getattr(start, name) for name in _ORDER}
     parts: list[tuple[str, Pipeline]] = []
     for name in steps[:-1]:

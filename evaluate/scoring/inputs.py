@@ -104,6 +104,7 @@ def from_system(request: ScoringRequest) -> Inputs:
     system = load_system(
         replace(found, classifiers=(*found.classifiers, *gates.classifiers)), request.inference, request.class_name
     )
+    request.check_gate(bool(system.classifiers or gates.files))
     data = _data_of(system, request)
     for member in system.members:
         print(f"weights: {member.weights.description}", file=sys.stderr)
@@ -111,7 +112,7 @@ def from_system(request: ScoringRequest) -> Inputs:
     tune_on = request.tune_on if request.tunes else None
     pipeline = None
     if tune_on is not None and not data.has(tune_on) and data.has(request.report_on):
-        _refuse_to_tune(request)
+        _refuse_to_tune(request, is_known=True)
         pipeline = _chosen_before(system, tune_on)
         tune_on = None
     names = [name for name in (tune_on, request.report_on, _TRAIN if request.out_of_fold else None) if name is not None]
@@ -335,7 +336,7 @@ def _chosen_before(system: LoadedSystem, tune_on: str) -> Pipeline:
 
 
 def _check_nothing_to_tune(request: ScoringRequest, report_on: str) -> None:
-    _refuse_to_tune(request)
+    _refuse_to_tune(request, is_known=not request.tunes)
     if request.tunes:
         print_warning(
             f"only images of split {report_on!r}: scored as submitted, at every confidence; not tuned. "
@@ -343,10 +344,11 @@ def _check_nothing_to_tune(request: ScoringRequest, report_on: str) -> None:
         )
 
 
-def _refuse_to_tune(request: ScoringRequest) -> None:
+def _refuse_to_tune(request: ScoringRequest, is_known: bool) -> None:
+    """Refuse what needs a split to tune on; what to do with a gate may be known from before."""
     if request.box_scale == "tune":
         raise UserError("--box-scale tune: needs predictions for a split to tune on; give the factors instead.")
-    if request.tunes_gate:
+    if request.gates and not request.gives_gate and (request.gate_mode == "keep" or not is_known):
         raise UserError(
             f"--gate-mode {request.gate_mode}: needs predictions for a split to tune on; choose weigh, or keep with "
             "--gate-threshold."

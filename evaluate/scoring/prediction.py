@@ -1,4 +1,4 @@
-"""Predictions on pictures or DICOM files that belong to no data set, at the confidence that a scoring has chosen."""
+"""Predictions on pictures that belong to no data set, or of others, post-processed as a scoring has chosen it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,24 @@ import pandas as pd
 
 from common.cli import print_warning
 from common.data.csv_files import write_csv
-from common.data.tables import read_truth, write_predictions, write_rejected, write_submission
+from common.data.data_set import DataSet
+from common.data.tables import (
+    read_gate,
+    read_predictions,
+    read_truth,
+    write_predictions,
+    write_rejected,
+    write_submission,
+)
 from common.errors import UserError, WorkError
 from common.files import make_folder
-from common.paths import shown
+from common.paths import default_data, shown
 from evaluate.detector.finding import DEFAULT_WEIGHTS
 from evaluate.detector.loading import NO_IMAGE, PREDICTED, UNREADABLE, Outcome
 from evaluate.detector.options import InferenceOptions
 from evaluate.detector.pictures import find_pictures, with_originals
 from evaluate.postprocess.pipeline import Pipeline
+from evaluate.postprocess.steps import Confidence
 from evaluate.scoring.choice import choose_pipeline, size_of_scoring
 from evaluate.scoring.overlays import draw_overlays
 from evaluate.scoring.result import PIPELINE_FILE
@@ -222,3 +231,102 @@ def _warn_of_doubts(outcomes: Sequence[Outcome], file: Path) -> None:
         f"{len(doubtful):,} of {len(outcomes):,} files may be no frontal chest X-rays, and were predicted as if they "
         f"were: {', '.join(named)}; see {shown(file)}"
     )
+
+
+@dataclass(frozen=True)
+class ApplyingRequest:
+    """Predictions to make a submission of.
+
+        apply_to_predictions(ApplyingRequest((Path("new.csv"),), Path("old-score/pipeline.yaml"))).submitted
+
+    Attributes:
+        predictions: Files of predictions; no image may be in two of them.
+        pipeline: The file of a fitted post-processing.
+        data: Data YAML or data set folder that the images are in, for their sizes and views; None: `rsna.yaml`.
+        confidence: Instead of the fitted one.
+        gates: Files with probabilities of an opacity of these images, where the post-processing has a gate.
+        output: The folder to write to.
+    """
+
+    predictions: tuple[Path, ...]
+    pipeline: Path
+    data: Path | None = None
+    confidence: float | None = None
+    gates: tuple[Path, ...] = ()
+    output: Path = Path("runs/predict")
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What came out.
+
+    Attributes:
+        images: How many images the submission has: all of the splits that the predictions are of.
+        submitted: The predictions that are left.
+        pipeline: What was done to them.
+        file: The submission.
+    """
+
+    images: int
+    submitted: pd.DataFrame
+    pipeline: Pipeline
+    file: Path
+
+
+def apply_to_predictions(request: ApplyingRequest) -> Applied:
+    """Take all steps, and write a submission.
+
+    Raises:
+        UserError: A file is wrong, or an image is not in the data set, or in two files.
+        WorkError: The submission cannot be written.
+    """
+    pipeline = Pipeline.from_yaml(request.pipeline)
+    if request.confidence is not None:
+        pipeline = replace(pipeline, confidence=Confidence(request.confidence))
+    files = [read_predictions(path) for path in request.predictions]
+    named = pd.Series([image_id for file in files for image_id in file.image_ids], dtype=object)
+    names = ", ".join(shown(path) for path in request.predictions)
+    if named.duplicated().any():
+        raise UserError(f"{names}: image {named[named.duplicated()].iloc[0]} is in two of them. Hand in one of these.")
+    data = DataSet(request.data or default_data())
+    manifest = _manifest(data)
+    strangers = named[~named.isin(manifest["image_id"])]
+    if len(strangers):
+        raise UserError(
+            f"{names}: {len(strangers):,} of {len(named):,} images, first {strangers.iloc[0]}, are not in "
+            f"{shown(data.yaml)}, which knows sizes and views. Name the data set that they belong to with --data."
+        )
+    gate = _opacity(request.gates, named, request.pipeline) if pipeline.gate.mode != "none" else None
+    submitted = pipeline.apply(pd.concat([file.predictions for file in files], ignore_index=True), manifest, gate)
+    splits = manifest.loc[manifest["image_id"].isin(named), "split"].unique()
+    images = manifest.loc[manifest["split"].isin(splits), "image_id"].tolist()
+    make_folder(request.output, remedy="Choose another --output.")
+    file = request.output / SUBMISSION_FILE
+    write_submission(file, submitted, images)
+    return Applied(len(images), submitted, pipeline, file)
+
+
+def _manifest(data: DataSet) -> pd.DataFrame:
+    """Split, size and view of every image of a data set."""
+    names = [name for name in ("train", "val", "test") if data.has(name)]
+    whole = data.whole_manifest(names)
+    if whole is None:
+        whole = pd.concat([data.split(name).manifest.assign(split=name) for name in names], ignore_index=True)
+    return whole
+
+
+def _opacity(gates: Sequence[Path], images: pd.Series, pipeline: Path) -> pd.Series:
+    """P(opacity) by image_id, the mean of all gates."""
+    if not gates:
+        raise UserError(
+            f"{shown(pipeline)}: was fitted with a gate: name the file of its probabilities of the images with --gate."
+        )
+    tables = [read_gate(path).set_index("image_id")["p_opacity"] for path in gates]
+    for path, table in zip(gates, tables, strict=True):
+        missing = images[~images.isin(table.index)]
+        if len(missing):
+            raise UserError(
+                f"{shown(path)}: {len(missing):,} of the {len(images):,} images are not in it, first "
+                f"{missing.iloc[0]}; expected a probability for each."
+            )
+    return pd.concat(tables).groupby(level=0).mean()

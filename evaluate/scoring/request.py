@@ -75,11 +75,11 @@ class ScoringRequest:
             raise UserError(
                 "--box-scale tune chooses the confidence as well: leave out --confidence, or give the factors."
             )
-        if not self.gates and (self.gate_mode != "tune" or self.gate_threshold is not None):
-            raise UserError("--gate-mode and --gate-threshold say what to do with a gate: name its file with --gate.")
+        if self.predictions:
+            self.check_gate(bool(self.gates))
         if self.gate_threshold is not None and self.gate_mode != "keep":
             raise UserError("--gate-threshold belongs to --gate-mode keep: add that, or leave the threshold out.")
-        if self.confidence is not None and self.tunes_gate:
+        if self.confidence is not None and self.gates and not self.gives_gate and not self.pipeline:
             raise UserError(
                 "--confidence tunes nothing, and the gate is to be tuned: leave out --confidence, or choose "
                 "--gate-mode weigh, or --gate-mode keep with --gate-threshold."
@@ -103,10 +103,19 @@ class ScoringRequest:
             return ()
         return (self.weights,) if isinstance(self.weights, Path) else tuple(self.weights)
 
+    def check_gate(self, is_there: bool) -> None:
+        """Refuse to say what to do with a gate where there is none; a recipe's system has its own.
+
+        Raises:
+            UserError: There is none.
+        """
+        if not is_there and (self.gate_mode != "tune" or self.gate_threshold is not None):
+            raise UserError("--gate-mode and --gate-threshold say what to do with a gate: name it with --gate.")
+
     @property
-    def tunes_gate(self) -> bool:
-        """Whether there is a gate whose mode or threshold is to be chosen."""
-        return bool(self.gates) and not self.pipeline and self.gate_mode != "weigh" and self.gate_threshold is None
+    def gives_gate(self) -> bool:
+        """Whether it is said what to do with the gate, if there is one, so that nothing is left to choose."""
+        return self.gate_mode == "weigh" or self.gate_threshold is not None
 
     @property
     def tunes(self) -> bool:
@@ -122,7 +131,7 @@ class ScoringRequest:
             "most_boxes": self.fit == "all",
             "box_scale": scales,
             "by_view": scales,
-            "gate": self.tunes_gate,
+            "gate": not self.gives_gate,
             "confidence": True,
         }
         return tuple(name for name, is_fitted in steps.items() if is_fitted and self.tunes)

@@ -12,8 +12,8 @@ from common.paths import brief, brief_text
 from common.provenance import describe_origin
 from evaluate.postprocess.gate import GateProbabilities
 from evaluate.scoring.earlier import keep_earlier
-from evaluate.scoring.fitting import find_pipeline, what_steps_bring
-from evaluate.scoring.inputs import from_predictions, from_system
+from evaluate.scoring.fitting import find_pipeline, fitted_steps, what_steps_bring
+from evaluate.scoring.inputs import Inputs, from_predictions, from_system
 from evaluate.scoring.numbers import Judged, compare_subgroups, judge, score_split, score_subgroups
 from evaluate.scoring.request import ScoringRequest
 from evaluate.scoring.result import PIPELINE_FILE, GateUse, Leakage, Origin, Score, write_score
@@ -74,9 +74,9 @@ def score(request: ScoringRequest) -> Scored:
         tuned_on=inputs.tune_on,
         reported_on=inputs.report_on,
         pipeline=pipeline,
-        fitted=request.steps if inputs.tune_on is not None else (),
+        fitted=fitted_steps(inputs, request),
         steps=what_steps_bring(inputs, pipeline, judged, probabilities),
-        gate=_gate_use(gate, request, inputs.tune_on) if gate else None,
+        gate=_gate_use(gate, request, inputs) if gate else None,
         splits=splits,
         subgroups=score_subgroups(judged[inputs.report_on]),
         subgroup_differences=compare_subgroups(judged[inputs.report_on]),
@@ -99,11 +99,11 @@ def score(request: ScoringRequest) -> Scored:
     )
 
 
-def _gate_use(gate: GateProbabilities, request: ScoringRequest, tune_on: str | None) -> GateUse:
+def _gate_use(gate: GateProbabilities, request: ScoringRequest, inputs: Inputs) -> GateUse:
     return GateUse(
         files=tuple(brief(path) for path in gate.files),
         asked=request.gate_mode,
-        tuned_on=tune_on if request.tunes_gate else None,
+        tuned_on=inputs.tune_on if "gate" in fitted_steps(inputs, request) else None,
         seen_images=gate.seen,
     )
 

@@ -147,9 +147,9 @@ def test_a_gate_and_what_it_is_worth(tmp_path, rule, words):
     text = Page(write(tmp_path, score).read_text()).text
     assert words in text
     assert "What scores highest on split val was taken." in text
-    assert "Confidence alone 0.215" in text
+    assert "Confidence the threshold alone 0.215" in text
     assert "0.235 −0.004 −0.010 to +0.002 +0.012 −0.003 to +0.030" in text
-    assert "On test, none of the steps changed the score beyond chance." in text
+    assert "On test, none of the steps changed the score beyond chance (95 % intervals)." in text
     assert "The boxes are used as they came, without post-processing." not in text
     assert "runs/gate/gate.csv" in text
     assert "Leakage: the gate was trained on 3 images of split val." in text
@@ -165,7 +165,7 @@ def test_a_gate_that_did_not_help(tmp_path):
 
 def test_steps_of_few_patients_are_not_told_from_chance(tmp_path, page):
     assert "Box scale boxes resized, width x height: AP 0.87 x 0.8, PA 0.9 x 0.85, others 0.87 x 0.8" in page.text
-    assert "On test, box scale changed the score beyond chance." in page.text
+    assert "On test, box scale changed the score beyond chance (95 % intervals)." in page.text
     gain = dataclasses.replace(SCORE.steps[1].reported, gain_interval_95=None)
     steps = (SCORE.steps[0], dataclasses.replace(SCORE.steps[1], reported=gain, unseen=None))
     text = Page(write(tmp_path, changed(steps=steps)).read_text()).text

@@ -41,7 +41,7 @@ def test_another_scoring_keeps_score_and_report(run_folder, capsys):
     run(run_folder, "--confidence", "0.3", *QUIET)
     run(run_folder, "--confidence", "0.3", *QUIET)
     assert len(kept(run_folder)[0]) == 2
-    assert "the given confidence" in capsys.readouterr().err
+    assert "the steps that are fitted" in capsys.readouterr().err
     assert (run_folder / "pipeline.yaml").read_text() == fitted  # nothing was fitted since
     assert len(kept(run_folder)[2]) == 1
 

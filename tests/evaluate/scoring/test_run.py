@@ -9,9 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.data.tables import make_predictions, write_predictions, write_submission
+from common.data.fingerprint import yaml_fingerprint
+from common.data.tables import (
+    make_predictions,
+    read_predictions,
+    sort_predictions,
+    write_predictions,
+    write_submission,
+)
 from common.errors import UserError
 from evaluate.metrics.rsna import confidence_sweep, rsna_score
+from evaluate.postprocess.pipeline import Pipeline
+from evaluate.postprocess.steps import FittedOn
+from evaluate.scoring.choice import DEFAULT
 from evaluate.scoring.request import ScoringRequest
 from evaluate.scoring.run import score
 from evaluate.scoring.score_file import read_score
@@ -50,6 +60,63 @@ def test_box_scale_is_tuned_and_applied(data_set, tmp_path):
     assert everything["fitted"] == ["suppression", "most_boxes", "box_scale", "by_view", "confidence"]
     run(*common, "--fit", "confidence", "--box-scale", "1")
     assert read(tmp_path / "out")["score"] == plain["score"]
+
+
+def test_what_a_confidence_cannot_tell_apart_the_number_of_boxes_does(data_set, tmp_path):
+    """Beside each true box lies a false one of nine tenths of its confidence, and these differ more by image."""
+    paths = []
+    for split in ("val", "test"):
+        boxes = truth_of(data_set, split).dropna().drop_duplicates("image_id")
+        xywh = boxes[["x", "y", "width", "height"]].to_numpy()
+        confidence = np.linspace(0.4, 0.9, len(boxes))
+        elsewhere = np.column_stack([(xywh[:, :2] + 64) % 88, xywh[:, 2:]])
+        rows = np.vstack([np.column_stack([confidence, xywh]), np.column_stack([0.9 * confidence, elsewhere])])
+        paths.append(tmp_path / f"{split}.csv")
+        write_predictions(paths[-1], make_predictions([*boxes["image_id"]] * 2, rows))
+    common = ("--predictions", *paths, "--data", data_set, "--output", tmp_path / "out", *QUIET)
+    run(*common, "--fit", "confidence")
+    plain = read(tmp_path / "out")
+    run(*common, "--box-scale", "1")
+    found = read(tmp_path / "out")
+    assert found["postprocess"]["most_boxes"] == {"boxes": 1}
+    for split in ("val", "test"):
+        truth, table = truth_of(data_set, split), read_predictions(paths[split == "test"]).predictions
+        first = table.sort_values("confidence").drop_duplicates("image_id", keep="last")
+        assert found["splits"][split]["score"] == rsna_score(truth, first) > plain["splits"][split]["score"]
+    fitted = Pipeline.from_yaml(tmp_path / "out" / "pipeline.yaml")
+    assert fitted.fitted_on == FittedOn(
+        12, found["splits"]["val"]["score"], "val", (), yaml_fingerprint(data_set / "data.yaml")
+    )
+    run(*common, "--pipeline", tmp_path / "out" / "pipeline.yaml", "--output", tmp_path / "again")
+    again = read(tmp_path / "again")
+    assert (again["score"], again["tuned_on"], again["steps"]) == (found["score"], None, [])
+    assert not (tmp_path / "again" / "pipeline.yaml").exists()
+    with pytest.raises(UserError, match=r"pipeline.yaml says what is done to the predictions: leave out --box-scale"):
+        run(*common, "--pipeline", tmp_path / "out" / "pipeline.yaml", "--box-scale", "1")
+
+
+def test_new_pictures_get_what_was_scored(run_folder, data_set, tmp_path, capsys):
+    """The submission of test's pictures, or of their predictions, is exactly what the score was computed from."""
+    from evaluate import predict
+
+    scored = score(ScoringRequest(weights=run_folder, data=data_set))
+    final = scored.judged["test"].final.drop(columns="hit")
+    assert scored.score.pipeline != DEFAULT
+    weights = run_folder / "weights" / "best.pt"
+    pictures, kept = data_set / "images" / "test", run_folder / "predictions_test.csv"
+    capsys.readouterr()
+    for name, arguments in (
+        ("pictures", [pictures, "--weights", weights, "--overlays", "none"]),
+        ("kept", [kept, "--pipeline", run_folder / "pipeline.yaml", "--data", data_set]),
+    ):
+        given = [*map(str, arguments), "--output", str(tmp_path / name)]
+        assert not predict.main(given)
+        submission = read_predictions(tmp_path / name / "submission.csv")
+        pd.testing.assert_frame_equal(submission.predictions, sort_predictions(final), check_exact=True)
+        assert submission.image_ids == [f"test-{number:02}" for number in range(12)]
+        said = capsys.readouterr().out
+        assert f"at confidence {scored.score.confidence:.6g} (" in said
+        assert "post-processing: " in said
 
 
 @pytest.fixture
@@ -106,7 +173,7 @@ def test_gate_is_tuned_with_the_confidence_by_brute_force(gated, data_set, tmp_p
     gain = found["score"] - plain["score"]
     assert gate["reported"] == {"score": found["score"], "gain": pytest.approx(gain), "gain_interval_95": None}
     assert found["gate"]["seen_images"] == {"val": 0, "test": 0}
-    assert f"gate                     {found['score']:.3f}   {gain:+.3f}".replace("-", "\N{MINUS SIGN}") in said.out
+    assert f"gate           {found['score']:.3f}    {gain:+.3f}".replace("-", "\N{MINUS SIGN}") in said.out
     assert plain["postprocess"]["gate"] == {"mode": "none", "threshold": None}
     assert "gate" not in plain
 
@@ -211,8 +278,8 @@ def test_a_scoring_is_one_call(gated, data_set, tmp_path):
 def test_a_gate_of_other_data_and_gate_options_that_do_not_fit(gated, tmp_path):
     arguments, file = gated
     for options, words in (
-        (["--gate-mode", "weigh"], "name its file with --gate"),
-        (["--gate-threshold", "0.3"], "name its file with --gate"),
+        (["--gate-mode", "weigh"], "name it with --gate"),
+        (["--gate-threshold", "0.3"], "name it with --gate"),
         (["--gate", file, "--gate-threshold", "0.3"], "belongs to --gate-mode keep"),
         (["--gate", file, "--confidence", "0.3"], "leave out --confidence"),
         (["--gate", file, "--confidence", "0.3", "--gate-mode", "keep"], "leave out --confidence"),

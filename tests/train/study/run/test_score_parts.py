@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from evaluate.postprocess.operating_point import OperatingPoint
 
 from common.data.data_set import Split
-from evaluate.postprocess.operating_point import OperatingPoint
 from evaluate.scoring.numbers import judge
 from train.study.run.score_parts import take_apart
 from train.study.trial_record import LOST
