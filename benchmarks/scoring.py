@@ -234,7 +234,7 @@ def _measure_gate(folder: Path, gates: int, repeats: int) -> dict[str, Any]:
     from common.data.data_set import DataSet
     from evaluate.metrics.rsna import best_confidence
     from evaluate.postprocess import GateRule, Suppression, fit
-    from evaluate.postprocess.gate import THRESHOLDS
+    from evaluate.postprocess.fitting import THRESHOLDS
     from evaluate.postprocess.steps import GateMode
 
     modes: tuple[GateMode, ...] = ("keep",)

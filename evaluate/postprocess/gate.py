@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from common.cli import print_warning
 from common.data.data_set import DataSet, Split
@@ -18,11 +16,6 @@ from common.data.tables import read_gate
 from common.errors import UserError
 from common.files import sha256
 from common.paths import shown
-from evaluate.metrics.rsna import Sweep
-from evaluate.postprocess.steps import GateRule
-
-THRESHOLDS = 500
-"""At most so many thresholds are tried: every distinct probability, or so many of them, evenly in their order."""
 
 _TRAINED_ON = "train"
 
@@ -89,23 +82,6 @@ def read_gates(paths: Sequence[Path], data: DataSet, splits: Mapping[str, Split]
         )
     probabilities = pd.concat(parts)
     return GateProbabilities(list(paths), probabilities[~probabilities.index.duplicated()], seen)
-
-
-def gated(sweep: Sweep, rule: GateRule, probabilities: NDArray[np.float64]) -> Sweep:
-    """What `rule.apply` does to predictions, done to their sweep; (I,) probabilities of its images."""
-    if rule.mode == "weigh":
-        return sweep.weighted(probabilities)
-    if rule.threshold is not None:
-        return sweep.only_on(probabilities > rule.threshold)
-    return sweep
-
-
-def thresholds_to_try(predictions: pd.DataFrame, probabilities: pd.Series) -> list[float]:
-    """The distinct probabilities of images with predictions, rising, but for the highest, which leaves nothing."""
-    values = np.unique(probabilities.reindex(predictions["image_id"].unique()).dropna().to_numpy())[:-1]
-    if len(values) > THRESHOLDS:
-        values = values[np.linspace(0, len(values) - 1, THRESHOLDS).round().astype(int)]
-    return [float(value) for value in values]
 
 
 def _check_data_set(path: Path, data: DataSet, splits: list[str]) -> None:

@@ -176,7 +176,9 @@ def _steps(score: Score) -> dict[str, Any] | None:
     rows = [
         {
             "name": f"{name[0].upper()}{name[1:]}",
-            "explanation": step_text(step.name, score.pipeline) if place else "the threshold alone",
+            "explanation": step_text(step.name, score.pipeline)
+            if place
+            else "the threshold alone, and the usual way with overlaps",
             "cells": cells,
         }
         for place, (step, (name, cells)) in enumerate(zip(score.steps, step_rows(score), strict=True))

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 from common.pages.wording import join, score_text
 from evaluate.metrics.uncertainty import FEWEST_PATIENTS
 from evaluate.postprocess.pipeline import Pipeline
-from evaluate.postprocess.steps import VIEWS, BoxScale, GateRule, MostBoxes, Sides
+from evaluate.postprocess.steps import VIEWS, BoxScale, GateRule, MostBoxes, Rescoring, Sides
 from evaluate.postprocess.suppression import Suppression
-from evaluate.scoring.result import Gain, Score
+from evaluate.scoring.result import ALL, Gain, Score
 
 NAMES = {
     "confidence": "confidence",
     "suppression": "overlaps",
     "most_boxes": "most boxes",
     "box_scale": "box scale",
+    "by_view": "by view",
+    "rescoring": "rescoring",
     "gate": "gate",
+    ALL: "all",
 }
 """Names of the steps, in their order; before the others stands what is left without them."""
 
@@ -29,8 +34,15 @@ def step_text(name: str, pipeline: Pipeline) -> str:
         return _most_text(pipeline.most_boxes)
     if name == "box_scale":
         return _scale_text(pipeline.box_scale)
+    if name == "by_view":
+        return "a box scale for each view" if len({*astuple(pipeline.box_scale)}) > 1 else "the same for all views"
+    if name == "rescoring":
+        is_done = pipeline.rescoring != Rescoring()
+        return "confidences anew, from all boxes of an image" if is_done else "confidences left as they are"
     if name == "gate":
         return gate_text(pipeline.gate)
+    if name == ALL:
+        return "of these together"
     return f"boxes below confidence {pipeline.confidence.least:.6g} dropped"
 
 
@@ -39,6 +51,7 @@ def done_by(pipeline: Pipeline) -> list[str]:
     does = {
         "suppression": pipeline.suppression.iou is not None,
         "most_boxes": pipeline.most_boxes.boxes is not None,
+        "rescoring": pipeline.rescoring != Rescoring(),
         "box_scale": pipeline.box_scale != BoxScale(),
         "gate": pipeline.gate.mode != "none",
     }
@@ -82,7 +95,7 @@ def step_rows(score: Score) -> list[tuple[str, list[tuple[str, str]]]]:
 def step_notes(score: Score) -> list[str]:
     """What to mind about these rows, a sentence each."""
     notes = []
-    gains = {step.name: step.reported for step in score.steps[1:]}
+    gains = {step.name: step.reported for step in score.steps[1:] if step.name != ALL}
     if any(gain.gain_interval_95 is None for gain in gains.values()):
         notes.append(
             f"Fewer than {FEWEST_PATIENTS} patients have images that count, too few to tell a change from chance."

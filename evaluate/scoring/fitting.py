@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import astuple, fields, replace
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,8 @@ from common.cli import print_warning
 from common.data.fingerprint import yaml_fingerprint
 from common.errors import UserError
 from common.paths import shown
-from evaluate.postprocess.fitting import SUPPRESSIONS_OF_SEVERAL, fit
+from evaluate.postprocess.fitting import STEPS, SUPPRESSIONS_OF_SEVERAL, fit
+from evaluate.postprocess.gains import gains
 from evaluate.postprocess.pipeline import Pipeline
 from evaluate.postprocess.steps import BoxScale, Confidence, GateMode, GateRule, Sides
 from evaluate.postprocess.suppression import Suppression, count_voters
@@ -20,11 +22,12 @@ from evaluate.scoring.choice import misfit
 from evaluate.scoring.inputs import Inputs
 from evaluate.scoring.numbers import Judged, compare, judge
 from evaluate.scoring.request import ScoringRequest
-from evaluate.scoring.result import Gain, Step
+from evaluate.scoring.result import ALL, Gain, Interval, Step
 
 _MODES: dict[str, tuple[GateMode, ...]] = {"tune": ("none", "weigh", "keep", "bayes"), "keep": ("none", "keep")}
 """Of what the gate is chosen, by what is asked for."""
-_ORDER = ("suppression", "most_boxes", "box_scale", "gate")
+_ATTRIBUTES = {"by_view": "box_scale"}
+"""Of steps that are no attributes of the pipeline, the one that they change."""
 
 
 def find_pipeline(inputs: Inputs, request: ScoringRequest, gate: pd.Series | None) -> Pipeline:
@@ -77,14 +80,16 @@ def _start(inputs: Inputs) -> Pipeline:
 
 
 def what_steps_bring(
-    inputs: Inputs, pipeline: Pipeline, judged: Mapping[str, Judged], gate: pd.Series | None
+    inputs: Inputs, request: ScoringRequest, pipeline: Pipeline, judged: Mapping[str, Judged], gate: pd.Series | None
 ) -> tuple[Step, ...]:
-    """What each step adds to those before it, on the reported split; nothing where nothing was fitted.
+    """What each step adds to those before it; nothing where nothing was fitted.
 
-    Every step is judged with the confidence that is best on the split that was tuned on, with the steps so far.
+    On the reported split, every step is judged with the confidence that is best on the split that was tuned on, with
+    the steps so far. The last line is of all of them.
 
     Args:
         inputs: What is scored.
+        request: What was fitted, and what was given.
         pipeline: As it was fitted.
         judged: What all of its steps leave, by split.
         gate: P(opacity) by image_id.
@@ -92,14 +97,56 @@ def what_steps_bring(
     if inputs.tune_on is None:
         return ()
     reported, table = inputs.splits[inputs.report_on], inputs.predictions[inputs.report_on]
-    steps: list[Step] = []
-    before: Judged | None = None
-    for name, part in _prefixes(inputs, inputs.tune_on, pipeline, gate):
-        now = judged[inputs.report_on] if part == pipeline else judge(reported, table, part, gate)
-        gain = Gain(now.score, 0.0, None) if before is None else compare(before, now)
-        steps.append(Step(name, None, gain))
-        before = now
-    return tuple(steps)
+    parts = _prefixes(inputs, inputs.tune_on, request, pipeline, gate)
+    stages = [
+        judged[inputs.report_on] if part == pipeline else judge(reported, table, part, gate) for part in parts.values()
+    ]
+    gains = [Gain(stages[0].score, 0.0, None), *(compare(*pair) for pair in pairwise(stages))]
+    names = list(parts)
+    if len(names) > 2:
+        names, gains = [*names, ALL], [*gains, compare(stages[0], stages[-1])]
+    unseen = _on_unseen_patients(inputs, inputs.tune_on, request, gate) if len(names) > 1 else {}
+    return tuple(Step(name, unseen.get(name), gain) for name, gain in zip(names, gains, strict=True))
+
+
+def _prefixes(
+    inputs: Inputs, tune_on: str, request: ScoringRequest, pipeline: Pipeline, gate: pd.Series | None
+) -> dict[str, Pipeline]:
+    """The pipelines that end with each step that was fitted or does something, after the confidence alone.
+
+    Steps after it are as they are where nothing is fitted, and the confidence is always the best with what there is.
+    """
+    split, fitted = inputs.splits[tune_on], fitted_steps(inputs, request)
+    start = start_of(inputs.predictions.values(), inputs.overlapping or "suppression" in fitted)  # as `fit` begins
+    given = [part.name for part in fields(Pipeline) if part.name not in ("confidence", "fitted_on")]
+    does = {name for name in given if getattr(pipeline, name) != getattr(start, name)}
+    names = [name for name in STEPS if name != "confidence" and (name in fitted or name in does)]
+    fixed = {name: getattr(start, name) for name in given}
+    parts: dict[str, Pipeline] = {}
+    for name in ["confidence", *names][: len(names)]:
+        steps = {"confidence"}
+        if name == "box_scale" and "by_view" in fitted and len({*astuple(pipeline.box_scale)}) > 1:
+            fixed.pop(name)
+            steps.add(name)  # the common one, which the pipeline has not kept
+        elif name != "confidence":
+            fixed[_ATTRIBUTES.get(name, name)] = getattr(pipeline, _ATTRIBUTES.get(name, name))
+        parts[name] = fit(split.truth, inputs.predictions[tune_on], split.manifest, gate, steps=steps, fixed=fixed)
+        fixed["box_scale"] = parts[name].box_scale
+    return {**parts, (names or ["confidence"])[-1]: pipeline}
+
+
+def _on_unseen_patients(
+    inputs: Inputs, tune_on: str, request: ScoringRequest, gate: pd.Series | None
+) -> dict[str, Gain]:
+    """What each step brings on the patients of the split to tune on, each by what was fitted on others."""
+    split = inputs.splits[tune_on]
+    found = gains(split.truth, inputs.predictions[tune_on], split.manifest, gate, **_asked(inputs, request, gate))
+    return {
+        one.step: Gain(
+            one.score, one.gain, None if one.low is None or one.high is None else Interval(one.low, one.high)
+        )
+        for one in found
+    }
 
 
 def _given(request: ScoringRequest, gate: pd.Series | None) -> dict[str, Any]:
@@ -112,21 +159,28 @@ def _given(request: ScoringRequest, gate: pd.Series | None) -> dict[str, Any]:
     return given
 
 
+def _asked(inputs: Inputs, request: ScoringRequest, gate: pd.Series | None) -> dict[str, Any]:
+    """What is fitted and what is not, as `fit` takes it."""
+    fixed = _given(request, gate)
+    if "suppression" not in request.steps:
+        fixed["suppression"] = _start(inputs).suppression
+    return {
+        "steps": fitted_steps(inputs, request),
+        "fixed": fixed,
+        "gate_modes": _MODES.get(request.gate_mode, ()),
+    }
+
+
 def _fit(inputs: Inputs, tune_on: str, request: ScoringRequest, gate: pd.Series | None) -> Pipeline:
     if tune_on == inputs.report_on:
         print_warning(f"tuned and reported on the same split {tune_on!r}: the score flatters")
     split = inputs.splits[tune_on]
-    fixed = _given(request, gate)
-    if "suppression" not in request.steps:
-        fixed["suppression"] = _start(inputs).suppression
     fitted = fit(
         split.truth,
         inputs.predictions[tune_on],
         split.manifest,
         gate,
-        steps=fitted_steps(inputs, request),
-        fixed=fixed,
-        gate_modes=_MODES.get(request.gate_mode, ()),
+        **_asked(inputs, request, gate),
         split=tune_on,
         data_fingerprint=yaml_fingerprint(inputs.data.yaml) or "",
     )
@@ -138,19 +192,3 @@ def _fit(inputs: Inputs, tune_on: str, request: ScoringRequest, gate: pd.Series 
     # Of a classifier that nobody asks, nothing depends.
     weights = {*inputs.detectors, *(inputs.classifiers if fitted.gate.mode != "none" else ())}
     return replace(fitted, fitted_on=replace(fitted.fitted_on, weights=tuple(sorted(weights))))
-
-
-def _prefixes(inputs: Inputs, tune_on: str, pipeline: Pipeline, gate: pd.Series | None) -> list[tuple[str, Pipeline]]:
-    """The pipelines that end with each step that does something; the confidence is always the best with what it has."""
-    split = inputs.splits[tune_on]
-    start = _start(inputs)
-    does = {name for name in _ORDER if getattr(pipeline, name) != getattr(start, name)}
-    does |= {"gate"} if gate is not None else set()  # it is told if it does nothing
-    steps = ["", *(name for name in _ORDER if name in does)]
-    fixed = {name: getattr(start, name) for name in _ORDER}
-    parts: list[tuple[str, Pipeline]] = []
-    for name in steps[:-1]:
-        fixed |= {name: getattr(pipeline, name)} if name else {}
-        part = fit(split.truth, inputs.predictions[tune_on], split.manifest, gate, steps=("confidence",), fixed=fixed)
-        parts.append((name or "confidence", part))
-    return [*parts, (steps[-1] or "confidence", pipeline)]

@@ -131,6 +131,7 @@ class ScoringRequest:
             "most_boxes": self.fit == "all",
             "box_scale": scales,
             "by_view": scales,
+            "rescoring": self.fit == "all",
             "gate": not self.gives_gate,
             "confidence": True,
         }

@@ -16,6 +16,8 @@ from common.files import write_json
 from evaluate.postprocess.pipeline import Pipeline
 
 SCORE_FILE, REPORT_FILE, PIPELINE_FILE = "score.json", "report.html", "pipeline.yaml"
+ALL = "all"
+"""The name of the steps together, in `Score.steps`."""
 
 
 class Interval(NamedTuple):
@@ -120,7 +122,8 @@ class Step:
     """What a step of the post-processing brought, after the steps before it, each time at its own best confidence.
 
     Attributes:
-        name: The step, as in the pipeline; the first is `confidence`: what is left without any of the others.
+        name: The step, of `evaluate.postprocess.fitting.STEPS`. The first is `confidence`: what is left without any of
+            the others. The last is `ALL`, if there are several: what they bring together.
         unseen: On patients of the split that was tuned on, who had no part in the choice; None where nothing was.
         reported: On the reported split.
     """

@@ -75,7 +75,7 @@ def score(request: ScoringRequest) -> Scored:
         reported_on=inputs.report_on,
         pipeline=pipeline,
         fitted=fitted_steps(inputs, request),
-        steps=what_steps_bring(inputs, pipeline, judged, probabilities),
+        steps=what_steps_bring(inputs, request, pipeline, judged, probabilities),
         gate=_gate_use(gate, request, inputs) if gate else None,
         splits=splits,
         subgroups=score_subgroups(judged[inputs.report_on]),

@@ -12,7 +12,7 @@ from typing import Any
 
 from common.errors import UserError
 from evaluate.postprocess.pipeline import Pipeline
-from evaluate.postprocess.steps import BoxScale, Confidence, FittedOn, GateRule, MostBoxes, Sides
+from evaluate.postprocess.steps import BoxScale, Confidence, FittedOn, GateRule, MostBoxes, Rescoring, Sides
 from evaluate.postprocess.suppression import Suppression
 from evaluate.scoring.result import (
     Difference,
@@ -85,12 +85,13 @@ def read_pipeline(content: Mapping[str, Any]) -> Pipeline:
         on = {**steps["fitted_on"], "weights": tuple(steps["fitted_on"]["weights"])}
         scale = BoxScale(**{view: Sides(*map(float, pair)) for view, pair in steps["box_scale"].items()})
         pipeline = Pipeline(
-            Suppression(**steps["suppression"]),
-            MostBoxes(**steps["most_boxes"]),
-            scale,
-            rule,
-            Confidence(confidence),
-            FittedOn(**on),
+            suppression=Suppression(**steps["suppression"]),
+            most_boxes=MostBoxes(**steps["most_boxes"]),
+            rescoring=Rescoring(**steps["rescoring"]),
+            box_scale=scale,
+            gate=rule,
+            confidence=Confidence(confidence),
+            fitted_on=FittedOn(**on),
         )
     else:
         scale = BoxScale.common(Sides(*map(float, steps.get("box_scale", (1.0, 1.0)))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evaluate.postprocess.pipeline import Pipeline
-from evaluate.postprocess.steps import BoxScale, Confidence, FittedOn, MostBoxes, Sides
+from evaluate.postprocess.steps import BoxScale, Confidence, FittedOn, MostBoxes, Rescoring, Sides
 from evaluate.postprocess.suppression import Suppression
 from evaluate.scoring.result import (
     Difference,
@@ -38,6 +38,7 @@ def subgroup(score: float, images: int = 700, patients: int = 200) -> Subgroup:
 PIPELINE = Pipeline(
     suppression=Suppression("nms", 0.3),
     most_boxes=MostBoxes(3),
+    rescoring=Rescoring(0.1, 1.5, 0.2, -0.3),
     box_scale=BoxScale(Sides(0.87, 0.8), Sides(0.9, 0.85), Sides(0.87, 0.8)),
     confidence=Confidence(0.5),
     fitted_on=FittedOn(1205, 0.2445678, "val", ("ab" * 32,), "cd" * 32),

@@ -11,9 +11,9 @@ import pytest
 from common.data.data_set import DataSet
 from common.data.tables import empty_predictions, make_predictions
 from common.errors import UserError
-from evaluate.metrics.rsna import best_confidence, rsna_score
+from evaluate.metrics.rsna import rsna_score
 from evaluate.postprocess import gate
-from evaluate.postprocess.fitting import LEAST_GAIN, fit
+from evaluate.postprocess.fitting import fit
 from evaluate.postprocess.gate import read_gates
 from evaluate.postprocess.steps import GATE_MODES, GateRule
 from evaluate.postprocess.suppression import Suppression
@@ -65,41 +65,16 @@ def tune(truth, predictions, chance, *modes):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_tuned_gate_is_as_good_as_any_but_for_what_it_must_gain(seed):
-    truth, predictions, chance = case(seed)
-    fitted = tune(truth, predictions, chance)
+def test_the_tuned_gate_is_never_worse_than_none_nor_better_than_all(seed):
+    """One that knows much is taken; what it must gain is a test of its own, in test_fitting."""
+    truth, predictions, chance = case(seed, images=90, informative=4.0)
+    fitted = tune(truth, predictions, chance, "none", "weigh", "keep")
+    assert fitted.gate.mode != "none"
     tables = every_gate(predictions, chance)
     kept = fitted.gate.apply(predictions, chance)
     assert rsna_score(truth, kept, fitted.confidence.least) == fitted.fitted_on.score
-    assert fitted.fitted_on.score >= best_by_brute_force(truth, tables) - LEAST_GAIN
-    assert fitted.fitted_on.score >= best_by_brute_force(truth, {"none": tables["none", None]})
-
-
-def choose_table_by_table(truth, predictions, chance, modes):
-    """The same choice, with every gate put on the tables and the metric asked anew."""
-    rules = [GateRule(mode) for mode in ("none", "weigh") if mode in modes]
-    rules += [GateRule("keep", value) for value in sorted(set(chance[predictions["image_id"].unique()]))[:-1]]
-    best = None
-    for place, rule in enumerate(rules):
-        confidence, score = best_confidence(truth, rule.apply(predictions, chance))
-        value = score - (LEAST_GAIN if place else 0)
-        if best is None or value > best[0]:
-            best = value, rule, confidence
-    return best[1:]
-
-
-@pytest.mark.parametrize("modes", [("none", "weigh", "keep"), ("none", "keep")])
-@pytest.mark.parametrize("decimals", [1, 6], ids=["many ties", "hardly any"])
-def test_one_matching_chooses_what_every_table_by_itself_would(modes, decimals):
-    chosen = set()
-    for seed in range(18):
-        truth, predictions, chance = case(seed, 25, informative=[-2.0, 0.5, 2.0][seed % 3], decimals=decimals)
-        chance = chance.round(decimals)
-        chance.iloc[:2] = 0.0, 1.0
-        found = tune(truth, predictions, chance.sample(frac=1, random_state=seed), *modes)
-        assert (found.gate, found.confidence.least) == choose_table_by_table(truth, predictions, chance, modes)
-        chosen.add(found.gate.mode)
-    assert chosen == set(modes)
+    assert best_by_brute_force(truth, tables) >= fitted.fitted_on.score
+    assert fitted.fitted_on.score > best_by_brute_force(truth, {"none": tables["none", None]})
 
 
 def test_an_image_with_predictions_and_without_probability():
@@ -121,14 +96,6 @@ def test_of_equals_the_simplest():
     truth, predictions, chance = case(1)
     assert tune(truth, predictions, chance * 0 + 0.5).gate == GateRule("none")
     assert tune(truth, empty_predictions(), chance).gate == GateRule("none")
-
-
-def test_no_more_thresholds_than_said(monkeypatch):
-    truth, predictions, chance = case(0)
-    monkeypatch.setattr(gate, "THRESHOLDS", 3)
-    values = sorted(set(chance[predictions["image_id"].unique()]))[:-1]
-    assert gate.thresholds_to_try(predictions, chance) == [values[0], values[round((len(values) - 1) / 2)], values[-1]]
-    assert tune(truth, predictions, chance).fitted_on.score > 0
 
 
 def write(path: Path, rows: list[tuple[str, str, object]]) -> Path:

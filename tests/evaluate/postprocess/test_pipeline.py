@@ -271,12 +271,13 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
             Pipeline.from_yaml(path)
 
 
-def test_scaling_by_one_value_is_that_of_all_boxes():
-    from evaluate.postprocess.boxes import scale_boxes
-
+def test_scaling_is_about_the_centre():
     random = np.random.default_rng(5)
     values = np.column_stack([random.random(60), random.uniform(30, 50, (60, 2)), random.uniform(1, 30, (60, 2))])
     table = make_predictions(list(itertools.islice(itertools.cycle("acd"), 60)), values)
     for sides in (Sides(0.8, 0.975), Sides(1.05, 0.825)):
         scaled = BoxScale.common(sides).apply(table, MANIFEST)
-        pd.testing.assert_frame_equal(scaled, scale_boxes(table, *sides), atol=1e-9)
+        for start, size, factor in (("x", "width", sides.scale_x), ("y", "height", sides.scale_y)):
+            np.testing.assert_allclose(scaled[size], table[size] * factor, atol=0.0051)
+            np.testing.assert_allclose(scaled[start] + scaled[size] / 2, table[start] + table[size] / 2, atol=0.0101)
+        assert scaled["confidence"].equals(table["confidence"])

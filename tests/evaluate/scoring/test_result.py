@@ -52,6 +52,7 @@ def test_the_keys_of_the_file_in_their_order(tmp_path):
     assert (content["weights_sha256"], content["confidence"]) == (["ab" * 32], 0.5)
     assert content["postprocess"] == {
         "suppression": {"method": "nms", "iou": 0.3}, "most_boxes": {"boxes": 3},
+        "rescoring": {"intercept": 0.1, "own": 1.5, "highest": 0.2, "area": -0.3},
         "box_scale": {"ap": [0.87, 0.8], "pa": [0.9, 0.85], "other": [0.87, 0.8]},
         "gate": {"mode": "none", "threshold": None}, "confidence": {"least": 0.5},
         "fitted_on": {
