@@ -38,7 +38,8 @@ def keep_earlier(folder: Path, score: Score) -> None:
     except UserError:
         print_warning(f"{shown(path)}: could not be read as a score, and is replaced")
         return
-    if earlier.weights and earlier.weights == score.weights and earlier.weights_sha256 != score.weights_sha256:
+    are_gone = {*earlier.weights_sha256}.isdisjoint(score.weights_sha256)  # and not just a gate more, or less
+    if earlier.weights and earlier.weights == score.weights and are_gone:
         return  # a training into the same folder has replaced the weights that it was of
     before, now = _asked(earlier), _asked(score)
     differing = [name for name in before if before[name] is not None and before[name] != now[name]]

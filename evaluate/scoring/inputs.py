@@ -155,7 +155,7 @@ def from_system(request: ScoringRequest) -> Inputs:
         report_on=request.report_on,
         output=output,
         leakage=knowledge.leakage,
-        name=_name_of(found),
+        name=_name_of(system.system, output),
         inference=system.inference,
         run=run_folder(system.members[0].path) if len(system.members) == 1 else None,
         detectors=system.detector_checksums,
@@ -297,13 +297,12 @@ def _written(system: LoadedSystem, split: str, votes: Votes, output: Path) -> Pa
     return file
 
 
-def _name_of(system: System) -> str:
-    """What is scored, for the record."""
+def _name_of(system: System, output: Path) -> str:
+    """What is scored, for the record: weights that are alone, or the folder whose `system.yaml` names all."""
     if has_own_home(system):
         return brief(home_of(system))
-    return ", ".join(
-        [*(brief(one.weights) for one in system.detectors), *(brief(one.file) for one in system.predictions)]
-    )
+    is_alone = len(system.detectors) == 1 and not system.predictions
+    return brief(system.detectors[0].weights if is_alone else output)
 
 
 def _class_words(data: DataSet) -> str:

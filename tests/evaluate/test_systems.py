@@ -121,6 +121,7 @@ def test_several_trainings_are_named_and_then_their_folder(folds, tmp_path, caps
     assert execute(score, [*named, "--data", str(folds), *QUIET]) == 0
     (folder,) = runs.glob("system-*")
     found = read(folder)
+    assert found["weights"].endswith(f"runs/{folder.name}")
     picture = str(folds / "images" / "test" / "test-00.jpg")
     outputs = [tmp_path / "named", tmp_path / "folder"]
     for words, output in zip((named, [str(folder)]), outputs, strict=True):
@@ -198,6 +199,15 @@ def test_a_gate_that_knows_the_images_is_told(winner, folds, capsys):
     assert "LEAKAGE: 2 images of split 'test', or others of their patients, were trained on by the gate" in said
     assert "gate: it has seen images of the NIH" in " ".join(said.split())
     assert read(winner)["gate"]["seen_images"] == {"val": 0, "test": 2}
+
+
+def test_with_a_gate_and_without_are_two_scores(winner, folds, capsys):
+    alone = [str(winner / "fold0"), "--data", str(folds), *QUIET]
+    for words in (alone, [*alone, "--gate", str(winner / "gate")]):
+        assert execute(score, words) == 0
+    assert "was another score (it differs in: weights, " in capsys.readouterr().err
+    assert len(list((winner / "fold0").glob("score-*.json"))) == 1
+    assert read(winner / "fold0")["weights"].endswith("fold0/weights/best.pt")
 
 
 def test_predictions_of_another_detector_vote(folds, tmp_path, capsys):
