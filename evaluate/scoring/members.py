@@ -15,7 +15,7 @@ from common.data.tables import read_gate
 from common.errors import UserError
 from common.files import sha256
 from common.paths import shown
-from evaluate.detector.lineage import seen_at_nih, trace
+from evaluate.detector.lineage import trace
 from evaluate.detector.weights import find_training_data, run_folder
 from evaluate.postprocess.gate import GateProbabilities
 from evaluate.postprocess.suppression import count_voters
@@ -138,7 +138,7 @@ class Comparison:
             if found is None:
                 continue
             known.update(found.patients.index[found.patients.to_numpy()])
-            self._not_seen += [*found.not_seen, *filter(None, [seen_at_nih(other, self._data)])]
+            self._not_seen += found.not_seen
             self.patients_known &= found.patients_known
         return known
 
@@ -288,8 +288,6 @@ def _known_to_gate(classifier: Classifier, data: DataSet, split: Split, not_seen
             f"{shown(run)} was trained on another conversion ({classifier.record.data}), of which only the same image "
             "ids were recognised"
         )
-    if classifier.record.pretrained_on:
-        not_seen.append(f"{shown(run)}: {classifier.record.pretrained_on}")
     manifest = data.whole_manifest([split.name])
     patients = data.patients(split.name)
     theirs = set(manifest.loc[manifest["image_id"].isin(trained), "patient_id"]) if manifest is not None else set()

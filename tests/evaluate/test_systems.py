@@ -191,11 +191,8 @@ def test_a_gate_that_knows_the_images_is_told(winner, folds, capsys):
     table = pd.read_csv(winner / "gate" / "gate.csv")
     table.loc[table["image_id"] == "test-03", "split"] = "train"
     table.to_csv(winner / "gate" / "gate.csv", index=False)
-    record = json.loads((winner / "gate" / "gate.json").read_text())
-    (winner / "gate" / "gate.json").write_text(json.dumps({**record, "pretrained_on": "its weights have seen more"}))
     assert execute(score, [str(winner), *QUIET]) == 0
     said = capsys.readouterr().err
-    assert "gate: its weights have seen more" in said
     assert "LEAKAGE: 2 images of split 'test', or others of their patients, were trained on by the gate" in said
     assert "gate: it has seen images of the NIH" in " ".join(said.split())
     assert read(winner)["gate"]["seen_images"] == {"val": 0, "test": 2}
