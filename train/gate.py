@@ -29,6 +29,7 @@ _DIFFERING = (
     "scale=0.2                 crops keep 80 % of the area or more, so that opacities stay inside",
     "hsv_h=0.0 hsv_s=0.0       grey has neither hue nor saturation",
     "hsv_v=0.2                 brightness and contrast by 20 %",
+    "warmup_bias_lr=0.0        0.1 would overwrite the biases of pretrained weights",
     "model=                    has none: weights, a YAML, or a network of torchvision (resnet50), timm:NAME, xrv:NAME",
 )
 _ROWS = (

@@ -397,6 +397,22 @@ def test_a_stopped_library_s_network_goes_on_as_if_nothing_had_happened(own_data
     assert (first[1]["network"], first[1]["pretrained_on"]) == ("torchvision:shufflenet_v2_x0_5", "")
 
 
+def test_pretrained_biases_are_not_overwritten_in_the_warm_up(own_data, tmp_path):
+    import torch
+    from torchvision.models import shufflenet_v2_x0_5
+
+    from evaluate.classifier.weights import load_network
+
+    start = shufflenet_v2_x0_5(weights=None, num_classes=2)
+    torch.save(start.state_dict(), tmp_path / "start.pt")
+    asked = {"imgsz": 32, "epochs": 2, "lr0": 1e-5, "warmup_epochs": 1, "pretrained": tmp_path / "start.pt"}
+    assert execute(main, words(own_data, "shufflenet_v2_x0_5", tmp_path, **asked)) == 0
+    trained = load_network(tmp_path / "gate" / "weights" / "best.pt").model.network
+    for name, value in trained.named_parameters():
+        if name.endswith("bias"):
+            assert (value - dict(start.named_parameters())[name]).abs().max() < 1e-3, name
+
+
 def test_a_name_is_looked_up_before_ultralytics_is_imported():
     """It looks for the network once, when it is imported: first it has to be known whether it is to download."""
     program = (

@@ -188,6 +188,9 @@ class GateTrainer(ExactResume, ClassificationTrainer):
         if weights is not None:
             state = getattr(weights, "network", weights).state_dict()
             take_over(made, state, f"model: {self.args.model}")
+        if verbose:
+            count = sum(one.numel() for one in made.parameters())
+            LOGGER.info(f"{cfg['architecture']}: {count:,} parameters, one grey channel of {self.args.imgsz} pixels")
         for layer in made.modules():
             if isinstance(layer, torch.nn.Dropout) and self.args.dropout:
                 layer.p = self.args.dropout

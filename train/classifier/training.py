@@ -46,6 +46,7 @@ GATE_DEFAULTS: dict[str, Any] = {
     "scale": 0.2,  # crops keep 80 % of the picture's area or more; with half of it an opacity may be outside
     "hsv_h": 0.0,  # grey has no hue
     "hsv_s": 0.0,  # and no saturation
+    "warmup_bias_lr": 0.0,  # Ultralytics' 0.1 is a hundred times an AdamW's lr0, and overwrites pretrained biases
     "hsv_v": 0.2,  # brightness and contrast differ between machines, by less than Ultralytics' 0.4
 }
 """Where the command differs from `yolo classify train`. No class is weighted: that would shift the probabilities."""
