@@ -397,6 +397,19 @@ def test_a_stopped_library_s_network_goes_on_as_if_nothing_had_happened(own_data
     assert (first[1]["network"], first[1]["pretrained_on"]) == ("torchvision:shufflenet_v2_x0_5", "")
 
 
+def test_arguments_that_do_nothing_for_a_classifier_are_told(own_data, classifier, tmp_path, capsys):
+    from train.classifier.training import check_gate
+
+    given = dict(word.split("=", 1) for word in words(own_data, classifier, tmp_path))
+    given = {"model": given["model"], "project": given["project"], "scale": 0.3, "hsv_v": 0.1, "mosaic": 1.0}
+    check_gate(given)
+    assert capsys.readouterr().err == ""
+    check_gate({**given, "multi_scale": 0.25, "degrees": 7, "hsv_s": 0.3})
+    check_gate({**given, "multi_scale": 0.25, "degrees": 7, "hsv_s": 0.3})  # told once
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.count("degrees=7, multi_scale=0.25, hsv_s=0.3: no effect on a gate") == 1
+
+
 def test_pretrained_biases_are_not_overwritten_in_the_warm_up(own_data, tmp_path):
     import torch
     from torchvision.models import shufflenet_v2_x0_5

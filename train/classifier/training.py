@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from train.detector.locating import (
     positive_class,
 )
 from train.detector.starting import check_place, explained, find_pretrained, load_resumable
-from train.settings.arguments import check_values
+from train.settings.arguments import check_values, ultralytics_defaults
 from train.settings.command_line import note_run
 from train.settings.options import GATE, USE
 from train.settings.values import check_device
@@ -51,6 +52,11 @@ GATE_DEFAULTS: dict[str, Any] = {
 }
 """Where the command differs from `yolo classify train`. No class is weighted: that would shift the probabilities."""
 
+_IDLE = (
+    *("degrees", "translate", "shear", "perspective", "bgr", "mosaic", "close_mosaic", "mixup", "cutmix", "copy_paste"),
+    *("multi_scale", "rect", "hsv_h", "hsv_s", "box", "cls", "dfl", "iou", "conf", "max_det", "classes"),
+)
+"""Arguments that Ultralytics takes for a classifier and uses for none of it, or for colour alone."""
 _CHECKPOINTS = Resumable(
     kind=trainings.GATE,
     files=("",),
@@ -255,6 +261,19 @@ def _check_arguments(wanted: Mapping[str, Any]) -> None:
     if wanted.get("single_cls"):
         raise UserError("single_cls: a gate tells classes apart; leave it out.")
     check_values({**wanted, "task": "classify"}, {})
+    defaults = {**ultralytics_defaults(), **GATE_DEFAULTS}
+    idle = [f"{name}={wanted[name]}" for name in _IDLE if name in wanted and wanted[name] != defaults[name]]
+    if idle:
+        _warn_once(
+            f"{', '.join(idle)}: no effect on a gate, whose pictures are grey and are only cropped (scale=), mirrored "
+            "(fliplr=, flipud=), erased (erasing=) and made brighter or darker (hsv_v=)"
+        )
+
+
+@cache
+def _warn_once(message: str) -> None:
+    """A warning that each of several gates would give."""
+    print_warning(message)
 
 
 def _check_classifier(model: Path) -> None:
