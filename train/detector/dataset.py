@@ -54,7 +54,8 @@ class RSNADataset(YOLODataset):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._loaded: dict[int, tuple[Any, Any, Any]] = {}  # the pictures of the batch that is being made
-        self._box_scale = np.broadcast_to(kwargs["hyp"].box_scale if kwargs["augment"] else 1.0, 2)
+        scale = getattr(kwargs["hyp"], "box_scale", 1.0) if kwargs["augment"] else 1.0
+        self._box_scale = np.broadcast_to(scale, 2)
         super().__init__(*args, **kwargs)
 
     def get_labels(self) -> list[dict[str, Any]]:
