@@ -55,6 +55,11 @@ def print_summary(tables: layout.Tables, clipped: int, class_names: list[str], l
             f"With --negatives, train.txt lists {listed:,} of train's {len(train):,} images: {boxed:,} with boxes and "
             f"{listed - boxed:,} without" + ("; the folds' lists likewise." if manifest["fold"].notna().any() else ".")
         )
+    if manifest["fold"].notna().any():
+        sizes = manifest["fold"].value_counts()
+        low, high = int(sizes.min()), int(sizes.max())
+        images = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+        out.print(f"train is divided into {len(sizes):,} folds of {images} images (fold0.yaml, ...); val is in none.")
     notes = manifest.loc[manifest["note"] != "", "note"]
     if len(notes):
         out.print(f"{len(notes):,} pictures have a note (manifest.csv):")

@@ -68,3 +68,14 @@ def test_what_negatives_left_is_told(capsys):
     print_summary(tables(["Opacity", "none", "none"], {"train": 30, "val": 3}), 0, ["Opacity"], listed=15)
     said = "With --negatives, train.txt lists 15 of train's 30 images: 10 with boxes and 5 without."
     assert said in " ".join(capsys.readouterr().out.split())
+
+
+def test_folds_are_told_with_their_sizes(capsys):
+    made = tables(RSNA, {"train": 5, "val": 2})
+    made.manifest["fold"] = pd.array([0, 1, 0, 1, 0, pd.NA, pd.NA], dtype="Int64")
+    print_summary(made, 0, RSNA[:1])
+    assert (
+        "train is divided into 2 folds of 2 to 3 images (fold0.yaml, ...); val is in none." in capsys.readouterr().out
+    )
+    print_summary(tables(RSNA, {"train": 5}), 0, RSNA[:1])
+    assert "fold" not in capsys.readouterr().out
