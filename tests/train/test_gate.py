@@ -175,6 +175,17 @@ def test_what_the_command_says(gate):
     assert said.rstrip().endswith(f"next: python evaluate/score.py --gate {folder / 'gate.csv'}")
 
 
+def test_each_epoch_has_a_line_with_the_lowest_log_loss_so_far(gate):
+    folder, said = gate
+    results = pd.read_csv(folder / "results.csv")
+    rows = [line.split() for line in said.splitlines() if line.strip().startswith(("1/3 ", "2/3 ", "3/3 "))]
+    columns = ["train/loss", "metrics/accuracy_top1", "metrics/AUC", "metrics/log_loss"]
+    printed = np.array([[float(cell) for cell in row[1:6]] for row in rows])
+    assert printed[:, :4] == pytest.approx(results[columns].to_numpy(), abs=6e-4)
+    # The likelihood that decides is rounded to five decimals.
+    assert printed[:, 4] == pytest.approx(results["metrics/log_loss"].cummin().to_numpy(), abs=6e-4)
+
+
 def test_defaults_suit_radiographs_and_can_be_changed(gate, own_data, classifier, tmp_path):
     from train.classifier.class_view import make_view
     from train.classifier.trainer import GateTrainer

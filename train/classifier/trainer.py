@@ -25,6 +25,7 @@ from train.classifier.results import AUC, LOG_LOSS
 from train.detector.resuming import ExactResume
 from train.detector.sampling import Draw, all_images, seeded
 from train.detector.starting import building
+from train.epoch_lines import Column, EpochLines
 from train.settings.options import GATE, USE
 from train.ultralytics_setup import set_up
 
@@ -33,8 +34,11 @@ import torch
 from ultralytics.cfg import cfg2dict
 from ultralytics.data import ClassificationDataset
 from ultralytics.models.yolo.classify import ClassificationTrainer, ClassificationValidator
-from ultralytics.utils import DEFAULT_CFG, LOGGER
+from ultralytics.utils import DEFAULT_CFG, LOGGER, RANK
 from ultralytics.utils.metrics import ClassifyMetrics
+
+_COLUMNS = (Column("accuracy", "metrics/accuracy_top1", 10), Column("AUC", AUC), Column("log-loss", LOG_LOSS, 10))
+"""What an epoch is told by, beside its loss; the best one is that of the lowest log-loss."""
 
 
 class GateMetrics(ClassifyMetrics):
@@ -153,6 +157,16 @@ class GateTrainer(ExactResume, ClassificationTrainer):
         """Take Ultralytics' arguments, and those of `USE`, which are kept with them for the calibration at the end."""
         # Ultralytics checks every argument against `cfg`: with ours in it, it is known.
         super().__init__({**{name: GATE[name].default for name in USE}, **cfg2dict(cfg)}, overrides, _callbacks)
+        self._lines = EpochLines(_COLUMNS, score=lambda fitness: -math.log(fitness) if fitness > 0 else math.inf)
+        if RANK in {-1, 0} and not self.ddp:
+            self._lines.hook_into(self)
+
+    def train(self) -> None:
+        """Train: in this process, or, on several GPUs, in one for each."""
+        try:
+            super().train()
+        finally:
+            self._lines.close()
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: Any = None) -> GateDataset:
         """The data set of training or validation."""

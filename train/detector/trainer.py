@@ -20,6 +20,7 @@ from common.data.data_set import DataSet
 from common.data.names import PICTURE_SIZE
 from common.errors import UserError, WorkError
 from common.paths import shown
+from train.epoch_lines import Column, EpochLines
 from train.settings.options import DEFAULTS, LOSS
 from train.ultralytics_setup import set_up
 
@@ -35,10 +36,13 @@ from train.detector import heads, sampling, starting, stems
 from train.detector.criterion import LossSettings, build_criterion
 from train.detector.dataset import RSNADataset, build_dataset
 from train.detector.locating import positive_class
+from train.detector.results import CONFIDENCE, MAP50, SCORE
 from train.detector.resuming import ExactResume
 from train.detector.tracking import TrainingLog
 from train.detector.validation import RSNARTDETRValidator, RSNAValidator, without_own_arguments
 
+_COLUMNS = (Column("mAP50", MAP50), Column("RSNA", SCORE), Column("at conf", CONFIDENCE, 9))
+"""What an epoch is told by, beside its losses."""
 _MAY_CHANGE_TOO = {"epochs", "wandb", "keep_state", "verbose"}
 """What a resumed training may be told anew, besides what Ultralytics allows."""
 
@@ -55,6 +59,9 @@ class _RSNATraining(ExactResume):
         self._draw_told = False
         # Ultralytics checks every argument against `cfg`: with ours in it, they are known.
         super().__init__({**DEFAULTS, **cfg2dict(cfg)}, overrides, _callbacks)
+        self._lines = EpochLines(_COLUMNS)
+        if RANK in {-1, 0} and not self.ddp:
+            self._lines.hook_into(self)
         if self.args.wandb and RANK in {-1, 0} and not self.ddp:  # of several processes, the one that validates
             TrainingLog().hook_into(self)
 
@@ -67,6 +74,8 @@ class _RSNATraining(ExactResume):
                 f"{shown(self.save_dir)}: the training on {self.world_size} devices broke off (status "
                 f"{error.returncode}); the first error above says why. After a finished epoch, `resume` goes on."
             ) from error
+        finally:
+            self._lines.close()
 
     # --- score
 

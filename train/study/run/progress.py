@@ -7,6 +7,7 @@ from types import TracebackType
 
 from common.cli import console
 from common.pages.wording import is_number
+from train.epoch_lines import duration
 from train.study.trial_record import STOPPED, TrialRecord
 
 
@@ -56,7 +57,7 @@ class StudyProgress:
         if not left:
             return "the last"
         seconds = (time.monotonic() - self._started) / here * left
-        return f"{left} left, about {_duration(seconds)}"
+        return f"{left} left, about {duration(seconds)}"
 
 
 def describe(record: TrialRecord) -> str:
@@ -74,9 +75,3 @@ def describe(record: TrialRecord) -> str:
         f"{heading}: RSNA val {record.val_score:.4f}{interval}{on_test}, epoch {record.best_epoch} of "
         f"{record.epochs}{stopped}, {record.seconds:.0f} s"
     )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
