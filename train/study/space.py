@@ -33,9 +33,9 @@ METHODS = ("grid", "random", "tpe")
 
 _KEYS = (
     *("name", "title", "about", "method", "trials", "seed", "base", "seeds", "controls", "folds", "scheduler"),
-    *("singly", "blocks", "parameters"),
+    *("singly", "best_of", "blocks", "parameters"),
 )
-_BLOCK_KEYS = ("name", "title", "about", "seeds", "controls", "singly", "base", "parameters", "only")
+_BLOCK_KEYS = ("name", "title", "about", "seeds", "controls", "singly", "best_of", "base", "parameters", "only")
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class Block:
         only: By parameter and value, arguments that differ where it has this value.
         controls: Seeds of the setting that this block's base describes; every setting is compared with its mean.
         singly: Whether the parameters are changed one at a time, from the first value of each, instead of crossed.
+        best_of: The parameter of which each value of the others takes what suits it best on val, such as the rate; None
+            compares over all of its values.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Block:
     only: dict[str, list[tuple[Any, dict[str, Any]]]] = field(default_factory=dict)
     controls: tuple[int, ...] = ()
     singly: bool = False
+    best_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ class Space:
                 "seeds": list(block.seeds) if block.seeds else None,
                 "controls": list(block.controls),
                 "singly": block.singly,
+                "best_of": block.best_of,
                 "only": {
                     name: {str(value): changed for value, changed in values} for name, values in block.only.items()
                 },
@@ -206,6 +210,16 @@ def _singly(content: Mapping[str, Any], method: str, place: Place) -> bool:
     return given
 
 
+def _best_of(content: Mapping[str, Any], parameters: Mapping[str, tuple[Any, ...] | Range], place: Place) -> str | None:
+    given = content.get("best_of")
+    if given is None:
+        return None
+    if given not in parameters or len(parameters) < 2 or content.get("singly") or isinstance(parameters[given], Range):
+        expected = "one of two or more crossed parameters, such as lr0, with its values listed"
+        raise place.at("best_of").wrong(repr(given), expected)
+    return str(given)
+
+
 def _load(file: Path) -> tuple[Path, dict[str, Any]]:
     import yaml
 
@@ -233,7 +247,8 @@ def _blocks(
     if "parameters" in content:
         name, title, about = names
         parameters = _parameters(content["parameters"], method, place.at("parameters"))
-        return (Block(name, title, about, parameters, singly=_singly(content, method, place)),)
+        singly = _singly(content, method, place)
+        return (Block(name, title, about, parameters, singly=singly, best_of=_best_of(content, parameters, place)),)
     if method != "grid":
         raise place.at("blocks").wrong(f"with method {method}", "`parameters`, blocks are for a grid")
     given = content["blocks"]
@@ -255,8 +270,9 @@ def _blocks(
         only = _only(block.get("only", {}), parameters, here.at("only"))
         own_seeds = seeds(block["seeds"], here.at("seeds")) if "seeds" in block else None
         title, about = str(block.get("title", name)), str(block.get("about", "")).strip()
-        controls, singly = _controls(block, here), _singly(block, method, here)
-        blocks.append(Block(name, title, about, parameters, base, own_seeds, only, controls, singly))
+        controls, best_of = _controls(block, here), _best_of(block, parameters, here)
+        singly = _singly(block, method, here)
+        blocks.append(Block(name, title, about, parameters, base, own_seeds, only, controls, singly, best_of))
     return tuple(blocks)
 
 

@@ -35,6 +35,7 @@ class BlockRecord:
         only: By parameter and value (as text), arguments that differ where it has this value.
         controls: Seeds with which the setting that this block's base describes was repeated.
         singly: Whether the parameters were changed one at a time, from the first value of each, instead of crossed.
+        best_of: The parameter of which each value of the others takes what suits it best on val; None without.
     """
 
     name: str
@@ -46,6 +47,7 @@ class BlockRecord:
     only: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     controls: tuple[int, ...] = ()
     singly: bool = False
+    best_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,8 @@ def _block(content: JsonContent, given: Any) -> BlockRecord:
     title, about = str(given.get("title") or name), str(given.get("about") or "")
     base, only, controls = given.get("base") or {}, given.get("only") or {}, tuple(given.get("controls") or ())
     singly = bool(given.get("singly"))
-    return BlockRecord(name, title, about, parameters, base, own_seeds, only, controls, singly)
+    best_of = given.get("best_of")
+    return BlockRecord(name, title, about, parameters, base, own_seeds, only, controls, singly, best_of)
 
 
 def _is_end(value: Any) -> bool:

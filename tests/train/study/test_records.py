@@ -34,7 +34,7 @@ STUDY = {
     "scheduler": {"type": "asha", "grace": 2, "reduction": 3},
     "blocks": [{"name": "rates", "title": "Rates", "about": "", "parameters": {"lr0": [0.1, None]},
                 "base": {"box": 7.5}, "seeds": [3], "only": {"lr0": {"0.1": {"epochs": 3}}}, "controls": [0, 3],
-                "singly": False}],
+                "singly": False, "best_of": None}],
     "controls": [0, 1, 2],
     "versions": {"python": "3.11"}, "command": "python train/sweep.py rates", "commit": "0123abc",
     "created": "2025-03-04T05:06:07+00:00", "data": "rsna.yaml", "fingerprint": "f00d", "synthetic": None,

@@ -189,6 +189,7 @@ BLOCK = {"name": "b", "parameters": {"batch": [8, 16]}}
             "controls: found seeds for the base's own setting, which no block here trains",
         ),
         ({**GRID, "controls": 4}, "controls: found 4; expected a list of different whole numbers"),
+        ({**GRID, "best_of": "batch"}, "best_of: found 'batch'; expected one of two or more crossed parameters"),
         ({**GRID, "singly": "yes"}, "singly: found 'yes' with method grid; expected true or false"),
         ({**GRID, "controls": [0], "folds": 2}, "controls: found beside `folds`"),
         ({**GRID, "controls": [0], "method": "random", "trials": 2}, "controls: found with method random"),

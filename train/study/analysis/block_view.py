@@ -172,9 +172,15 @@ class BlockView:
             drop: Parameters that do not tell groups apart.
         """
         given = given or {}
+        best_of = self.block.best_of
+        at_its_best = best_of is not None and parameter != best_of and best_of not in given
+        if at_its_best:
+            drop = (*drop, str(best_of))
         others = [name for name in self.block.parameters if name != parameter and name not in drop]
         groups: dict[Any, dict[Any, list[str]]] = {}
         for trial, fold in zip(map(str, self._trials.index), self._trials["fold"], strict=True):
+            if at_its_best and trial not in self._best_of_each:
+                continue
             if any(self.study.setting(trial, other) != value for other, value in given.items()):
                 continue
             key = (*(self.study.setting(trial, other) for other in others), None if pd.isna(fold) else fold)
@@ -182,6 +188,19 @@ class BlockView:
         if self.block.singly:  # what else was changed belongs to another parameter
             groups = {key: group for key, group in groups.items() if len(group) > 1} or groups
         return MatchedTrials(self, parameter, groups)
+
+    @cached_property
+    def _best_of_each(self) -> set[str]:
+        """The trials at the value of `best_of` that scores best on val, for each combination of the others."""
+        best_of = str(self.block.best_of)
+        others = [name for name in self.block.parameters if name != best_of]
+        cells: dict[Any, dict[Any, list[str]]] = {}
+        for trial in map(str, self._trials.index):
+            key = tuple(self.study.setting(trial, other) for other in others)
+            cells.setdefault(key, {}).setdefault(self.study.setting(trial, best_of), []).append(trial)
+        val = self.measured.val
+        best = (max(cell.values(), key=lambda names: np.mean([val[name] for name in names])) for cell in cells.values())
+        return {trial for names in best for trial in names}
 
 
 @dataclass(frozen=True)

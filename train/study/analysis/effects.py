@@ -69,8 +69,12 @@ class Effect:
 
 
 def find_effects(view: BlockView) -> list[Effect]:
-    """Compare the values of every listed parameter of a block, as far as there are matched trials."""
-    return [_effect(view, parameter, levels) for parameter, levels in view.listed().items()]
+    """Compare the values of every listed parameter of a block, as far as there are matched trials.
+
+    Not of the one of which each value of the others takes what suits it best.
+    """
+    wanted = {name: levels for name, levels in view.listed().items() if name != view.block.best_of}
+    return [_effect(view, parameter, levels) for parameter, levels in wanted.items()]
 
 
 def _effect(view: BlockView, parameter: str, levels: tuple[Any, ...]) -> Effect:
@@ -158,7 +162,7 @@ def conditional_comparisons(view: BlockView) -> list[Comparison]:
     The first is that with numbers, or else with most values; the family is all comparisons of a pair of parameters.
     """
     listed = view.listed()
-    if len(listed) < 2 or view.block.singly:
+    if len(listed) < 2 or view.block.singly or view.block.best_of:
         return []
     leading = max(listed, key=lambda name: (is_ordered(listed[name]), len(listed[name])))
     found: list[Comparison] = []

@@ -78,11 +78,11 @@ class Dependence:
 def find_importance(view: BlockView) -> Importance | None:
     """Give the shares of a block's parameters; None where they cannot be told from these trials.
 
-    That is where parameters were changed one at a time, too few have finished, all score the same, or one parameter
+    That is where parameters were not simply crossed, too few have finished, all score the same, or one parameter
     alone is varied and nothing repeated.
     """
     block = view.block
-    if block.singly:
+    if block.singly or block.best_of:
         return None
     if view.listed().keys() == block.parameters.keys() and view.study.record.method == "grid":
         table, scores = _varied(view)

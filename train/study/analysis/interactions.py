@@ -45,7 +45,7 @@ class Interaction:
 
 def find_interactions(view: BlockView) -> list[Interaction]:
     """For each pair of listed parameters of a block, the contrast of contrasts with the smallest p value."""
-    listed = {} if view.block.singly else view.listed()
+    listed = {} if view.block.singly or view.block.best_of else view.listed()
     found = []
     for first, second in combinations(listed, 2):
         swap = is_ordered(listed[second]) and not is_ordered(listed[first])

@@ -56,7 +56,7 @@ def observe(analysis: Analysis) -> list[Observation]:
             is_model = effect.parameter == "model" and effect.scores
             sizes = analysis.costs[block.name, effect.parameter]["parameters"] if is_model else None
             others = [name for name in block.parameters if name != effect.parameter]
-            others = [] if block.singly else others
+            others = [] if block.singly else [name for name in others if name != block.best_of]
             texts += effect_sentences(effect, once=_once(analysis), others=others, parameters=sizes)
             texts += parts_sentences(effect)
             if effect.parameter == "patience":

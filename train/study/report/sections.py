@@ -112,6 +112,10 @@ def block_section(analysis: Analysis, block: BlockRecord, said: Sequence[str]) -
     texts = [block.about] if block.about else []
     if block.base:
         texts.append("In this block: " + ", ".join(f"{name}={value}" for name, value in block.base.items()) + ".")
+    if block.best_of:
+        texts.append(
+            f"Each takes the {block.best_of} that suits it best on val, and is compared with the others there."
+        )
     for parameter, cases in block.only.items():
         alike: dict[str, list[str]] = {}
         for value, changed in cases.items():
@@ -177,7 +181,11 @@ def _curves(analysis: Analysis, block: BlockRecord) -> Chart | None:
     """Learning curves by the value of the block's first parameter; of drawn settings, of the trials themselves."""
     parameter = next(iter(block.parameters), "")
     curves: dict[Any, list[pd.Series]] = {}
-    for name in analysis.study.trials_of(block.name).index:
+    names = analysis.study.trials_of(block.name).index
+    if block.best_of and analysis.measured is not None:
+        kept = analysis.view(block).matched(parameter)
+        names = pd.Index([trial for group in kept.groups.values() for trials in group.values() for trial in trials])
+    for name in names:
         if str(name) in analysis.curves:
             curves.setdefault(analysis.study.setting(str(name), parameter), []).append(analysis.curves[str(name)])
     return curve_chart(block.name, parameter, curves)

@@ -94,7 +94,7 @@ def single_changes_table(analysis: Analysis, block: BlockRecord) -> Table:
 def _level_row(analysis: Analysis, effect: Effect, level: Any) -> Row:
     assert analysis.measured is not None
     split, parameter = analysis.measured.split, effect.parameter
-    name = value_text(parameter, level) + (" (best on val)" if level == effect.best else "")
+    name = _level_name(analysis, effect, level)
     if level not in effect.scores:
         return {parameter: name, "trainings": "0"}
     score = effect.scores[level]
@@ -124,6 +124,18 @@ def _epochs(mean: float) -> str:
 
 def _steps_first(heading: str) -> tuple[bool, str]:
     return heading != _BEFORE, heading
+
+
+def _level_name(analysis: Analysis, effect: Effect, level: Any) -> str:
+    """A value, with what was chosen for it on val, and whether it is the best there."""
+    block = next(block for block in analysis.study.blocks if block.name == effect.block)
+    notes = []
+    if block.best_of and level in effect.scores:
+        (trial, *_) = analysis.view(block).matched(effect.parameter).having(level)
+        notes.append(f"{block.best_of} {value_text(block.best_of, analysis.study.setting(trial, block.best_of))}")
+    if level == effect.best:
+        notes.append("best on val")
+    return value_text(effect.parameter, level) + (f" ({', '.join(notes)})" if notes else "")
 
 
 def _of_role(effect: Effect, one: Comparison) -> str:

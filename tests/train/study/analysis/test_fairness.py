@@ -11,6 +11,7 @@ import pytest
 from train.study.analysis.fairness import has_converged
 from train.study.analysis.study_results import read_study
 from train.study.analysis.summary import analyse
+from train.study.report.tables import level_table
 
 
 @pytest.mark.parametrize(
@@ -98,3 +99,20 @@ def test_what_is_changed_one_at_a_time_is_compared_with_the_base_alone(tmp_path,
     assert [one.effect.value for effect in (mosaic, fliplr) for one in effect.comparisons] == pytest.approx([0.05, 0.1])
     assert analysis.interactions["augmentation"] == analysis.conditional["augmentation"] == []
     assert analysis.importance["augmentation"] is None
+
+
+def test_each_value_is_compared_at_what_suits_it_best_on_val(tmp_path, write_study):
+    """Adam is best at 0.01, SGD at 0.1: 0.5 against 0.45, and not the means over both rates."""
+    block = {"name": "o", "parameters": {"optimizer": ["SGD", "Adam"], "lr0": [0.01, 0.1]}, "best_of": "lr0"}
+    planted = {("SGD", 0.01): 0.2, ("SGD", 0.1): 0.45, ("Adam", 0.01): 0.5, ("Adam", 0.1): 0.1}
+    folder = write_study(
+        tmp_path / "study", [block], lambda settings, _: planted[settings["optimizer"], settings["lr0"]], seeds=(0, 1),
+    )  # fmt: skip
+    analysis = analyse(read_study(folder))
+    (effect,) = analysis.effects
+    assert {level: score.value for level, score in effect.scores.items()} == pytest.approx({"SGD": 0.45, "Adam": 0.5})
+    (one,) = effect.comparisons
+    assert (one.reference, one.level, one.runs) == ("Adam", "SGD", (2, 2))
+    assert one.effect.value == pytest.approx(-0.05)
+    assert analysis.interactions["o"] == analysis.conditional["o"] == []
+    assert [row[0] for row in level_table(analysis, effect).rows] == ["SGD (lr0 0.1)", "Adam (lr0 0.01, best on val)"]
