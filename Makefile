@@ -46,7 +46,7 @@ endif
 demo: $(STAMP)  ## sample data, convert, train, score, report: 2 to 5 minutes on 2 cores
 	@$(BIN)/python demo.py
 
-study: $(STAMP)  ## some forty trainings on sample data, compared in docs/study.md: 17 to 44 minutes on 2 cores
+study: $(STAMP)  ## some seventy trainings on sample data, compared in docs/study.md: about an hour on 2 cores
 	@$(BIN)/python study.py
 
 test: $(STAMP) lint  ## lint, types and every test, with coverage by room: 6 to 15 minutes on 2 cores

@@ -134,8 +134,8 @@ class BlockView:
     def _control(self) -> str | None:
         """A trial of the block's repeated base; None where it was not repeated."""
         record = self.study.record
-        if not (self.block.controls or record.controls):
-            return None
+        if self.block.best_of or not (self.block.controls or record.controls):
+            return None  # or at its best the base may be another one
         key = identity({**record.base, **self.block.base}, repeats=False)
         same = self._trials.index[setting_keys(self._trials) == key]
         return str(same[0]) if len(same) else None

@@ -42,6 +42,11 @@ def costs_of(study: Study, effect: Effect) -> pd.DataFrame:
     return pd.DataFrame(list(rows.values()), index=index, columns=[*COSTS, "score"]).astype(float)
 
 
+def cost_of(costs: pd.DataFrame, level: Any) -> pd.Series:
+    """The costs of one value, which may be True or None, and so no label that pandas takes."""
+    return costs.iloc[list(costs.index).index(level)]
+
+
 def pareto_front(costs: Sequence[float], scores: Sequence[float]) -> NDArray[np.bool_]:
     """Tell which points no other beats: none costs no more and scores no less, one of the two strictly.
 

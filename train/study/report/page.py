@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from common.files import write_atomic
@@ -16,6 +18,7 @@ from common.pages.page import template
 from train.study.analysis.study_results import read_study
 from train.study.analysis.summary import analyse
 from train.study.report.content import make_content
+from train.study.report.tables import Table
 
 PAGE, MARKDOWN, FIGURES = "report.html", "report.md", "figures"
 
@@ -46,7 +49,7 @@ def write_study_report(folder: Path, markdown: Path | None = None, figures: Path
         page: template(_TEMPLATES, "study.html.j2").render(content=content),
         markdown: _tidy(
             template(_TEMPLATES, "study.md.j2", escape=False, md=_escape, alt=_alt).render(
-                content=content, figures=linked
+                content=content, figures=linked, as_commands=_as_commands
             )
         ),
     }
@@ -57,6 +60,12 @@ def write_study_report(folder: Path, markdown: Path | None = None, figures: Path
     for path, text in texts.items():
         write_atomic(path, text)
     return page, markdown
+
+
+def _as_commands(runs: Table, commands: Mapping[str, str]) -> Table:
+    """Every run by its command instead of its settings, which are in it."""
+    rows = tuple((trial, commands[trial], *rest) for trial, _, *rest in runs.rows)
+    return replace(runs, columns=(runs.columns[0], "command", *runs.columns[2:]), rows=rows)
 
 
 def _escape(text: str) -> str:

@@ -13,7 +13,7 @@ from common.pages.wording import MISSING, count, interval_text, is_number, score
 from train.study.analysis.block_view import Comparison
 from train.study.analysis.effects import Effect
 from train.study.analysis.summary import Analysis
-from train.study.analysis.tradeoffs import mean_epochs, pareto_front
+from train.study.analysis.tradeoffs import cost_of, mean_epochs, pareto_front
 from train.study.plan import effective
 from train.study.report.sentences import LOST_WORDS, most_telling
 from train.study.report.words import of_count, plus_minus, signed, signed_number, title_of, value_text, verdict
@@ -147,7 +147,7 @@ def _of_role(effect: Effect, one: Comparison) -> str:
 
 def _costs(analysis: Analysis, effect: Effect, level: Any) -> dict[str, str]:
     costs = analysis.costs[effect.block, effect.parameter]
-    cost = costs.loc[level]
+    cost = cost_of(costs, level)
     row = {"seconds": decimal(cost["seconds"])}
     for column, heading in (("milliseconds", "ms an image"), ("parameters", "parameters")):
         if costs[column].nunique() > 1:
@@ -198,7 +198,7 @@ def parts_table(analysis: Analysis) -> Table | None:
             change = (value_text(one.parameter, value) for value in (one.level, one.reference))
             costs = analysis.costs[effect.block, effect.parameter]
             pairs = [
-                " / ".join(decimal(costs.loc[level, column]) for level in (one.level, one.reference))
+                " / ".join(decimal(cost_of(costs, level)[column]) for level in (one.level, one.reference))
                 for column in ("seconds", "milliseconds")
             ]
             parts = (signed_number(one.parts[part]) for part in LOST_WORDS)
