@@ -13,7 +13,7 @@ from typing import Any
 from common.cli import console, print_error
 from common.errors import UserError
 from common.paths import PROJECT, shown
-from train.study.plan import Trial, command, identity, plan
+from train.study.plan import Trial, command, effective, identity, plan
 from train.study.run.folder import TRIALS, BestSetting, begin_study, best_setting, find_violations, read_trials
 from train.study.run.trial_files import ERROR
 from train.study.space import Space, read_space
@@ -74,14 +74,17 @@ def show_plan(file: Path, words: Sequence[str] = ()) -> None:
         out.print(f"{(space.trials or 0) * space.repeats} trainings")
         return
     trials = plan(space)
-    varied = [name for block in space.blocks for name in block.parameters]
+    base = effective(space.base)
     table = Table("trial", "settings", "seed", *(["fold"] if space.folds else []), "blocks", box=None, pad_edge=False)
     for trial in trials:
-        # A setting of several blocks is their common base: naming all that is varied anywhere would tell nothing.
-        names = [name for name in trial.settings if len(trial.blocks) == 1 or name == varied[0]]
-        words = " ".join(f"{name}={trial.settings[name]}" for name in names)
+        # A setting of several blocks is often their common base: naming all that is varied anywhere would tell nothing.
+        besides = {name: value for name, value in trial.arguments.items() if base.get(name) != value}
+        besides = {name: value for name, value in besides.items() if name not in ("seed", "data")}
+        differing = {**trial.settings, **besides} if len(trial.blocks) == 1 else besides
+        words = " ".join(f"{name}={value}" for name, value in differing.items()) or "the base"
         fold = [str(trial.fold)] if space.folds else []
-        table.add_row(trial.id, words, str(trial.seed), *fold, ", ".join(trial.blocks))
+        blocks = ", ".join(trial.blocks) if len(trial.blocks) < 4 else f"{len(trial.blocks)} blocks"
+        table.add_row(trial.id, words, str(trial.seed), *fold, blocks)
     out.print(table)
     settings = len({trial.setting for trial in trials})
     out.print(f"\n{len(trials)} trainings of {settings} settings; the first:\n{command(trials[0].arguments)}")
@@ -208,7 +211,6 @@ def _origin(space: Space, data: Mapping[str, Any], argv: Sequence[str]) -> Origi
     from common.data.data_set import DataSet
     from common.data.fingerprint import data_fingerprint
     from common.provenance import describe_origin
-    from train.study.plan import effective
 
     described = describe_origin("train/sweep.py", argv)
     for package in ("ray", "optuna"):
