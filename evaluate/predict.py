@@ -110,7 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     """Run the command."""
     args = build_parser().parse_args(argv)
     if all(path.suffix.lower() == ".csv" for path in args.source):
-        return _apply(args)
+        _apply(args)
+        return None
 
     from common.paths import shown
     from evaluate.detector.options import InferenceOptions

@@ -121,7 +121,7 @@ def _change(found: Gain) -> tuple[str, str]:
 
 
 def _signed(text: str) -> str:
-    return text.replace("-", "\N{MINUS SIGN}")
+    return text.replace("-0.000", "+0.000").replace("-", "\N{MINUS SIGN}")
 
 
 def _has_unseen(score: Score) -> bool:
