@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.data.data_yaml import list_pictures
+from common.data.data_yaml import list_pictures, read_yaml, resolve_split
 from common.data.fingerprint import data_fingerprint
 from common.errors import UserError
 from common.paths import shown
@@ -99,12 +99,13 @@ def make_plan(recipe: Recipe, given: Mapping[str, Any]) -> Plan:
     augment = _switch(given, "augment", recipe.members["augment"].value if "augment" in recipe.members else False)
 
     yaml = find_data(Path(str(given.get("data") or COMMAND_DEFAULTS["data"])))
+    wanted = sorted({*folds, *(gate_folds or ())})
+    enough = max(2, wanted[-1] + 1, len(recipe.members["folds"].value))
+    _refuse_missing(yaml, enough)
     fetched = find_model(own.get("model"))[1] or (gate is not None and is_to_be_fetched(gate.get("model")))
     import_ultralytics(offline=not fetched, verbose=True)
     data = check_data(os.fspath(yaml))
     root = Path(str(data["train"][0] if isinstance(data["train"], list) else data["train"])).parent
-    wanted = sorted({*folds, *(gate_folds or ())})
-    enough = max(2, wanted[-1] + 1, len(recipe.members["folds"].value))
     yamls = {fold: _fold_yaml(root, yaml, fold, enough) for fold in wanted}
     _refuse_seen_val(data, yaml, yamls.values(), enough)
 
@@ -220,6 +221,20 @@ def _switch(given: Mapping[str, Any], name: str, default: bool) -> bool:
 
 def _value(choices: Mapping[str, Any] | None, name: str, *, default: Any) -> Any:
     return choices[name].value if choices and name in choices else default
+
+
+def _refuse_missing(yaml: Path, folds: int) -> None:
+    """Refuse data that are not there yet: rsna.yaml would have them converted, without folds.
+
+    Raises:
+        UserError: They are not.
+    """
+    lists = resolve_split(read_yaml(yaml), "train", yaml) or []
+    if lists and not any(path.exists() for path in lists):
+        raise UserError(
+            f"{shown(yaml)}: {shown(lists[0])} is not there; expected a data set with folds. Convert the data first: "
+            f"python convert/rsna_to_yolo.py --folds {folds}"
+        )
 
 
 def _fold_yaml(folder: Path, yaml: Path, fold: int, enough: int) -> Path:

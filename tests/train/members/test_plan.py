@@ -106,6 +106,18 @@ def test_a_data_set_without_folds_is_refused(data_set, recipe, tmp_path, capsys)
     assert not list(tmp_path.iterdir())
 
 
+def test_data_that_are_not_there_are_not_converted_without_folds(recipe, tmp_path, capsys):
+    (tmp_path / "later.yaml").write_text(
+        "train: none/train.txt\nval: none/val.txt\nnames: {0: Lung Opacity}\n"
+        f"download: |\n  from pathlib import Path\n  Path(r'{tmp_path / 'converted'}').touch()\n"
+    )
+    assert execute(main, [f"recipe={recipe}", f"data={tmp_path / 'later.yaml'}", f"project={tmp_path}"]) == 2
+    error = capsys.readouterr().err
+    assert "none/train.txt is not there" in error
+    assert "Convert the data first: python convert/rsna_to_yolo.py --folds 2" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["later.yaml"]
+
+
 @pytest.mark.parametrize("role", ["train", "val"])
 def test_folds_that_hold_images_of_val_are_refused(folds, recipe, tmp_path, capsys, role):
     """As those do that were made before folds were of train alone; no member may have seen val."""
