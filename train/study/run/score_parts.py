@@ -36,7 +36,7 @@ def take_apart(judged: Judged) -> dict[str, float] | None:
     if best < judged.score:  # without predictions there is no confidence to choose
         confidence, best = judged.confidence, judged.score
     on_boxes = float(judged.sweep.image_scores(confidence)[boxes.index].mean())
-    kept = drop_below(judged.scaled, confidence)
+    kept = drop_below(judged.processed, confidence)
     met = match(truth, kept, IOU_THRESHOLDS[:1]).iloc[:, 0]
     counts = pd.DataFrame({"made": kept.groupby("image_id").size(), "met": met.groupby(kept["image_id"]).sum()})
     counts = counts.reindex(boxes.index).fillna(0)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from evaluate.postprocess.operating_point import OperatingPoint
 
 from common.data.data_set import Split
+from evaluate.postprocess.pipeline import Pipeline
+from evaluate.postprocess.steps import Confidence
 from evaluate.scoring.numbers import judge
 from train.study.run.score_parts import take_apart
 from train.study.trial_record import LOST
@@ -19,9 +20,10 @@ def judged(truth, predictions, confidence):
     truth = pd.DataFrame(truth, columns=BOX).astype(dict.fromkeys(BOX[1:], float)).assign(label="Lung Opacity")
     ids = sorted(set(truth["image_id"]))
     manifest = pd.DataFrame({"image_id": ids, "patient_id": ids, "view": "", "sex": "", "age": np.nan})
+    manifest = manifest.assign(width=1024, height=1024)
     table = pd.DataFrame(predictions, columns=["image_id", "confidence", *BOX[1:]])
     split = Split("test", dict.fromkeys(ids), truth, manifest, has_patients=True)
-    return judge(split, table, OperatingPoint(confidence))
+    return judge(split, table, Pipeline(confidence=Confidence(confidence)))
 
 
 def test_the_parts_by_hand():
