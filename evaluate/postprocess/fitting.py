@@ -2,13 +2,13 @@
 
 Confidence is exact in every comparison: each setting of the other steps is judged by its score at its own best one. The
 other steps are chosen one after the other, each given the rest, until none changes: box scale, suppression, most boxes,
-gate; then each view's own box scale, the rescoring, and the gate again. A setting has a cost, which it must gain, of
-`LEAST_GAIN` for taking a step at all, so of equally good settings the simplest is taken.
+gate; then each view's own box scale, the rescoring, and the gate again.
 
 What is searched by score alone varies with the images: the score has steps, and the best of many settings is in part
-luck. So a box scale is not the best one of its grid but the mean of all, weighted by how near to the best their scores
+luck. So one of several settings is taken in place of the simple one only if it gains `LEAST_GAIN`, and more than chance
+gives. A box scale is not the best one of its grid but the mean of all, weighted by how near to the best their scores
 are: the middle of the plateau. A view's own one is drawn towards the common one. Rescoring is fitted by likelihood, and
-drawn towards none.
+drawn towards none. What is drawn towards the simple setting like this need not gain more than anything.
 
 What is fitted flatters on the images that it was fitted on: `evaluate.postprocess.gains` says what other patients get.
 """
@@ -166,7 +166,7 @@ class Fitting:
 
     def choose(self, part: Part, best: Pipeline) -> Pipeline:
         """Choose the steps for a part of the images, which has truth boxes."""
-        simple, gates = best.suppression, self._gates(part)
+        simple, thresholds = best.suppression, self._thresholds(part)
         one_voter = simple in SUPPRESSIONS_OF_ONE[:1]
         suppressions = SUPPRESSIONS_OF_ONE if one_voter else SUPPRESSIONS_OF_SEVERAL
         for _ in range(_ROUNDS):
@@ -178,7 +178,7 @@ class Fitting:
             if "most_boxes" in self.steps:
                 best = _step(part, best, "most_boxes", MOST_BOXES)
             if "gate" in self.steps:
-                best = self._gate(part, best, gates)
+                best = self._gate(part, best, thresholds)
             if best == before:
                 break
         if {"box_scale", "by_view"} <= self.steps:
@@ -186,44 +186,39 @@ class Fitting:
         if "rescoring" in self.steps:
             best = max([best, *(replace(best, rescoring=one) for one in _rescoring(part, best))], key=part.score)
             if "gate" in self.steps:
-                best = self._gate(part, best, gates)
+                best = self._gate(part, best, thresholds)
         if "confidence" in self.steps:
             best = replace(best, confidence=Confidence(part.best(best)[0]))
         return best
 
-    def _gates(self, part: Part) -> list[GateRule]:
-        """Those that do not depend on the other steps, the simplest first."""
-        probabilities = part.search.probabilities[part.images]
-        if np.isnan(probabilities).all():
-            return []
-        rules = [GateRule(mode) for mode in ("none", "weigh") if mode in self.gate_modes]
-        if "keep" in self.gate_modes:
-            values = np.unique(probabilities[~np.isnan(probabilities)])[:-1]  # the highest leaves nothing
-            if len(values) > THRESHOLDS:
-                values = values[np.linspace(0, len(values) - 1, THRESHOLDS).round().astype(int)]
-            rules += [GateRule("keep", float(value)) for value in values]
-        return rules
+    def _thresholds(self, part: Part) -> list[GateRule]:
+        """Gates whose threshold is tuned, the lowest first: every probability but the highest, which leaves nothing."""
+        values = np.unique(part.search.probabilities[part.images])
+        values = values[~np.isnan(values)][:-1]
+        if len(values) > THRESHOLDS:
+            values = values[np.linspace(0, len(values) - 1, THRESHOLDS).round().astype(int)]
+        return [GateRule("keep", float(value)) for value in values] if "keep" in self.gate_modes else []
 
-    def _gate(self, part: Part, best: Pipeline, gates: Sequence[GateRule]) -> Pipeline:
-        if not gates and np.isnan(part.search.probabilities).all():
+    def _gate(self, part: Part, best: Pipeline, thresholds: Sequence[GateRule]) -> Pipeline:
+        """Choose the gate: one without a tuned number by what it gains, and one with it if that is beyond chance."""
+        if np.isnan(part.search.probabilities[part.images]).all():
             return best
-        rules = [*gates, *([_bayes(part, best)] if "bayes" in self.gate_modes else [])]
-        # A threshold that was tuned must gain more than one that follows from the rest.
-        cost = {"none": 0.0, "weigh": LEAST_GAIN, "bayes": LEAST_GAIN, "keep": 2 * LEAST_GAIN}
-        rules.sort(key=lambda rule: cost[rule.mode])
-        return _step(part, best, "gate", rules, [cost[rule.mode] for rule in rules]) if rules else best
+        simple = [GateRule(mode) for mode in ("none", "weigh") if mode in self.gate_modes]
+        simple += [_bayes(part, best)] if "bayes" in self.gate_modes else []
+        if simple:
+            costs = [0.0 if rule.mode == "none" else LEAST_GAIN for rule in simple]
+            values = [part.score(replace(best, gate=one)) - cost for one, cost in zip(simple, costs, strict=True)]
+            simple = [simple[int(np.argmax(values))]]
+        settings = [*simple, *thresholds]
+        return _step(part, best, "gate", settings, beyond_chance=bool(simple)) if settings else best
 
 
-def _step(
-    part: Part, pipeline: Pipeline, name: str, settings: Sequence[Any], costs: Sequence[float] | None = None
-) -> Pipeline:
-    """Give the pipeline with the best setting of one step; without costs, all but the first must gain."""
-    if costs is None:
-        costs = [0.0, *[LEAST_GAIN] * (len(settings) - 1)]
-    values = [part.score(replace(pipeline, **{name: one})) - cost for one, cost in zip(settings, costs, strict=True)]
-    chosen = replace(pipeline, **{name: settings[int(np.argmax(values))]})  # of equals the first
-    simple = replace(pipeline, **{name: settings[0]})
-    return chosen if part.score(chosen) - part.score(simple) >= BEYOND_CHANCE * part.error(chosen, simple) else simple
+def _step(part: Part, pipeline: Pipeline, name: str, settings: Sequence[Any], beyond_chance: bool = True) -> Pipeline:
+    """Give the pipeline with the best setting of one step; all but the first must gain enough, and beyond chance."""
+    simple, *others = (replace(pipeline, **{name: one}) for one in settings)
+    best = max(others, key=part.score, default=simple)  # of equals the first
+    least = BEYOND_CHANCE * part.error(best, simple) if beyond_chance else 0.0
+    return best if part.score(best) - part.score(simple) > max(LEAST_GAIN, least) else simple
 
 
 def scale_cost(sides: Sides) -> float:

@@ -116,26 +116,31 @@ def test_a_step_is_taken_if_its_best_setting_gains_enough_and_beyond_chance(step
         if not seed % 2:  # then there is one box an image, too, and nothing to gain
             gate = pd.Series(np.random.default_rng(seed).random(len(gate)).round(2), gate.index)
         tables = truth, predictions, manifest, gate
-        fitted = fit(
-            truth, predictions, manifest, gate, steps=["confidence", step], gate_modes=["none", "weigh", "keep"]
-        )
-        rules = [GateRule(), GateRule("weigh"), *(GateRule("keep", float(value)) for value in np.sort(gate))]
-        settings = {
-            "suppression": [(one, 0.002) for one in SUPPRESSIONS],
-            "most_boxes": [(MostBoxes(value), 0.002) for value in (None, 6, 5, 4, 3, 2, 1)],
-            "gate": [(rule, 0.004 if rule.mode == "keep" else 0.002) for rule in rules],
+        fitted = fit(truth, predictions, manifest, gate, steps=["confidence", step], gate_modes=["none", "keep"])
+        settings: list = {
+            "suppression": SUPPRESSIONS,
+            "most_boxes": [MostBoxes(value) for value in (None, 6, 5, 4, 3, 2, 1)],
+            "gate": [GateRule(), *(GateRule("keep", float(value)) for value in np.sort(gate))],
         }[step]
-        pipelines = [Pipeline(**{step: setting}) for setting, _ in settings]
-        values = [
-            best_score(pipeline, tables) - (least if at else 0)
-            for at, (pipeline, (_, least)) in enumerate(zip(pipelines, settings, strict=True))
-        ]
-        best = int(np.argmax(values))
-        gain, error = gain_and_error(pipelines[best], pipelines[0], tables)
-        expected = settings[best][0] if best and gain >= 1.645 * error else settings[0][0]
+        score = {one: best_score(Pipeline(**{step: one}), tables) for one in settings}
+        simple, best = settings[0], max(settings[1:], key=lambda one: score[one])
+        _, error = gain_and_error(Pipeline(**{step: best}), Pipeline(**{step: simple}), tables)
+        expected = best if score[best] - score[simple] > max(0.002, 1.645 * error) else simple
         assert getattr(fitted, step) == expected
-        taken.add(expected == settings[0][0])
+        taken.add(expected == simple)
     assert taken == {True, False}  # of these cases, some have something to gain and some have not
+
+
+def test_a_gate_without_a_tuned_number_has_to_gain_and_no_more():
+    taken = set()
+    for seed in range(8):
+        truth, predictions, manifest, gate = case(seed, images=40, most=2)
+        tables = truth, predictions, manifest, gate if seed % 2 else 1 - gate
+        fitted = fit(*tables, steps=["confidence", "gate"], gate_modes=["none", "weigh"])
+        none, weigh = (best_score(Pipeline(gate=GateRule(mode)), tables) for mode in ("none", "weigh"))
+        assert fitted.gate.mode == ("weigh" if weigh - 0.002 > none else "none")
+        taken.add(fitted.gate.mode)
+    assert taken == {"none", "weigh"}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -399,3 +404,24 @@ def test_a_confidence_tuned_with_five_voters_is_right_for_five_voters(seed):
     # Where one of five has looked, the same confidence lets too much or too little pass: voters must be alike.
     alone = rsna_score(truth, val.apply(one, manifest))
     assert alone < best_confidence(truth, one)[1] - 0.02
+
+
+@pytest.mark.parametrize("modes", [("none", "weigh", "keep", "bayes"), ("none", "keep")])
+def test_a_gate_that_knows_the_wrong_thing_is_left_out(modes):
+    truth, predictions, manifest, gate = case(3, images=100)
+    fitted = fit(truth, predictions, manifest, 1 - gate, steps=["confidence", "gate"], gate_modes=modes)
+    assert fitted.gate == GateRule("none")
+    asked = fit(truth, predictions, manifest, 1 - gate, steps=["confidence", "gate"], gate_modes=["weigh"])
+    assert asked.gate == GateRule("weigh")  # as was asked for
+    assert asked.fitted_on.score <= fitted.fitted_on.score
+
+
+def test_no_more_thresholds_than_said(monkeypatch):
+    truth, predictions, manifest, gate = tables = case(0, images=100)
+    monkeypatch.setattr(fitting, "THRESHOLDS", 3)
+    values = np.unique(gate)[:-1]
+    three = [GateRule("keep", float(values[place])) for place in (0, round((len(values) - 1) / 2), len(values) - 1)]
+    found = fit(truth, predictions, manifest, gate, steps=["confidence", "gate"], gate_modes=["keep"]).gate
+    scores = [best_score(Pipeline(gate=rule), tables) for rule in three]
+    assert found == three[int(np.argmax(scores))]
+    assert np.ptp(scores) > 0.01
