@@ -16,7 +16,7 @@ from typing import Any
 from common.cli import console, parser, run
 from common.errors import UserError
 
-NAMES = ("metric", "scoring", "conversion", "training")
+NAMES = ("metric", "fitting", "scoring", "conversion", "training")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,11 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     chosen = build_parser().parse_args(argv).names or NAMES
     if unknown := [name for name in chosen if name not in NAMES]:
         raise UserError(f"{unknown[0]}: no such benchmark; expected {', '.join(NAMES)}")
-    from benchmarks import conversion, metric, scoring, training
+    from benchmarks import conversion, fitting, metric, scoring, training
     from benchmarks.results import print_rows, write_rows
 
     measures: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "metric": metric.measure,
+        "fitting": fitting.measure,
         "scoring": scoring.measure,
         "conversion": conversion.measure,
         "training": training.measure,

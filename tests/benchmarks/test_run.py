@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import run, scoring
+from benchmarks import fitting, run, scoring
 from benchmarks.conversion import measure
 from benchmarks.results import RESULTS, write_rows
 from common.errors import UserError
@@ -20,6 +20,16 @@ def test_every_way_of_conversion_is_timed_in_one_run():
     assert all(row["ratio"] > 0 and row["seconds"] > 0 for row in rows)
 
 
+def test_fitting_is_timed_against_the_metric_asked_anew(monkeypatch):
+    monkeypatch.setattr(fitting, "UNSEEN_UP_TO", 150)
+    one, several = fitting.measure([(200, 900, 1), (150, 900, 3)], settings=2)
+    assert one["what"] == "fit post-processing (200 images, 900 predictions of one detector)"
+    assert "unseen patients (150 images, 900 predictions of 3 detectors)" in several["what"]
+    assert one["seconds"] > 0
+    assert one["ratio"] > 0
+    assert "(timed at 2, scaled to 258)" in one["against"]
+
+
 def test_scoring_is_timed_against_a_script_that_gives_the_same_numbers():
     score, gate = scoring.measure(images=120, repeats=1, gates=3)
     assert "120 images, 2,400 kept predictions" in score["what"]
@@ -35,7 +45,9 @@ def test_numbers_that_differ_are_no_benchmark(tmp_path):
 
 
 def test_an_unknown_benchmark_is_refused():
-    with pytest.raises(UserError, match="speed: no such benchmark; expected metric, scoring, conversion, training"):
+    with pytest.raises(
+        UserError, match="speed: no such benchmark; expected metric, fitting, scoring, conversion, training"
+    ):
         run.main(["metric", "speed"])
 
 
