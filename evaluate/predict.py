@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 RESEARCH_ONLY = "For research only: this is no medical device, and nothing here may decide about a patient."
 
+_OF_TABLES = ("source", "pipeline", "data", "confidence", "gate", "output")
+"""Options that act on predictions."""
 
 STOPPED = f"{GO_ON}: what was predicted so far is kept"
 
@@ -109,10 +111,13 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int | None:
     """Run the command."""
     args = build_parser().parse_args(argv)
-    if all(path.suffix.lower() == ".csv" for path in args.source):
+    tables = [path for path in args.source if path.suffix.lower() == ".csv"]
+    if tables:
+        _check_options(args, tables)
         _apply(args)
         return None
 
+    from common.errors import UserError
     from common.paths import shown
     from evaluate.detector.options import InferenceOptions
     from evaluate.scoring.prediction import (
@@ -125,6 +130,10 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         predict_files,
     )
 
+    if args.data is not None:
+        raise UserError(
+            "--data: tells the sizes and views of predictions (.csv); pictures have their own. Leave it out."
+        )
     done = predict_files(
         PredictionRequest(
             sources=tuple(args.source),
@@ -158,6 +167,20 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         )
         return 1
     return None
+
+
+def _check_options(args: argparse.Namespace, tables: Sequence[Path]) -> None:
+    """Refuse what cannot act on predictions, which are there already."""
+    from common.errors import UserError
+    from common.paths import shown
+
+    if len(tables) < len(args.source):
+        raise UserError(f"{shown(tables[0])}: predictions, among pictures. Name either of them at a time.")
+    usual = vars(build_parser().parse_args([str(path) for path in tables]))
+    idle = [name for name, value in vars(args).items() if value != usual[name] and name not in _OF_TABLES]
+    if idle:
+        option = f"--{idle[0].removesuffix('_name').replace('_', '-')}"
+        raise UserError(f"{option}: {shown(tables[0])} holds predictions, on which it cannot act. Leave it out.")
 
 
 def _apply(args: argparse.Namespace) -> None:

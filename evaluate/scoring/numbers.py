@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from common.data.data_set import Split
+from common.data.tables import sort_predictions
 from evaluate.metrics.coco import average_precision
 from evaluate.metrics.matching import HIT_IOU
 from evaluate.metrics.rsna import match
@@ -22,6 +23,7 @@ from evaluate.metrics.uncertainty import (
 )
 from evaluate.postprocess.pipeline import Pipeline
 from evaluate.postprocess.steps import Confidence
+from evaluate.postprocess.suppression import Suppression
 from evaluate.scoring.result import Difference, Gain, Interval, SplitScore, Subgroup
 
 SUBGROUPS = ("view", "sex", "age")
@@ -64,13 +66,16 @@ def judge(split: Split, predictions: pd.DataFrame, pipeline: Pipeline, gate: pd.
     Args:
         split: Its truth, patients, and the views and sizes of its images.
         predictions: Its predictions table as the model made it.
-        pipeline: What is done to them.
+        pipeline: What is done to them; where that is nothing, and nothing was fitted, boxes are not even cut off at
+            their picture's edge, as the challenge does not.
         gate: P(opacity) by image_id, where the pipeline has a gate.
 
     Raises:
         UserError: See `Pipeline.apply`.
     """
-    processed = replace(pipeline, confidence=Confidence()).apply(predictions, split.manifest, gate)
+    before = replace(pipeline, confidence=Confidence())
+    is_nothing = before == Pipeline(suppression=Suppression("none", None))
+    processed = sort_predictions(predictions) if is_nothing else before.apply(predictions, split.manifest, gate)
     sweep = Sweep.from_tables(split.truth, processed)
     final = mark_hits(split.truth, pipeline.confidence.apply(processed))
     least = pipeline.confidence.least

@@ -18,6 +18,7 @@ from convert.pictures.dicom import to_picture
 from convert.synthetic.dicom_writer import write_dicom
 from evaluate import predict
 from evaluate.detector.pictures import find_pictures
+from evaluate.postprocess import Confidence, GateRule, Pipeline
 from tests.damaged_zip import REASONS, write_zip
 from tests.evaluate.scores import suppressed
 
@@ -336,3 +337,44 @@ def test_arguments_out_of_range(option, capsys):
         predict.main(["x.dcm", *option])
     assert caught.value.code == 2
     assert f"found '{option[1]}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "predictions need a post-processing: name it with --pipeline"),
+        (["--pipeline", "p.yaml", "--weights", "a.pt"], "--weights: .*p.csv holds predictions, on which it cannot act"),
+        (["--pipeline", "p.yaml", "--class", "Mass"], "--class: .*p.csv holds predictions"),
+        (["folder", "--pipeline", "p.yaml"], "p.csv: predictions, among pictures"),
+        (["--pipeline", "PIPELINE", "--data", "DATA"], "p.csv: 1 of 1 images, first stranger, are not in .*data.yaml"),
+        (["q.csv", "--pipeline", "PIPELINE", "--data", "DATA"], "image stranger is in two of them"),
+    ],
+)
+def test_predictions_that_cannot_be_made_a_submission(options, words, data_set, tmp_path):
+    for name in ("p.csv", "q.csv"):
+        (tmp_path / name).write_text("image_id,confidence,x,y,width,height\nstranger,0.5,1,2,3,4\n")
+    Pipeline().to_yaml(tmp_path / "pipeline.yaml")
+    known = {"PIPELINE": tmp_path / "pipeline.yaml", "DATA": data_set, "q.csv": tmp_path / "q.csv"}
+    with pytest.raises(UserError, match=words):
+        run(tmp_path / "p.csv", *(known.get(one, one) for one in options), "--output", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_gate_of_predictions_is_a_table_of_its_probabilities(data_set, tmp_path):
+    (tmp_path / "p.csv").write_text(
+        "image_id,confidence,x,y,width,height\ntest-00,0.5,1,2,30,40\ntest-01,0.9,1,2,30,40\n"
+    )
+    (tmp_path / "g.csv").write_text("image_id,p_opacity\ntest-00,0.9\ntest-01,0.2\n")
+    Pipeline(gate=GateRule("keep", 0.5), confidence=Confidence(0.6)).to_yaml(tmp_path / "p.yaml")
+    given = (tmp_path / "p.csv", "--pipeline", tmp_path / "p.yaml", "--data", data_set, "--output", tmp_path / "out")
+    with pytest.raises(UserError, match=r"p.yaml: was fitted with a gate: name the file"):
+        run(*given)
+    assert not run(*given, "--gate", tmp_path / "g.csv")
+    assert read_predictions(tmp_path / "out/submission.csv").predictions.empty
+    assert not run(*given, "--gate", tmp_path / "g.csv", "--confidence", 0.4)
+    submission = read_predictions(tmp_path / "out/submission.csv")
+    assert submission.predictions.to_numpy().tolist() == [["test-00", 0.5, 1.0, 2.0, 30.0, 40.0]]
+    assert len(submission.image_ids) == 12
+    (tmp_path / "g.csv").write_text("image_id,p_opacity\ntest-00,0.9\n")
+    with pytest.raises(UserError, match=r"g.csv: 1 of the 2 images are not in it, first test-01"):
+        run(*given, "--gate", tmp_path / "g.csv")

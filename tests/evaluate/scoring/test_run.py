@@ -122,6 +122,23 @@ def test_new_pictures_get_what_was_scored(run_folder, data_set, tmp_path, capsys
         assert "post-processing: " in said
 
 
+def test_a_submission_is_scored_as_it_is(data_set, tmp_path):
+    """The challenge does not cut boxes off at the picture's edge; this one would hit if it were."""
+    boxes = truth_of(data_set, "test").dropna()
+    xywh = boxes[["x", "y", "width", "height"]].to_numpy()
+    table = make_predictions([*boxes["image_id"]], np.column_stack([np.full(len(xywh), 0.5), xywh]))
+    at = table.index[(table["x"] < 40) & (table["y"] < 128)][0]
+    table.loc[at, "width"] += table.loc[at, "x"] + 200
+    table.loc[at, "x"] = -200.0
+    write_submission(tmp_path / "s.csv", table, [f"test-{number:02}" for number in range(12)])
+    arguments = ("--predictions", tmp_path / "s.csv", "--data", data_set, "--output", tmp_path / "out", *QUIET)
+    for options in ((), ("--confidence", 0.5)):
+        run(*arguments, *options)
+        assert read(tmp_path / "out")["score"] == rsna_score(truth_of(data_set, "test"), table)
+    run(*arguments, "--box-scale", "0.999")
+    assert read(tmp_path / "out")["score"] != rsna_score(truth_of(data_set, "test"), table)
+
+
 @pytest.fixture
 def gated(data_set, tmp_path) -> tuple[list[object], Path]:
     """Arguments to score invented predictions of val and test, and a gate that mostly knows what is there."""
