@@ -141,7 +141,8 @@ def block_section(analysis: Analysis, block: BlockRecord, said: Sequence[str]) -
             mine = [one for one in conditional if other in one.given]
             tables += comparison_table(mine, f"{mine[0].parameter} at each value of {other}")
         tables += interaction_table(analysis, block)
-        charts += _cell_charts(analysis, block)
+        if not block.singly:
+            charts += _cell_charts(analysis, block)
         charts += [dependence_chart(one) for one in analysis.dependence.get(block.name, [])]
     if block.parameters.keys() & _CURVED or analysis.study.record.method != "grid":
         charts.append(_curves(analysis, block))
@@ -188,6 +189,8 @@ def _curves(analysis: Analysis, block: BlockRecord) -> Chart | None:
     for name in names:
         if str(name) in analysis.curves:
             curves.setdefault(analysis.study.setting(str(name), parameter), []).append(analysis.curves[str(name)])
+    if is_ordered(list(curves)):
+        curves = dict(sorted(curves.items()))
     return curve_chart(block.name, parameter, curves)
 
 

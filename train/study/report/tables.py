@@ -16,7 +16,7 @@ from train.study.analysis.summary import Analysis
 from train.study.analysis.tradeoffs import cost_of, mean_epochs, pareto_front
 from train.study.plan import effective
 from train.study.report.sentences import LOST_WORDS, most_telling
-from train.study.report.words import of_count, plus_minus, signed, signed_number, title_of, value_text, verdict
+from train.study.report.words import named, of_count, plus_minus, signed, signed_number, title_of, value_text, verdict
 from train.study.study_record import BlockRecord
 from train.study.trial_record import SPLITS
 
@@ -60,7 +60,7 @@ _LOST_NOTE = (
     "milliseconds an image are those of the first and of the second."
 )
 
-_BEFORE = "to the one before"
+_BEFORE, _TO_BASE = "to the one before", "to the base"
 
 Row = Mapping[str, str]
 """Cells by heading; what is not there is missing."""
@@ -81,13 +81,14 @@ def single_changes_table(analysis: Analysis, block: BlockRecord) -> Table:
     """A block whose parameters were changed one at a time: its base, and each change."""
     rows: list[Row] = []
     for effect in analysis.effects_of(block.name):
-        for level in effect.levels:
-            is_base = level == effect.levels[0] if not effect.comparisons else level == effect.comparisons[0].reference
-            if is_base and rows:
-                continue  # the base is the same one for all parameters
+        base = next((one.reference for one in effect.comparisons), effect.levels[0])
+        changed = [level for level in effect.levels if level != base]
+        for level in changed if rows else [base, *changed]:  # the base is the same one for all parameters
             row = _level_row(analysis, effect, level)
-            name = "the base" if is_base else f"{effect.parameter} {row[effect.parameter]}"
-            rows.append({**row, "change": name})
+            name = "the base" if level == base else named(effect.parameter, level)
+            # Each parameter has another value there.
+            cells = {_TO_BASE if heading.startswith("to ") else heading: cell for heading, cell in row.items()}
+            rows.append({**cells, "change": name})
     return _table(analysis, "What each change does", "change", rows)
 
 

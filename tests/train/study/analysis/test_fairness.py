@@ -11,7 +11,7 @@ import pytest
 from train.study.analysis.fairness import has_converged
 from train.study.analysis.study_results import read_study
 from train.study.analysis.summary import analyse
-from train.study.report.tables import level_table
+from train.study.report.tables import level_table, single_changes_table
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,18 @@ def test_what_is_changed_one_at_a_time_is_compared_with_the_base_alone(tmp_path,
     folder = write_study(
         tmp_path / "study", [block], lambda settings, seed: 0.4 + gains[settings["mosaic"], settings["fliplr"]],
         settings=[("augmentation", {"mosaic": mosaic, "fliplr": flip}) for mosaic, flip in gains], seeds=(0, 1),
+        base={"epochs": 10, "mosaic": 0, "fliplr": 0.5}, controls=[0, 1],
     )  # fmt: skip
     analysis = analyse(read_study(folder))
     mosaic, fliplr = analysis.effects
     assert {level: score.value for level, score in mosaic.scores.items()} == pytest.approx({0: 0.4, 1: 0.45})
     assert {level: score.value for level, score in fliplr.scores.items()} == pytest.approx({0.5: 0.4, 0: 0.3})
-    assert [one.effect.value for effect in (mosaic, fliplr) for one in effect.comparisons] == pytest.approx([0.05, 0.1])
+    assert [one.effect.value for effect in (mosaic, fliplr) for one in effect.comparisons] == pytest.approx(
+        [0.05, -0.1]
+    )
+    table = single_changes_table(analysis, analysis.study.blocks[0])
+    assert [row[:2] for row in table.rows] == [("the base", "2"), ("mosaic 1", "2"), ("fliplr 0", "2")]
+    assert [heading for heading in table.columns if heading.startswith("to ")] == ["to the base"]
     assert analysis.interactions["augmentation"] == analysis.conditional["augmentation"] == []
     assert analysis.importance["augmentation"] is None
 
