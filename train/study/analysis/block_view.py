@@ -8,10 +8,11 @@ it is.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import PurePath
 from typing import Any
 
@@ -136,7 +137,7 @@ class BlockView:
         record = self.study.record
         if self.block.best_of or not (self.block.controls or record.controls):
             return None  # or at its best the base may be another one
-        key = identity({**record.base, **self.block.base}, repeats=False)
+        key = _key_of(json.dumps({**record.base, **self.block.base}))
         same = self._trials.index[setting_keys(self._trials) == key]
         return str(same[0]) if len(same) else None
 
@@ -264,6 +265,12 @@ class MatchedTrials:
         """Compare pairs of levels, as far as there are matched trials: (reference, level) -> role."""
         made = (self.compare(reference, level, role) for (reference, level), role in wanted.items())
         return [comparison for comparison in made if comparison]
+
+
+@lru_cache
+def _key_of(arguments: str) -> str:
+    """The setting that arguments, in JSON, describe; all blocks of a study ask for the same few."""
+    return identity(json.loads(arguments), repeats=False)
 
 
 def _sum_of_parts(lost: Mapping[str, Mapping[str, float]], weights: Mapping[str, float]) -> dict[str, float]:

@@ -154,10 +154,11 @@ def test_an_effect_of_twice_the_stated_smallest_difference_is_found():
         seed = int(random.integers(2**32))
         before = simulated(np.random.default_rng(seed))
         (first,) = find_effects(BlockView(Study(Path(), RECORD, before.trials), before, BLOCKS[0]))
-        stated = max(one.effect.smallest(0.05 / (2 * len(VARIED))) for one in first.comparisons)
+        stated = next(one for one in first.comparisons if one.level == 0.2).effect.smallest(0.05 / (2 * len(VARIED)))
         # The same study, with an effect as large as that in addition: its noise, and so what it states, are the same.
         measured = simulated(np.random.default_rng(seed), [(row, 2 * stated) for row in (CONTROLS, CONTROLS + 1)])
-        effect = effects_of(measured)[0]
-        assert effect.smallest == pytest.approx(stated)
-        found += next(one for one in effect.comparisons if one.level == 0.2).is_named
+        one = next(one for one in effects_of(measured)[0].comparisons if one.level == 0.2)
+        # Where others are named beside it, less would do.
+        assert one.smallest == pytest.approx(stated) if one.named == 0 else one.smallest < stated
+        found += one.is_named
     assert found >= 90
