@@ -31,6 +31,7 @@ SLOW = (
         "tests/train/members",
         "tests/test_rsna_yaml.py",
         "tests/train/study/analysis/test_effects.py",
+        "tests/train/study/analysis/test_headline.py",
     ),
     *("tests/train/study/run/test_cluster.py::test_ray", "tests/train/members", "tests/test_winner.py"),
     *(
