@@ -33,7 +33,13 @@ REFERENCE = {
     ),
     "postprocess": (
         "Post-processing",
-        ("evaluate.postprocess.pipeline", "evaluate.postprocess.fitting", "evaluate.postprocess.gate"),
+        (
+            "evaluate.postprocess.pipeline",
+            "evaluate.postprocess.suppression",
+            "evaluate.postprocess.steps",
+            "evaluate.postprocess.fitting",
+            "evaluate.postprocess.gains",
+        ),
     ),
     "scoring": (
         "Scoring and predicting",
@@ -42,6 +48,8 @@ REFERENCE = {
             "evaluate.scoring.run",
             "evaluate.scoring.result",
             "evaluate.scoring.prediction",
+            "evaluate.system.record",
+            "evaluate.system.finding",
             "evaluate.report.page",
         ),
     ),
@@ -49,7 +57,7 @@ REFERENCE = {
         "Pictures and data sets",
         ("convert.pictures", "convert.sources.parsed", "convert.yolo_set", "convert.synthetic.release"),
     ),
-    "train": ("Training", ("train.detector.training", "train.classifier.training")),
+    "train": ("Training", ("train.detector.training", "train.classifier.training", "train.members")),
     "common": ("Tables and errors", ("common.data.tables", "common.data.data_set", "common.errors")),
 }
 """By page of the reference, its title and its modules."""
