@@ -104,7 +104,8 @@ class Architecture:
         last = network.get_submodule(last_layer(network))
         if isinstance(last, nn.Linear):  # timm's begin so large that a few classes are told apart with certainty
             nn.init.normal_(last.weight, std=0.01)
-            nn.init.zeros_(last.bias)
+            if last.bias is not None:
+                nn.init.zeros_(last.bias)
         return network
 
     def _build(self, classes: int, imgsz: int) -> nn.Module:

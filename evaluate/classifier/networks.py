@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from common.errors import UserError
 from common.quiet_ultralytics import import_ultralytics
 from evaluate.classifier.architectures import Architecture
 
@@ -67,6 +68,24 @@ class ImageNetwork(ClassificationModel):
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """What the network gives; Ultralytics' own goes through its layers one by one."""
         return self.model(x)
+
+    def check(self) -> None:
+        """Show it a black picture of its size.
+
+        Raises:
+            UserError: It cannot take one.
+        """
+        side, was_training = self.yaml["imgsz"], self.training
+        try:
+            with torch.inference_mode():
+                self.eval()(torch.zeros(1, 3, side, side))
+        except Exception as error:  # as many ways as there are networks
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(
+                f"model: {self.yaml['architecture']}: cannot look at pictures of imgsz={side} ({type(error).__name__}: "
+                f"{reason}). Take the size that it was published for, or another network."
+            ) from error
+        self.train(was_training)
 
     @property
     def network(self) -> nn.Module:

@@ -179,6 +179,8 @@ def _prepare_start(wanted: dict[str, Any], architecture: Architecture) -> None:
     from evaluate.classifier.networks import ImageNetwork
     from train.classifier.pretrained import fetch, load_start
 
+    tried = ImageNetwork(str(architecture), 2, wanted["imgsz"])
+    tried.check()
     named = wanted.get("pretrained", True)
     if named is None or named is False:
         wanted["pretrained"] = False
@@ -189,7 +191,6 @@ def _prepare_start(wanted: dict[str, Any], architecture: Architecture) -> None:
             f"pretrained: {named}: no such file. Name a state dict (.pt, .pth, .safetensors) of {architecture}, leave "
             "it out to download its published weights, or say pretrained=False to start from none."
         )
-    tried = ImageNetwork(str(architecture), 2, wanted["imgsz"])
     load_start(tried, file)
     if seen := tried.yaml["pretrained_on"]:
         print_warning(f"pretrained: {shown(file)}: {seen}")

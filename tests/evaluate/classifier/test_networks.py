@@ -157,6 +157,13 @@ def test_a_size_that_no_network_has():
         make("torchvision:vit_b_16", imgsz=65)
 
 
+def test_a_size_that_a_network_cannot_look_at():
+    model = make("torchvision:maxvit_t", imgsz=64)
+    with pytest.raises(UserError, match=r"torchvision:maxvit_t: cannot look at pictures of imgsz=64 \("):
+        model.check()
+    make().check()
+
+
 def test_the_classes_are_equally_likely_at_first():
     for name in (SMALL, "torchvision:efficientnet_b0", "torchvision:convnext_tiny"):
         with torch.inference_mode():
