@@ -83,6 +83,7 @@ class DataSet:
         self._roots: dict[Path, Path | None] = {}
         self._ids: dict[str, dict[Path | None, list[str]]] = {}
         self._tables: dict[Path, pd.DataFrame] = {}
+        self._patients: dict[str, pd.Series] = {}
 
     def has(self, split: str) -> bool:
         """Whether the YAML names this split, or its data set has a list of this name, and there are pictures in it.
@@ -124,11 +125,13 @@ class DataSet:
 
     def patients(self, split: str) -> pd.Series:
         """Patient by image id; the image id itself where patients are not known."""
-        parts = [
-            pd.Series(ids, index=ids) if root is None else _rows_of(self._manifest(root), ids, root)["patient_id"]
-            for root, ids in self.roots(split).items()
-        ]
-        return pd.concat(parts).sort_index().rename("patient_id").rename_axis("image_id")
+        if split not in self._patients:
+            parts = [
+                pd.Series(ids, index=ids) if root is None else _rows_of(self._manifest(root), ids, root)["patient_id"]
+                for root, ids in self.roots(split).items()
+            ]
+            self._patients[split] = pd.concat(parts).sort_index().rename("patient_id").rename_axis("image_id")
+        return self._patients[split].copy()
 
     def knows_patients(self, split: str) -> bool:
         """Whether patients are known: a conversion that does not know them makes every image its own patient."""

@@ -79,7 +79,11 @@ def recognise(scored: DataSet, split: str, other: DataSet, other_split: str) -> 
                 f"{len(alike):,} images of {split!r} have the name of an image of {other_split!r}, such as {alike[0]}, "
                 "but other content: whether they are the same is not known"
             )
-    patients, patients_known = _patients(scored, split, here, other, other_split, there)
+    patients, patients_known = (
+        _patients(scored, split, here, other, other_split, there)
+        if _need_contents(here, there)
+        else _patients_of_one(scored, split, other, other_split)
+    )
     if not patients_known:
         not_seen.append(
             f"patients are not known both for {split!r} and for {other_split!r}, so that other images of the same "
@@ -153,6 +157,14 @@ def _digests(paths: Iterable[Path]) -> dict[Path, str]:
         except OSError:
             continue
     return found
+
+
+def _patients_of_one(scored: DataSet, split: str, other: DataSet, other_split: str) -> tuple[pd.Series, bool]:
+    """Like `_patients` within one conversion, whose names mean the same everywhere: in a tenth of the time."""
+    own = scored.patients(split)
+    if not scored.knows_patients(split):
+        return pd.Series(False, index=own.index), False
+    return own.isin(set(other.patients(other_split))), True
 
 
 def _patients(
