@@ -99,7 +99,10 @@ class Record:
         for part, prefix in (("members", ""), ("gates", "gate.")):
             key = "arguments" if part == "members" else "gate_arguments"
             if begun[part] and before[key] is not None and now[key] is not None:
-                changed += _differences(before[key], now[key], prefix)
+                # An argument that there was not yet had no effect, as its default has none.
+                known = {name: value for name, value in _defaults(part).items() if name in now[key]}
+                then = {name: value for name, value in before[key].items() if name in now[key]}
+                changed += _differences({**known, **then}, now[key], prefix)
         if changed:
             since = (
                 f"; recipe {plan.recipe.name} itself has changed since" if set(changed) & set(recipe_changes) else ""
@@ -117,22 +120,26 @@ class Record:
 
 def _begun_with(plan: Plan) -> dict[str, Any]:
     """All that decides the outcome, in JSON's types."""
-    defaults = {**ultralytics_defaults(), **DEFAULTS, **COMMAND_DEFAULTS}
     gate = None
     if plan.gate_arguments is not None:
-        own = {name: argument.default for name, argument in GATE.items()}
-        gate = _effective({**ultralytics_defaults(), **own, **GATE_DEFAULTS}, plan.gate_arguments) | {
-            "imgsz": plan.gate_arguments.get("imgsz", GATE_DEFAULTS["imgsz"])
-        }
+        size = plan.gate_arguments.get("imgsz", GATE_DEFAULTS["imgsz"])
+        gate = {**_effective(_defaults("gates"), plan.gate_arguments), "imgsz": size}
     content = {
         "format": FORMAT,
         "recipe": _values(plan.recipe),
-        "arguments": {**_effective(defaults, plan.arguments), "data": str(plan.data)},
+        "arguments": {**_effective(_defaults("members"), plan.arguments), "data": str(plan.data)},
         "gate_arguments": gate,
         "data_fingerprint": plan.fingerprint,
     }
     plain: dict[str, Any] = json.loads(json.dumps(content, default=str))
     return plain
+
+
+def _defaults(part: str) -> dict[str, Any]:
+    """What arguments are where nobody gives them, of `members` or `gates`."""
+    if part == "members":  # Ultralytics knows `augmentations`, though it is not in its configuration
+        return {**ultralytics_defaults(), "augmentations": None, **DEFAULTS, **COMMAND_DEFAULTS}
+    return {**ultralytics_defaults(), **{name: one.default for name, one in GATE.items()}, **GATE_DEFAULTS}
 
 
 def _effective(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

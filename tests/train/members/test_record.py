@@ -52,6 +52,18 @@ def test_what_has_an_effect_counts_not_what_was_typed(begun, word):
     assert Record(plan([*begun, word])).content["members"] == {"fold0-64": {"score": 0.5}}
 
 
+def test_an_argument_that_there_was_not_yet_is_at_its_default(begun, tmp_path):
+    file = tmp_path / "mine" / "members.json"
+    record = json.loads(file.read_text())
+    del record["arguments"]["box_scale"], record["arguments"]["momentum"]
+    assert record["arguments"]["augmentations"] is None
+    record["arguments"]["given_up"] = 3  # and one that is not there any more
+    file.write_text(json.dumps(record))
+    assert Record(plan(begun)).content["members"]
+    with pytest.raises(UserError, match=r"arguments \(momentum was 0.937, now 0.9\)"):
+        Record(plan([*begun, "momentum=0.9"]))
+
+
 @pytest.mark.parametrize("word", ["device=cpu", "workers=3", "batch=2", "cache=ram", "wandb=False", "plots=True"])
 def test_another_machine_may_need_other_arguments(begun, word):
     assert Record(plan([*begun, word])).content["members"]
