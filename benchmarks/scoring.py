@@ -61,6 +61,10 @@ def make_data(folder: Path, images: int) -> None:
 
     truth, predictions = make_tables(images, images * PREDICTIONS_PER_IMAGE)
     predictions["confidence"] = predictions["confidence"].round(6).clip(0.001)
+    for start, size in (("x", "width"), ("y", "height")):  # within the pictures, as a detector's are
+        end = (predictions[start] + predictions[size]).clip(upper=SIDE)
+        predictions[start] = predictions[start].clip(lower=0)
+        predictions[size] = (end - predictions[start]).round(2)
     boxes = truth.groupby("image_id")["x"].count()  # sorted by id
     random, root = np.random.default_rng(0), folder / "data"
     manifest = pd.DataFrame(
