@@ -41,6 +41,10 @@ _ROWS = (
 )
 
 
+_FOLDS_WORDS = {"val": "its fold", "calibration": "val"}
+"""What a gate of a fold uses images for, and whose they are."""
+
+
 def STOPPED(argv: Sequence[str]) -> str:  # noqa: N802  # a constant for most commands
     """What to say after Ctrl-C."""
     from train.settings.command_line import after_stop
@@ -110,7 +114,7 @@ def _print_folds(gates: Sequence[TrainedGate]) -> None:
     splits = list(dict.fromkeys(split for gate in gates for split in gate.record.splits))
     for split in splits:
         for name, _ in (_ROWS[0], _ROWS[2]):
-            table.add_column(f"{'its fold' if split == 'val' else split} {name}", justify="right")
+            table.add_column(f"{_FOLDS_WORDS.get(split, split)} {name}", justify="right")
     for gate in gates:
         judged = (gate.record.splits.get(split) for split in splits)
         values = (getattr(one.after, key) if one else None for one in judged for _, key in (_ROWS[0], _ROWS[2]))
@@ -132,7 +136,8 @@ def _print_quality(record: GateRecord) -> None:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     table.add_column(f"P({record.positive})")
     for split in record.splits:
-        table.add_column(split, justify="right")
+        words = _FOLDS_WORDS.get(split, split) if "calibration" in record.splits else split
+        table.add_column(words, justify="right")
         table.add_column("calibrated", justify="right")
     for name, key in _ROWS:
         values = (getattr(quality, key) for split in record.splits.values() for quality in (split.before, split.after))
@@ -148,10 +153,12 @@ def _calibration(record: GateRecord) -> str:
     if record.slope is None or record.intercept is None or record.prevalence is None:  # of an earlier version
         return f"epoch {record.epoch}, temperature {record.temperature:.3f}."
     sure = "too sure" if record.slope < 1 else "not sure enough"
+    chosen = "All three were chosen on val, which flatters its numbers a little."
+    if "calibration" in record.splits:
+        chosen = f"The epoch was chosen on fold {record.fold}, and these two on val; it flatters both a little."
     said = (
         f"epoch {record.epoch}, slope {record.slope:.3f} and intercept {record.intercept:.3f} of the logit of "
-        f"P({record.positive}): the classifier was {sure}. "
-        "All three were chosen on val, which flatters its numbers a little."
+        f"P({record.positive}): the classifier was {sure}. {chosen}"
     )
     if record.expected_prevalence is not None:
         said += (

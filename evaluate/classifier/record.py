@@ -14,7 +14,7 @@ from common.paths import shown
 from evaluate.classifier.calibration import Quality
 
 RECORD = "gate.json"
-_JUDGED = ("val", "test")
+_JUDGED = ("val", "test", "calibration")
 _PLATT = ("slope", "intercept", "prevalence", "expected_prevalence", "picture_size", "flip", "network", "pretrained_on")
 _TEMPERATURE = ("temperature",)
 
@@ -60,7 +60,8 @@ class GateRecord:
         pretrained_on: What is to be known of the images that the weights had seen before this training, such as those
             of the NIH, among which are the challenge's test images; empty where nothing is.
         temperature: Of a record of an earlier version: what the logits of all classes were divided by; else None.
-        splits: By split, val and test, how good the probabilities are; only splits with images of a known class.
+        splits: By split, val and test, how good the probabilities are; only splits with images of a known class. Of a
+            fold's gate, `val` is the fold, and `calibration` the data set's own val.
         images: By split how many images were looked at.
         arguments: The training's.
         versions: Of Python and packages.

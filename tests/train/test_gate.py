@@ -525,6 +525,26 @@ def test_a_fold_is_left_out_of_the_training(asked, own_data, classifier, tmp_pat
     assert record["arguments"]["data"] == "classes-fold1"
 
 
+def test_a_gate_of_a_fold_is_calibrated_on_val_where_folds_divide_train(own_data, classifier, tmp_path, capsys):
+    """Platt's intercept makes the mean probability the share of opacities of what it was fitted on: of val's images."""
+    root = shutil.copytree(own_data, tmp_path / "set", symlinks=True)
+    manifest = pd.read_csv(root / "manifest.csv")
+    manifest.loc[manifest["split"] == "val", "fold"] = None
+    pool = manifest["split"] == "train"
+    manifest.loc[pool, "fold"] = manifest[pool].groupby("label").cumcount() % 2
+    manifest.to_csv(root / "manifest.csv", index=False)
+    assert execute(main, words(root, classifier, tmp_path, fold=0, epochs=1)) == 0
+    table, record = read(tmp_path / "gate")
+    val = manifest[manifest["split"] == "val"].set_index("image_id")["label"] == "Lung Opacity"
+    used = table.set_index("image_id")
+    assert set(used.index[used["split"] == "calibration"]) == set(val.index)
+    assert set(used.index[used["split"] == "val"]) == set(manifest.loc[manifest["fold"] == 0, "image_id"])
+    assert record["prevalence"] == pytest.approx(val.mean())
+    assert used.loc[val.index, "p_opacity"].mean() == pytest.approx(val.mean(), abs=2e-3)
+    assert record["calibration"]["images"] == len(val)
+    assert "The epoch was chosen on fold 0, and these two on val" in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_stopped_gate_goes_on_and_a_finished_one_is_only_looked_at(
     own_data, classifier, tmp_path, capsys, monkeypatch
 ):

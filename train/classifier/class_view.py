@@ -39,8 +39,8 @@ from common.paths import shown
 
 FOLDER, RECORD = "classes", "view.json"
 SPLITS = ("train", "val", "test")
-LEFT_ALONE = "left alone"
-"""What a gate of a fold uses the images of val for that are in no fold."""
+CALIBRATION = "calibration"
+"""What a gate of a fold uses the images of val for that are in no fold: its training never sees them."""
 _MANIFEST = "manifest.csv"
 _FORMAT = 2
 """Raised whenever the same manifest would give another view."""
@@ -60,7 +60,7 @@ class ClassView:
         manifest: SHA-256 of the manifest.
         images: One row per image of the manifest, sorted: `image_id`, `split` (what it is used for here: with a fold,
             `val` is the fold and `train` the others, and
-            `LEFT_ALONE` are those of val in none), `label` (empty if unknown), `picture` (Path).
+            `CALIBRATION` are those of val in none), `label` (empty if unknown), `picture` (Path).
     """
 
     folder: Path
@@ -201,8 +201,8 @@ def _read_images(manifest: Path) -> pd.DataFrame:
 def _fold_splits(images: pd.DataFrame, fold: int, manifest: Path) -> pd.Series:
     """What each image is used for: `val` in the fold, `train` in another one, its own split in none.
 
-    But one of the data set's own val that is in no fold is left alone, as by a detector of the fold: on it everything
-    is tuned, and no gate's epoch or calibration is to have seen it.
+    But one of the data set's own val that is in no fold is kept for the calibration: its epoch is chosen on the fold,
+    and the share of opacities that counts is val's, on which everything else is tuned, and not the folds'.
     """
     folds, known = pd.to_numeric(images["fold"], errors="coerce"), _folds(images)
     if fold not in known:
@@ -210,7 +210,7 @@ def _fold_splits(images: pd.DataFrame, fold: int, manifest: Path) -> pd.Series:
         raise UserError(
             f"fold={fold}: {shown(manifest)} has {found}. Name one of these, or convert with --folds N to have N."
         )
-    own = images["split"].where(images["split"] != "val", LEFT_ALONE)
+    own = images["split"].where(images["split"] != "val", CALIBRATION)
     return own.where(folds.isna(), folds.eq(fold).map({True: "val", False: "train"}))
 
 

@@ -30,7 +30,7 @@ from evaluate.classifier.calibration import (
 )
 from evaluate.classifier.record import GateRecord, SplitQuality, write_record
 from evaluate.detector.loading import Picture
-from train.classifier.class_view import SPLITS, ClassView
+from train.classifier.class_view import CALIBRATION, SPLITS, ClassView
 from train.classifier.results import best_epoch
 
 if TYPE_CHECKING:
@@ -113,8 +113,9 @@ def finish(
     def rows(split: str) -> Ints:
         return np.flatnonzero((images["split"] == split) & classes.notna())
 
-    val = rows("val")
-    fitted = _calibrate(logits[val], _integers(classes[val]), positive, material.yaml)
+    # Of a fold's gate that is val, which is outside of the folds; where there is none, what it was validated on.
+    chosen_on = rows(CALIBRATION) if len(rows(CALIBRATION)) else rows("val")
+    fitted = _calibrate(logits[chosen_on], _integers(classes[chosen_on]), positive, material.yaml)
     expected = use["prevalence"]
     used = fitted if expected is None else fitted.expecting(expected)
     calibrated = used.apply(logits, positive)
@@ -143,7 +144,7 @@ def finish(
                 before=assess(softmax(logits[chosen]), _integers(classes[chosen]), positive),
                 after=assess(calibrated[chosen], _integers(classes[chosen]), positive),
             )
-            for split in SPLITS[1:]
+            for split in (*SPLITS[1:], CALIBRATION)
             if len(chosen := rows(split))
         },
         images={str(split): int(count) for split, count in images["split"].value_counts().items()},

@@ -219,15 +219,15 @@ def test_no_manifest(tmp_path):
         read_positive(tmp_path)
 
 
-def test_val_in_no_fold_is_left_alone(tmp_path):
-    """Folds that divide train alone: what everything is tuned on decides neither a gate's epoch nor its calibration."""
+def test_val_in_no_fold_is_for_the_calibration_alone(tmp_path):
+    """Folds that divide train alone: the training sees nothing of what everything else is tuned on."""
     table = make_data_set(tmp_path / "set")
     table.loc[table["split"] == "val", "fold"] = ""
     table.to_csv(tmp_path / "set" / "manifest.csv", index=False)
     view = make_view(tmp_path / "set", "Lung Opacity", fold=0)
     used = view.images.set_index("image_id")["split"]
     own, folds = table.set_index("image_id")["split"], table.set_index("image_id")["fold"]
-    assert set(used[own == "val"]) == {"left alone"}
+    assert set(used[own == "val"]) == {"calibration"}
     assert (used[own == "test"] == "test").all()
     assert set(used[folds == 0]) == {"val"}
     linked = set(links(view.folder).values())
