@@ -20,17 +20,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluate.metrics.calibration import brier_score, calibration_error, log_loss
+from evaluate.metrics.ranking import auc
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 FLATTEST, STEEPEST = 0.05, 20.0
 """Bounds of the slope. Where all images are told apart without error, the likelihood rises up to certainty."""
-
-BINS = 15
-"""Bins of the calibration error, as in Guo et al."""
-
-_NEVER_CERTAIN = 1e-12
-"""Probabilities keep this distance from 0 and 1 in the log-loss: one certain error is dear, but not infinitely so."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +38,8 @@ class Quality:
         auc: Chance that an image of the class has a higher probability than one of another class.
         accuracy: Share of the images whose most probable class is right, of all classes.
         log_loss: Mean negative logarithm of the probability given to what was there: class or not.
-        calibration_error: See `calibration_error`.
-        brier: See `brier_score`.
+        calibration_error: See `evaluate.metrics.calibration.calibration_error`.
+        brier: See `evaluate.metrics.calibration.brier_score`.
     """
 
     auc: float
@@ -170,58 +167,6 @@ def assess(probabilities: Floats, classes: Ints, positive: int) -> Quality:
         calibration_error=calibration_error(chance, is_there),
         brier=brier_score(chance, is_there),
     )
-
-
-def auc(chance: Floats, is_there: NDArray[np.bool_]) -> float:
-    """Give the area under the ROC curve, from ranks (Mann and Whitney): ties count half; 0.5 with one kind of image.
-
-    Args:
-        chance: (N,) probabilities, or any scores.
-        is_there: (N,) whether the class was there.
-    """
-    from scipy.stats import rankdata
-
-    positive = int(is_there.sum())
-    negative = len(is_there) - positive
-    if not positive or not negative:
-        return 0.5
-    ranks = rankdata(chance)[is_there].sum()
-    return float((ranks - positive * (positive + 1) / 2) / (positive * negative))
-
-
-def log_loss(chance: Floats, is_there: NDArray[np.bool_]) -> float:
-    """Give the mean negative logarithm of the probability given to what was there. Arguments as in `brier_score`."""
-    safe = np.clip(chance, _NEVER_CERTAIN, 1 - _NEVER_CERTAIN)
-    return float(-np.log(np.where(is_there, safe, 1 - safe)).mean())
-
-
-def brier_score(chance: Floats, is_there: NDArray[np.bool_]) -> float:
-    """Give the mean squared difference of probability and outcome (Brier 1950): 0 is best, always saying 0.5 gets 0.25.
-
-    Args:
-        chance: (N,) probabilities of the class.
-        is_there: (N,) whether the class was there.
-    """
-    return float(((chance - is_there) ** 2).mean())
-
-
-def calibration_error(chance: Floats, is_there: NDArray[np.bool_], bins: int = BINS) -> float:
-    """Give the expected calibration error of one class's probability.
-
-    The images are sorted into bins of equal width, (0, 1/bins] and so on, 0 in the first. In each, the mean
-    probability is compared with the share of the images where the class was there; the error is the mean difference,
-    weighted by images. Guo et al. (*On Calibration of Modern Neural Networks*, 2017,
-    arXiv:1706.04599) compare the confidence in the most probable class with the accuracy; a gate uses the
-    probability of one class, so that this one is judged.
-
-    Args:
-        chance: (N,) probabilities of the class.
-        is_there: (N,) whether the class was there.
-        bins: How many bins.
-    """
-    place = np.clip(np.ceil(chance * bins).astype(np.int64) - 1, 0, bins - 1)
-    gap = np.bincount(place, chance, bins) - np.bincount(place, is_there, bins)
-    return float(np.abs(gap).sum() / len(chance))
 
 
 def _log_sigmoid(scores: Floats) -> Floats:

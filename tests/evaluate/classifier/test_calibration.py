@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
 import pytest
 
 from evaluate.classifier import calibration
+from evaluate.metrics.calibration import calibration_error, log_loss
 
 
 def case(images: int = 300, classes: int = 3, sure: float = 3.0, seed: int = 0):
@@ -89,11 +89,11 @@ def test_the_other_classes_do_not_decide_about_this_one():
 
     temperature = optimize.minimize_scalar(likelihood, bounds=(0.05, 20), method="bounded").x
     assert 2 < temperature < 4  # more than the 1.5 of this class, for the sake of the two others
-    by_temperature = calibration.log_loss(shares(temperature)[:, 0], is_there)
+    by_temperature = log_loss(shares(temperature)[:, 0], is_there)
     found = calibration.fit_calibration(logits, truth, 0)
-    ours = calibration.log_loss(found.apply(logits, 0)[:, 0], is_there)
+    ours = log_loss(found.apply(logits, 0)[:, 0], is_there)
     assert ours < by_temperature - 0.01
-    assert ours < calibration.log_loss(shares(1)[:, 0], is_there)
+    assert ours < log_loss(shares(1)[:, 0], is_there)
     assert found.slope == pytest.approx(1 / 1.5, rel=0.1)
     assert found.intercept == pytest.approx(0, abs=0.15)
 
@@ -124,7 +124,7 @@ def test_the_intercept_repairs_another_prevalence():
     assert told.slope == found.slope
     chance = told.apply(logits, 0)[:, 0]
     assert chance.mean() == pytest.approx((truth == 0).mean(), abs=0.01)
-    assert calibration.calibration_error(chance, truth == 0) < 0.015
+    assert calibration_error(chance, truth == 0) < 0.015
 
 
 def test_another_prevalence_worked_by_hand():
@@ -189,31 +189,6 @@ def test_softmax_of_known_values_and_huge_logits():
     shares = calibration.softmax(np.log([[1.0, 2.0, 7.0]]))
     np.testing.assert_allclose(shares, [[0.1, 0.2, 0.7]], rtol=1e-12)
     np.testing.assert_allclose(calibration.softmax(np.array([[1e4, -1e4]])), [[1.0, 0.0]])
-
-
-def test_calibration_error_worked_by_hand():
-    # Five bins of 0.2. (0, 0.2]: 0.0, 0.1 and 0.2 with one hit: |0.1 - 1/3| x 3/6. (0.2, 0.4]: 0.3 without: 0.3 x 1/6.
-    # (0.8, 1]: 0.9 and 1.0 with both: |0.95 - 1| x 2/6. Together (0.7 + 0.3 + 0.1) / 6.
-    chance = np.array([0.0, 0.1, 0.2, 0.3, 0.9, 1.0])
-    is_there = np.array([False, True, False, False, True, True])
-    assert calibration.calibration_error(chance, is_there, bins=5) == pytest.approx(1.1 / 6)
-    assert calibration.calibration_error(np.array([0.5, 0.5]), np.array([True, False])) == 0
-
-
-def test_brier_score_and_log_loss_worked_by_hand():
-    chance, is_there = np.array([0.8, 0.4]), np.array([True, False])
-    assert calibration.brier_score(chance, is_there) == pytest.approx((0.2**2 + 0.4**2) / 2)
-    assert calibration.log_loss(chance, is_there) == pytest.approx(-(math.log(0.8) + math.log(0.6)) / 2)
-    assert 20 < calibration.log_loss(np.array([0.0]), np.array([True])) < 30
-
-
-def test_auc_is_the_share_of_pairs_in_order():
-    random = np.random.default_rng(1)
-    chance, is_there = random.integers(0, 8, 60) / 8, random.random(60) < 0.3
-    pairs = list(itertools.product(chance[is_there], chance[~is_there]))
-    expected = sum((high > low) + 0.5 * (high == low) for high, low in pairs) / len(pairs)
-    assert calibration.auc(chance, is_there) == pytest.approx(expected, rel=1e-12)
-    assert calibration.auc(chance, np.ones(60, bool)) == 0.5
 
 
 def test_assessment_looks_at_the_class_that_is_named():
