@@ -12,6 +12,9 @@ from common.errors import UserError
 POSITIVE_CLASS = "Lung Opacity"
 """What is scored where a data set has several classes."""
 
+DISTRACTOR, NORMAL = "No Lung Opacity / Not Normal", "Normal"
+"""RSNA's labels of images without opacity: something else is wrong with them, or nothing is."""
+
 COORDINATES = ["x", "y", "width", "height"]
 """A box's columns in every table: upper-left corner and size, pixels of the original image, origin upper-left."""
 

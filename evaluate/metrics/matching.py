@@ -43,12 +43,20 @@ def iou(a: Floats, b: Floats) -> Floats:
 
 
 def find_hits(arrays: BoxArrays, iou_thresholds: Sequence[float]) -> Bools:
-    """Match all images at once: (P, thresholds), true where a prediction is a true positive.
+    """Match all images at once: (P, thresholds), true where a prediction is a true positive; see `find_matches`."""
+    return find_matches(arrays, iou_thresholds)[0]
+
+
+def find_matches(arrays: BoxArrays, iou_thresholds: Sequence[float]) -> tuple[Bools, Bools]:
+    """Match all images at once.
 
     Pairs of a prediction and a truth box are visited in falling confidence of the prediction, then in falling IoU. A
     pair whose IoU exceeds t and whose prediction and truth box are both still free at t is a match at t: this is the
     definition, said pair by pair. Images do not concern each other, so the first pairs of all images are visited
     together, then the second pairs, and so on: as many steps as the busiest image has pairs.
+
+    Returns:
+        (P, thresholds), true where a prediction is a true positive; and (T, thresholds), true where a truth box is hit.
     """
     thresholds = np.round(np.asarray(iou_thresholds, dtype=np.float64), IOU_DECIMALS)
     if thresholds.ndim != 1 or not thresholds.size or not ((thresholds >= 0) & (thresholds <= 1)).all():
@@ -57,7 +65,7 @@ def find_hits(arrays: BoxArrays, iou_thresholds: Sequence[float]) -> Bools:
     hit = np.zeros((len(arrays.boxes), len(thresholds)), dtype=bool)
     taken = np.zeros((len(arrays.truth_boxes), len(thresholds)), dtype=bool)
     if not len(prediction):
-        return hit
+        return hit, taken
 
     order = np.argsort(prediction, kind="stable")  # of equal overlaps, the earlier truth box stays first
     contested = np.bincount(prediction)[prediction[order]] > 1  # few predictions reach several truth boxes
@@ -75,7 +83,7 @@ def find_hits(arrays: BoxArrays, iou_thresholds: Sequence[float]) -> Bools:
         found = exceeds[start:end] & ~hit[p] & ~taken[t]
         hit[p] |= found
         taken[t] |= found
-    return hit
+    return hit, taken
 
 
 def _overlapping_pairs(arrays: BoxArrays, lowest: float) -> tuple[Ints, Ints, Floats]:

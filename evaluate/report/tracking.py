@@ -43,7 +43,7 @@ def log_score(scored: Scored, files: Sequence[Path]) -> str:
     for name, judged in scored.judged.items():
         tracker.log({f"sweep/{name}": thin_sweep(judged.sweep.table())})
     for path in files:
-        tracker.artifact(path, f"{folder.name}-{path.stem}", "predictions" if path.suffix == ".csv" else "score")
+        tracker.artifact(path, f"{folder.name}-{path.stem}", "predictions" if path in scored.predictions else "score")
     tracker.finish()
     return tracker.where
 

@@ -12,12 +12,12 @@ from typing import Any
 from common.cli import print_warning
 from common.errors import UserError, WorkError
 from common.paths import shown
-from evaluate.scoring.result import PIPELINE_FILE, REPORT_FILE, SCORE_FILE, Score
+from evaluate.scoring.result import OUTCOMES_FILE, PIPELINE_FILE, REPORT_FILE, SCORE_FILE, Score
 from evaluate.scoring.score_file import read_score
 
 
 def keep_earlier(folder: Path, score: Score) -> None:
-    """Put `score.json`, `report.html` and `pipeline.yaml` aside, and say so, where they are of another scoring.
+    """Put score, outcomes, report and pipeline aside, and say so, where they are of another scoring.
 
     The same scoring is that of the same weights on the same data, with the same splits and the same gate, boxes,
     settings and given confidence. It is simply replaced, and so is that of weights which others have replaced. A
@@ -47,7 +47,12 @@ def keep_earlier(folder: Path, score: Score) -> None:
         return
     kept = []
     when = re.sub(r"[^0-9T]", "-", earlier.origin.created[:19])
-    for file in (path, folder / REPORT_FILE, *([folder / PIPELINE_FILE] if score.tuned_on else [])):
+    for file in (
+        path,
+        folder / OUTCOMES_FILE,
+        folder / REPORT_FILE,
+        *([folder / PIPELINE_FILE] if score.tuned_on else []),
+    ):
         if not file.is_file():
             continue
         target = file.with_stem(f"{file.stem}-{when}")

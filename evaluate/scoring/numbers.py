@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import pandas as pd
 
 from common.data.data_set import Split
 from common.data.tables import sort_predictions
 from evaluate.metrics.coco import average_precision
+from evaluate.metrics.errors import ErrorKinds, find_errors
 from evaluate.metrics.matching import HIT_IOU
+from evaluate.metrics.outcomes import outcomes
 from evaluate.metrics.rsna import match
 from evaluate.metrics.sweep import Sweep
 from evaluate.metrics.uncertainty import (
@@ -59,6 +62,17 @@ class Judged:
         """Patient of each image by image_id."""
         return self.split.manifest.set_index("image_id")["patient_id"]
 
+    @property
+    def labels(self) -> pd.Series:
+        """Label of each image by image_id; empty where the data set says none."""
+        manifest = self.split.manifest.set_index("image_id")
+        return manifest["label"].fillna("") if "label" in manifest else pd.Series("", index=manifest.index)
+
+    @cached_property
+    def errors(self) -> ErrorKinds:
+        """What is wrong with the final predictions, and with the truth boxes that none hits."""
+        return find_errors(self.split.truth, self.final, self.labels)
+
 
 def judge(split: Split, predictions: pd.DataFrame, pipeline: Pipeline, gate: pd.Series | None = None) -> Judged:
     """Take all steps, and score what is left.
@@ -85,6 +99,12 @@ def judge(split: Split, predictions: pd.DataFrame, pipeline: Pipeline, gate: pd.
 def mark_hits(truth: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
     """Add the column `hit` (bool): whether a prediction hits a truth box, with an IoU greater than `HIT_IOU`."""
     return predictions.assign(hit=match(truth, predictions, (HIT_IOU,)).iloc[:, 0].to_numpy(dtype=bool))
+
+
+def outcome_table(judged: Judged) -> pd.DataFrame:
+    """What became of each image; see `outcomes`."""
+    truth, name = judged.split.truth, judged.split.name
+    return outcomes(name, judged.labels, truth, judged.processed, judged.final, judged.scores, judged.errors)
 
 
 def score_split(judged: Judged) -> SplitScore:

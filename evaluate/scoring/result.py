@@ -16,6 +16,7 @@ from common.files import write_json
 from evaluate.postprocess.pipeline import Pipeline
 
 SCORE_FILE, REPORT_FILE, PIPELINE_FILE = "score.json", "report.html", "pipeline.yaml"
+OUTCOMES_FILE = "outcomes.csv"
 ALL = "all"
 """The name of the steps together, in `Score.steps`."""
 

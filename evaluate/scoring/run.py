@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pandas as pd
+
 from common.cli import print_warning
+from common.data.csv_files import write_csv
 from common.data.data_set import DataSet
 from common.data.fingerprint import yaml_fingerprint
 from common.paths import brief, brief_text
@@ -14,9 +17,9 @@ from evaluate.postprocess.gate import GateProbabilities
 from evaluate.scoring.earlier import keep_earlier
 from evaluate.scoring.fitting import find_pipeline, fitted_steps, what_steps_bring
 from evaluate.scoring.inputs import Inputs, from_predictions, from_system
-from evaluate.scoring.numbers import Judged, compare_subgroups, judge, score_split, score_subgroups
+from evaluate.scoring.numbers import Judged, compare_subgroups, judge, outcome_table, score_split, score_subgroups
 from evaluate.scoring.request import ScoringRequest
-from evaluate.scoring.result import PIPELINE_FILE, GateUse, Leakage, Origin, Score, write_score
+from evaluate.scoring.result import OUTCOMES_FILE, PIPELINE_FILE, GateUse, Leakage, Origin, Score, write_score
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Scored:
         data: The data set.
         judged: By split, what the numbers come from: truth, predictions, score at every confidence.
         predictions: The predictions files.
-        written: `score.json`, and `pipeline.yaml` where anything was fitted.
+        written: `score.json`, `outcomes.csv`, and `pipeline.yaml` where anything was fitted.
         run: The training's folder; None where predictions were handed in.
     """
 
@@ -46,7 +49,7 @@ class Scored:
 
 
 def score(request: ScoringRequest) -> Scored:
-    """Score weights or predictions; write `score.json`, the fitted `pipeline.yaml`, and the predictions of weights.
+    """Score weights or predictions; write `score.json`, `outcomes.csv`, the fitted `pipeline.yaml` and predictions.
 
     Raises:
         UserError: Weights, predictions, gate or data are missing or wrong, or do not belong together.
@@ -85,7 +88,8 @@ def score(request: ScoringRequest) -> Scored:
         origin=Origin(**describe_origin("evaluate/score.py", request.argv)),
     )
     keep_earlier(inputs.output, result)
-    written = [write_score(inputs.output, result)]
+    written = [write_score(inputs.output, result), inputs.output / OUTCOMES_FILE]
+    write_csv(written[-1], pd.concat([outcome_table(judged[name]) for name in splits], ignore_index=True))
     if inputs.tune_on is not None:
         written.append(inputs.output / PIPELINE_FILE)
         pipeline.to_yaml(written[-1])

@@ -23,6 +23,7 @@ def test_another_scoring_keeps_score_and_report(run_folder, capsys):
     run(run_folder, "--no-wandb", "--fit", "confidence")
     files = ("score.json", "report.html", "pipeline.yaml")
     first, page, fitted = ((run_folder / name).read_text() for name in files)
+    of_images = (run_folder / "outcomes.csv").read_text()
     capsys.readouterr()
     run(run_folder, "--report-on", "val", "--tune-on", "test", *QUICK)
     said = capsys.readouterr().err
@@ -33,6 +34,8 @@ def test_another_scoring_keeps_score_and_report(run_folder, capsys):
     assert (run_folder / pipeline).read_text() == fitted
     assert (run_folder / "pipeline.yaml").read_text() != fitted
     assert not (run_folder / "report.html").exists()  # it was of the other score
+    (outcomes,) = run_folder.glob("outcomes-*.csv")
+    assert outcomes.read_text() == of_images != (run_folder / "outcomes.csv").read_text()
     now, before = read(run_folder)["confidence"], json.loads(first)["confidence"]
     changes = f"predict.py takes confidence {now:.6g} with these weights from now on, instead of {before:.6g}"
     assert (changes in said) == (now != before)

@@ -25,7 +25,7 @@ from evaluate.scoring.choice import DEFAULT
 from evaluate.scoring.request import ScoringRequest
 from evaluate.scoring.run import score
 from evaluate.scoring.score_file import read_score
-from tests.evaluate.scores import QUIET, invented, read, run, truth_of
+from tests.evaluate.scores import QUICK, QUIET, invented, read, run, truth_of
 
 
 def test_box_scale_is_tuned_and_applied(data_set, tmp_path):
@@ -290,7 +290,9 @@ def test_a_scoring_is_one_call(gated, data_set, tmp_path):
     scored = score(request)
     assert scored.score == read_score(tmp_path / "called" / "score.json")
     assert scored.score.origin.command.endswith("evaluate/score.py --here")
-    assert sorted(path.name for path in (tmp_path / "called").iterdir()) == ["pipeline.yaml", "score.json"]
+    assert sorted(path.name for path in (tmp_path / "called").iterdir()) == [
+        "outcomes.csv", "pipeline.yaml", "score.json"
+    ]  # fmt: skip
     run("--predictions", tmp_path / "p.csv", "--data", data_set, "--gate", file, "--output", tmp_path / "out", *QUIET)
     typed = read(tmp_path / "out")
     assert {**typed, "command": "", "created": ""} == {
@@ -408,3 +410,32 @@ def test_the_record_does_not_tell_where_on_this_machine_things_lie(
     assert str(tmp_path) not in text
     assert platform.node() not in text
     assert read(tmp_path / "out")["data"] == "own/data.yaml"
+
+
+def test_outcomes_tell_of_every_image_what_the_score_is_made_of(data_set, tmp_path):
+    paths = [tmp_path / "val.csv", tmp_path / "test.csv"]
+    for path in paths:
+        write_predictions(path, invented(data_set, path.stem))
+    run("--predictions", *paths, "--data", data_set, "--output", tmp_path / "out", *QUICK)
+    table = pd.read_csv(tmp_path / "out" / "outcomes.csv", dtype={"image_id": str}, keep_default_na=False)
+    assert list(table) == [
+        "image_id", "split", "label", "boxes", "predictions", "hits", "score", "error_kinds", "confidence"
+    ]  # fmt: skip
+    found = read(tmp_path / "out")
+    assert table["split"].unique().tolist() == ["test", "val"]  # the reported one first
+    for name, split in found["splits"].items():
+        rows, truth = table[table["split"] == name], truth_of(data_set, name)
+        assert rows["image_id"].tolist() == sorted(truth["image_id"].unique())
+        assert rows.set_index("image_id")["label"].to_dict() == dict(
+            zip(truth["image_id"], truth["label"], strict=True)
+        )
+        counted = rows.loc[rows["score"] != "", "score"].astype(float)
+        assert (len(counted), counted.mean()) == (split["counted_images"], pytest.approx(split["score"]))
+        assert rows["boxes"].sum() == split["truth_boxes"]
+        assert rows["predictions"].sum() == split["predictions"]
+        assert rows["hits"].sum() == split["true_positives_at_0.5"]
+        is_right = (rows["hits"] == rows["predictions"]) & (rows["hits"] == rows["boxes"])
+        assert ((rows["error_kinds"] == "") == is_right).all()
+        strongest = invented(data_set, name).groupby("image_id")["confidence"].max()
+        told = rows[rows["confidence"] != ""].set_index("image_id")["confidence"].astype(float)
+        assert told.to_dict() == pytest.approx(strongest.to_dict(), abs=1e-6)
