@@ -17,7 +17,7 @@ be marked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -25,10 +25,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from common.data.names import OLDEST_AGE
 from common.errors import UserError
+from evaluate.metrics.grouping import UNKNOWN
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 RESAMPLES = 2_000
 LEVEL = 0.95
@@ -36,9 +37,6 @@ FEWEST_PATIENTS = 20
 """With fewer patients that count, an interval says more than is known."""
 FEW_PATIENTS = 40
 """With fewer patients that count, an interval is too narrow to be taken at its word."""
-
-AGE_GROUPS = ("0-17", "18-39", "40-59", "60-79", "80+")
-UNKNOWN = "unknown"
 
 
 def score_interval(
@@ -141,6 +139,49 @@ def resampled_scores(
     return _means(_resample(totals, resamples, seed))
 
 
+def resampled_figures(
+    figures: Callable[[Floats], Floats],
+    images: pd.Index,
+    patients: pd.Series | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Floats:
+    """Give figures that are no mean over images, such as an area under a curve, each time on resampled patients.
+
+    The draws are those of `resampled_scores` with the same seed, so that two models' figures can be subtracted.
+
+    Args:
+        figures: Gives (K,) figures of how often each image counts (I,); NaN for one that cannot be told.
+        images: The image_ids (I,), in the order of these counts.
+        patients: As in `score_interval`.
+        resamples: As in `score_interval`.
+        seed: As in `score_interval`.
+
+    Returns:
+        (resamples, K).
+
+    Raises:
+        UserError: An image has no patient, or a number is out of range.
+    """
+    _check(resamples, LEVEL)
+    patient, count = _patients_of(images, patients)
+    random = np.random.default_rng(seed)
+    return np.array(
+        [figures(_draw(random, count)[patient].astype(np.float64)) for _ in range(resamples)], dtype=np.float64
+    )
+
+
+def percentile_interval(drawn: Floats, level: float = LEVEL) -> tuple[float, float]:
+    """Give the ends of the interval that resampled figures (N,) make; those that could not be told are left out.
+
+    Raises:
+        UserError: The level is out of range.
+    """
+    _check(1, level)
+    return _percentiles(drawn[~np.isnan(drawn)], level)
+
+
 def counted_patients(scores: pd.Series, patients: pd.Series | None = None) -> int:
     """How many patients have an image that counts; arguments as in `score_interval`."""
     counted = scores.index[scores.notna().to_numpy()]
@@ -169,6 +210,7 @@ def group_differences(
     groupings: Mapping[str, pd.Series],
     patients: pd.Series | None = None,
     *,
+    instead: Mapping[str, pd.Series] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, GroupDifference]:
@@ -184,6 +226,8 @@ def group_differences(
         scores: As in `score_interval`.
         groupings: By property, the group of each image as `subgroups` gives it; `unknown` is not compared.
         patients: As in `score_interval`.
+        instead: By property, what is compared in place of the scores, such as whether an image is left empty; of the
+            same images, NaN for those that do not count.
         resamples: As in `score_interval`.
         seed: As in `score_interval`.
 
@@ -198,7 +242,7 @@ def group_differences(
     for name, groups in groupings.items():
         group = _of_images(groups, scores.index, "group")
         for level in sorted(set(group.unique()) - {UNKNOWN}):
-            part = scores.where((group == level).to_numpy())
+            part = (instead or {}).get(name, scores).where((group == level).to_numpy())
             number = counted_patients(part, patients)
             if number >= FEWEST_PATIENTS:
                 columns[name, level], counted[name, level] = part, number
@@ -233,49 +277,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected.tolist()
 
 
-def age_groups(ages: pd.Series) -> pd.Series:
-    """Sort ages into 0-17, 18-39, 40-59, 60-79 and 80+; a missing, negative or impossible age (above 120) is unknown.
-
-    Args:
-        ages: Age in years by image_id; numbers, NaN where unknown.
-
-    Returns:
-        Name of the group (str) by image_id.
-    """
-    years = pd.to_numeric(ages, errors="coerce").astype(float)
-    groups = pd.cut(years, [0, 18, 40, 60, 80, OLDEST_AGE + 1], right=False, labels=AGE_GROUPS)
-    return groups.astype(object).where(years.between(0, OLDEST_AGE), UNKNOWN).astype(str).rename("age")
-
-
-def subgroups(manifest: pd.DataFrame, column: str) -> pd.Series:
-    """Sort the images of a manifest into groups by one of its columns.
-
-    Args:
-        manifest: The data set's manifest, with a column image_id.
-        column: `view`, `sex` or any other column whose values are the groups; `age` is sorted into age groups.
-
-    Returns:
-        Name of the group (str) by image_id; `unknown` where the manifest is empty.
-
-    Raises:
-        UserError: The manifest lacks the column.
-    """
-    if column not in manifest:
-        raise UserError(f"manifest: no column {column}; found {', '.join(map(str, manifest.columns))}")
-    values = manifest.set_index("image_id")[column]
-    if column == "age":
-        return age_groups(values)
-    return values.astype(object).where(values.notna() & (values.astype(str) != ""), UNKNOWN).astype(str)
-
-
 def _totals_by_patient(scores: list[pd.Series], patients: pd.Series | None) -> Floats:
     """Add up (patients, models, 2): the scores of a patient's images that count, and their number."""
     index = scores[0].index
-    if patients is None:
-        patient, count = np.arange(len(index)), len(index)
-    else:
-        codes, names = pd.factorize(_of_images(patients, index, "patient"))
-        patient, count = codes, len(names)
+    patient, count = _patients_of(index, patients)
     totals = np.zeros((count, len(scores), 2))
     for model, series in enumerate(scores):
         values = series.reindex(index).to_numpy(dtype=np.float64)
@@ -283,6 +288,19 @@ def _totals_by_patient(scores: list[pd.Series], patients: pd.Series | None) -> F
         totals[:, model, 0] = np.bincount(patient, np.where(counts, values, 0.0), minlength=count)
         totals[:, model, 1] = np.bincount(patient, counts, minlength=count)
     return totals
+
+
+def _patients_of(index: pd.Index, patients: pd.Series | None) -> tuple[Ints, int]:
+    """Number the patients: that of each image, and how many there are."""
+    if patients is None:
+        return np.arange(len(index)), len(index)
+    codes, names = pd.factorize(_of_images(patients, index, "patient"))
+    return codes, len(names)
+
+
+def _draw(random: np.random.Generator, patients: int) -> Ints:
+    """Draw as many patients as there are, with replacement, and tell how often each was drawn."""
+    return np.bincount(random.integers(0, patients, patients, dtype=np.int32), minlength=patients)
 
 
 def _of_images(values: pd.Series, index: pd.Index, what: str) -> pd.Series:
@@ -308,8 +326,7 @@ def _resample(totals: Floats, resamples: int, seed: int) -> Floats:
     drawn = np.zeros((resamples, flat.shape[1]))
     if patients:
         for resample in drawn:
-            times = np.bincount(random.integers(0, patients, patients, dtype=np.int32), minlength=patients)
-            resample[:] = times @ flat
+            resample[:] = _draw(random, patients) @ flat
     return drawn.reshape(resamples, *totals.shape[1:])
 
 

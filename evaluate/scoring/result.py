@@ -10,22 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from common.files import write_json
+from evaluate.metrics.figures import BoxLevel, Figure, ImageLevel, Interval
 from evaluate.postprocess.pipeline import Pipeline
 
 SCORE_FILE, REPORT_FILE, PIPELINE_FILE = "score.json", "report.html", "pipeline.yaml"
 OUTCOMES_FILE = "outcomes.csv"
 ALL = "all"
 """The name of the steps together, in `Score.steps`."""
-
-
-class Interval(NamedTuple):
-    """Lower and upper end of a 95 % interval; a pair, as in the file."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -69,14 +63,16 @@ class SplitScore:
 
 @dataclass(frozen=True)
 class Subgroup:
-    """The score of the images of one view, sex or age group.
+    """The score of the images of one view, sex, age group, size of boxes, site or scanner, or kind of negatives.
 
     Attributes:
-        score: The RSNA score; None where no image counts.
+        score: The RSNA score; None where no image counts, and of negatives, whose score is 0 or does not count.
         interval_95: Its interval; None where too few patients count.
         images: Images of the group.
         counted_images: Those that count.
         counted_patients: Their patients; None in files of older versions.
+        sensitivity: As in `ImageLevel`; None in files of older versions.
+        specificity: The same.
     """
 
     score: float | None
@@ -84,6 +80,8 @@ class Subgroup:
     images: int
     counted_images: int
     counted_patients: int | None = None
+    sensitivity: Figure | None = None
+    specificity: Figure | None = None
 
 
 @dataclass(frozen=True)
@@ -95,12 +93,14 @@ class Difference:
         lower: The other one.
         difference: Score of the first less score of the second.
         p: Probability of such a difference by chance, corrected for all pairs of large enough groups (Holm).
+        measure: What is compared: `score`, or of kinds of negatives `specificity`.
     """
 
     higher: str
     lower: str
     difference: float
     p: float
+    measure: str = "score"
 
 
 @dataclass(frozen=True)
@@ -240,6 +240,8 @@ class Score:
         inference: How the predictions were made, as `inference.Settings`; None where they were handed in.
         leakage: Whether the weights know the images.
         origin: What it was made with.
+        image_level: What is said of the reported split's images; None in files of older versions.
+        box_level: What is said of its boxes; None in files of older versions.
     """
 
     weights: str | None
@@ -260,6 +262,8 @@ class Score:
     inference: Mapping[str, Any] | None
     leakage: Leakage
     origin: Origin
+    image_level: ImageLevel | None = None
+    box_level: BoxLevel | None = None
 
     @property
     def reported(self) -> SplitScore:
@@ -307,6 +311,8 @@ class Score:
                 "splits": {name: split.to_json() for name, split in self.splits.items()},
                 "subgroups": self.subgroups,
                 "subgroup_differences": self.subgroup_differences,
+                "image_level": self.image_level,
+                "box_level": self.box_level,
                 **({"inference": self.inference} if self.inference is not None else {}),
                 "leakage": self.leakage.to_json(),
                 **_plain(self.origin),

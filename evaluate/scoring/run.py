@@ -17,7 +17,16 @@ from evaluate.postprocess.gate import GateProbabilities
 from evaluate.scoring.earlier import keep_earlier
 from evaluate.scoring.fitting import find_pipeline, fitted_steps, what_steps_bring
 from evaluate.scoring.inputs import Inputs, from_predictions, from_system
-from evaluate.scoring.numbers import Judged, compare_subgroups, judge, outcome_table, score_split, score_subgroups
+from evaluate.scoring.numbers import (
+    Judged,
+    compare_subgroups,
+    judge,
+    judge_boxes,
+    judge_images,
+    outcome_table,
+    score_split,
+    score_subgroups,
+)
 from evaluate.scoring.request import ScoringRequest
 from evaluate.scoring.result import OUTCOMES_FILE, PIPELINE_FILE, GateUse, Leakage, Origin, Score, write_score
 
@@ -84,6 +93,8 @@ def score(request: ScoringRequest) -> Scored:
         subgroups=score_subgroups(judged[inputs.report_on]),
         subgroup_differences=compare_subgroups(judged[inputs.report_on]),
         inference=inputs.inference,
+        image_level=judge_images(judged[inputs.report_on]),
+        box_level=judge_boxes(judged[inputs.report_on]),
         leakage=_without_places(inputs.leakage),
         origin=Origin(**describe_origin("evaluate/score.py", request.argv)),
     )

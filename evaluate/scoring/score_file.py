@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from evaluate.metrics.calibration import Bin
+from evaluate.metrics.figures import BoxLevel, Figure, ImageLevel, Interval
 from evaluate.postprocess.pipeline import Pipeline
 from evaluate.postprocess.steps import BoxScale, Confidence, FittedOn, GateRule, MostBoxes, Rescoring, Sides
 from evaluate.postprocess.suppression import Suppression
@@ -18,7 +20,6 @@ from evaluate.scoring.result import (
     Difference,
     Gain,
     GateUse,
-    Interval,
     Leakage,
     Origin,
     Score,
@@ -54,12 +55,14 @@ def read_score(path: Path) -> Score:
             gate=_gate(content),
             splits=splits,
             subgroups={
-                group: {level: Subgroup(**_with_interval(one)) for level, one in levels.items()}
+                group: {level: _subgroup(one) for level, one in levels.items()}
                 for group, levels in content["subgroups"].items()
             },
             subgroup_differences=_differences(content.get("subgroup_differences")),
             inference=content.get("inference"),
             leakage=_leakage(content["leakage"]),
+            image_level=_image_level(content.get("image_level")),
+            box_level=_box_level(content.get("box_level")),
             origin=Origin(**{part.name: content[part.name] for part in fields(Origin)}),
         )
 
@@ -114,6 +117,30 @@ def _split_score(entry: Mapping[str, Any]) -> SplitScore:
     known = {part.name: split_key(part.name) for part in fields(SplitScore)}
     values = {name: entry[key] for name, key in known.items() if key in entry or name != "counted_patients"}
     return SplitScore(**_with_interval(values))
+
+
+def _subgroup(content: Mapping[str, Any]) -> Subgroup:
+    figures = {name: _figure(content[name]) for name in ("sensitivity", "specificity") if content.get(name)}
+    return Subgroup(**_with_interval(content) | figures)
+
+
+def _figure(content: Mapping[str, Any]) -> Figure:
+    return Figure(**_with_interval(content))
+
+
+def _figures(content: Mapping[str, Any]) -> dict[str, Figure]:
+    return {name: _figure(one) for name, one in content.items()}
+
+
+def _image_level(content: Mapping[str, Any] | None) -> ImageLevel | None:
+    if content is None:
+        return None
+    bins = tuple(Bin(**one) for one in content["reliability"])
+    return ImageLevel(**{**content, "figures": _figures(content["figures"]), "reliability": bins})
+
+
+def _box_level(content: Mapping[str, Any] | None) -> BoxLevel | None:
+    return None if content is None else BoxLevel(_figures(content["froc"]), dict(content["errors"]))
 
 
 def _differences(content: Mapping[str, Any] | None) -> dict[str, Difference] | None:

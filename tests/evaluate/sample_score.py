@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from evaluate.metrics.calibration import Bin
+from evaluate.metrics.errors import KINDS
+from evaluate.metrics.figures import BoxLevel, Figure, ImageLevel
+from evaluate.metrics.ranking import FALSE_BOXES, IMAGE_FIGURES
 from evaluate.postprocess.pipeline import Pipeline
 from evaluate.postprocess.steps import BoxScale, Confidence, FittedOn, MostBoxes, Rescoring, Sides
 from evaluate.postprocess.suppression import Suppression
@@ -32,7 +38,28 @@ def split_score(score: float) -> SplitScore:
 def subgroup(score: float, images: int = 700, patients: int = 200) -> Subgroup:
     """The numbers of a group of images."""
     interval = Interval(score - 0.0123, score + 0.0234)
-    return Subgroup(score, interval, images, counted_images=417, counted_patients=patients)
+    sensitivity, specificity = Figure(0.8, Interval(0.7, 0.9), 90), Figure(0.6, None, 19)
+    return Subgroup(score, interval, images, 417, patients, sensitivity, specificity)
+
+
+def figures(names: Sequence[str], value: float = 0.5) -> dict[str, Figure]:
+    """So many figures, all alike."""
+    return {name: Figure(value, Interval(value - 0.05, value + 0.05), 150) for name in names}
+
+
+SHARES = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value")
+IMAGE_LEVEL = ImageLevel(
+    true_positives=211, false_negatives=90, false_positives=206, true_negatives=698,
+    figures={
+        **figures(SHARES), **figures(IMAGE_FIGURES), **figures(["auc"], 0.85), "brier": Figure(0.14, None, 19),
+        "calibration_error": Figure(0.0567, None, 399),
+    },
+    reliability=(Bin(900, 0.02, 0.1), Bin(305, 0.6, 0.7)),
+)  # fmt: skip
+BOX_LEVEL = BoxLevel(
+    froc=figures([*(f"{rate:g}" for rate in FALSE_BOXES), "mean"]),
+    errors={**dict.fromkeys(KINDS, 0), "missed": 150, "poorly placed": 89, "on a distractor": 123},
+)
 
 
 PIPELINE = Pipeline(
@@ -60,5 +87,6 @@ SCORE = Score(
         {"python": "3.11.4", "torch": "2.7.1"}, "python evaluate/score.py best.pt --data 'a b.yaml'", "0123abc",
         "2025-03-04T05:06:07+00:00",
     ),
+    image_level=IMAGE_LEVEL, box_level=BOX_LEVEL,
 )  # fmt: skip
 GATE = GateUse(files=("runs/gate/gate.csv",), asked="tune", tuned_on="val", seen_images={"val": 3, "test": 0})

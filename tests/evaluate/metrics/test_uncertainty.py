@@ -13,12 +13,10 @@ from common.errors import UserError
 from evaluate.metrics.uncertainty import (
     FEW_PATIENTS,
     FEWEST_PATIENTS,
-    age_groups,
     counted_patients,
     group_differences,
     paired_difference,
     score_interval,
-    subgroups,
 )
 from evaluate.metrics.uncertainty import resampled_scores as together
 
@@ -129,26 +127,6 @@ def test_difference_of_a_model_to_itself():
     assert (same.difference, same.low, same.high, same.first_better) == (0, 0, 0, 0.5)
 
 
-def test_age_groups_at_their_edges():
-    ages = series([0, 17, 17.9, 18, 39, 40, 59, 60, 79, 80, 120, 121, 148, 155, -1, math.nan])
-    assert age_groups(ages).tolist() == (
-        ["0-17"] * 3 + ["18-39"] * 2 + ["40-59"] * 2 + ["60-79"] * 2 + ["80+"] * 2 + ["unknown"] * 5
-    )
-    assert age_groups(pd.Series(["34", "", None], index=list("abc"))).tolist() == ["18-39", "unknown", "unknown"]
-    assert age_groups(pd.Series([34, None], dtype="Int64")).tolist() == ["18-39", "unknown"]
-
-
-def test_subgroups_of_a_manifest():
-    manifest = pd.DataFrame(
-        {"image_id": ["a", "b", "c"], "view": ["AP", None, ""], "sex": ["F", "M", "F"], "age": [34, 150, None]}
-    )
-    assert subgroups(manifest, "view").to_dict() == {"a": "AP", "b": "unknown", "c": "unknown"}
-    assert subgroups(manifest, "sex").to_dict() == {"a": "F", "b": "M", "c": "F"}
-    assert subgroups(manifest, "age").to_dict() == {"a": "18-39", "b": "unknown", "c": "unknown"}
-    with pytest.raises(UserError, match="manifest: no column device; found image_id, view, sex, age"):
-        subgroups(manifest, "device")
-
-
 def test_patients_that_count():
     scores = series([1.0, 0.5, math.nan, math.nan])
     patients = pd.Series(["a", "a", "b", "c"], index=scores.index)
@@ -184,6 +162,34 @@ def test_without_a_true_difference_hardly_any_is_found(sizes):
         differences = group_differences(scores, {"age": groups}, patients, resamples=150, seed=seed)
         found += any(one.p < 0.05 for one in differences.values())
     assert found <= 0.05 * 300 + 2 * math.sqrt(300 * 0.05 * 0.95)
+
+
+def test_without_a_true_difference_hardly_any_is_found_in_a_whole_report():
+    """All properties at once, one of which compares whether images are left empty: 95 % are, so that few tell."""
+    found = 0
+    for seed in range(300):
+        scores, views, patients = cohort((40, 70), seed)
+        random = np.random.default_rng(seed + 1_000)
+        by_patient = pd.Series(patients.unique(), index=patients.unique())
+        sexes = patients.map(dict(zip(by_patient, random.choice(["F", "M"], len(by_patient)), strict=True)))
+        kinds = pd.Series(random.choice(["normal", "not normal", "unknown"], len(scores)), index=scores.index)
+        is_empty = pd.Series((random.random(len(scores)) < 0.95).astype(float), index=scores.index)
+        groupings = {"view": views, "sex": sexes, "negative kind": kinds}
+        differences = group_differences(
+            scores, groupings, patients, instead={"negative kind": is_empty}, resamples=150, seed=seed
+        )
+        assert list(differences) == list(groupings)
+        found += any(one.p < 0.05 for one in differences.values())
+    assert found <= 0.05 * 300 + 2 * math.sqrt(300 * 0.05 * 0.95)
+
+
+def test_what_is_compared_in_place_of_the_scores():
+    scores = series(np.ones(80))
+    groups = pd.Series(["a", "b"] * 40, index=scores.index)
+    empty = series([1, 0, 1, 1] * 20)
+    found = group_differences(scores, {"x": groups, "y": groups}, instead={"y": empty})
+    assert (found["x"].difference, found["x"].p) == (0, 1)
+    assert (found["y"].higher, found["y"].difference) == ("a", 0.5)
 
 
 def test_a_true_difference_is_found_between_the_groups_that_have_it():

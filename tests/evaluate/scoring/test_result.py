@@ -46,7 +46,8 @@ def test_the_keys_of_the_file_in_their_order(tmp_path):
     assert list(content) == [
         "score", "interval_95", "weights", "weights_sha256", "data_fingerprint", "predictions", "data", "synthetic",
         "tuned_on", "reported_on", "confidence", "postprocess", "fitted", "steps", "splits", "subgroups",
-        "subgroup_differences", "inference", "leakage", "versions", "command", "commit", "created",
+        "subgroup_differences", "image_level", "box_level", "inference", "leakage", "versions", "command", "commit",
+        "created",
     ]  # fmt: skip
     assert (content["score"], content["interval_95"]) == (0.25, [0.25 - 0.0123, 0.25 + 0.0234])
     assert (content["weights_sha256"], content["confidence"]) == (["ab" * 32], 0.5)
@@ -79,11 +80,23 @@ def test_the_keys_of_the_file_in_their_order(tmp_path):
     assert content["subgroups"]["view"] == {
         "AP": {
             "score": 0.2, "interval_95": [0.2 - 0.0123, 0.2 + 0.0234], "images": 700, "counted_images": 417,
-            "counted_patients": 200,
+            "counted_patients": 200, "sensitivity": {"value": 0.8, "interval_95": [0.7, 0.9], "patients": 90},
+            "specificity": {"value": 0.6, "interval_95": None, "patients": 19},
         },
-        "PA": {"score": None, "interval_95": None, "images": 5, "counted_images": 0, "counted_patients": 0},
+        "PA": {"score": None, "interval_95": None, "images": 5, "counted_images": 0, "counted_patients": 0,
+               "sensitivity": None, "specificity": None},
     }  # fmt: skip
-    assert content["subgroup_differences"] == {"view": {"higher": "PA", "lower": "AP", "difference": 0.06, "p": 0.012}}
+    assert content["image_level"]["figures"]["sensitivity"] == {
+        "value": 0.5, "interval_95": [0.45, 0.55], "patients": 150
+    }  # fmt: skip
+    assert content["image_level"]["reliability"] == [
+        {"images": 900, "probability": 0.02, "frequency": 0.1}, {"images": 305, "probability": 0.6, "frequency": 0.7},
+    ]  # fmt: skip
+    assert content["box_level"]["froc"]["mean"]["value"] == 0.5
+    assert content["box_level"]["errors"]["missed"] == 150
+    assert content["subgroup_differences"] == {
+        "view": {"higher": "PA", "lower": "AP", "difference": 0.06, "p": 0.012, "measure": "score"}
+    }  # fmt: skip
     assert content["leakage"] == {
         "checked": True, "trained_on": "rsna.yaml", "earlier": ["coco.yaml"], "patients_known": True,
         "not_seen": ["all"],
