@@ -245,13 +245,20 @@ def _contrasts(differences: Mapping[str, Difference] | None) -> list[str]:
         return []
     sure = {name: one for name, one in differences.items() if one.p < _SIGNIFICANT}
     texts = [
-        f"By {name}, {one.higher} scores {score_text(one.difference)} higher than {one.lower}, which is beyond chance "
+        f"By {name}, {_contrast(one)}, which is beyond chance "
         f"(p {'= ' + format(one.p, '.3f') if one.p >= 0.001 else '< 0.001'}, corrected for all pairs of groups)."
         for name, one in sure.items()
     ]
     if others := [name for name in differences if name not in sure]:
         texts.append(f"Between groups of {join(others)} no difference is beyond chance.")
     return texts
+
+
+def _contrast(one: Difference) -> str:
+    if one.measure == "specificity":
+        points = f"{100 * one.difference:.1f} percentage points"
+        return f"images of {one.higher} are left empty more often than those of {one.lower}, by {points}"
+    return f"{one.higher} scores {score_text(one.difference)} higher than {one.lower}"
 
 
 def _colours() -> Iterator[str]:

@@ -18,7 +18,8 @@ from common.pages import data_charts
 from common.pages.figures import Chart
 from common.pages.page import template
 from common.pages.wording import interval_text, score_text
-from evaluate.report import charts, sentences
+from evaluate.metrics.ranking import Ranking
+from evaluate.report import charts, curves, diagnosis, sentences
 from evaluate.report.gallery import (
     EMPTY,
     FALSE_ALARM,
@@ -122,6 +123,7 @@ def write_report(output: Path, given: ReportInput) -> Path:
         steps=_steps(score),
         reading=sentences.reading(score),
         sweep=charts.sweep_curves(sweeps, score.confidence, tuned_on) if sweeps else None,
+        diagnosis=_diagnosis(given, results),
         subgroups=charts.subgroup_dots(score.subgroups, score.score, score.subgroup_differences),
         outcomes=_outcomes(results),
         gallery=_gallery(results, manifest, given.pictures),
@@ -210,6 +212,35 @@ def _outcomes(results: Results | None) -> list[dict[str, Any]]:
         }
         for outcome, (name, explanation, of, total) in texts.items()
     ]
+
+
+def _diagnosis(given: ReportInput, results: Results | None) -> dict[str, Any] | None:
+    """What is said of images and boxes beside the score; None of a score of an older version."""
+    score = given.score
+    level = score.image_level
+    if level is None:
+        return None
+    drawn: list[Chart | None] = []
+    if results is not None:
+        confidence = results.images["confidence"].to_numpy(dtype=float)
+        of_images = Ranking.of_images(confidence, (results.images["area"] > 0).to_numpy())
+        of_boxes = Ranking.of_boxes(results.truth, given.predictions[score.reported_on])
+        drawn = [
+            curves.roc_curve(of_images, score.confidence),
+            curves.froc_curve(of_boxes, score.confidence),
+            curves.precision_recall_curve(of_images, score.confidence),
+        ]
+    error = level.figures.get("calibration_error")
+    drawn.append(curves.reliability_curve(level.reliability, error.value if error else None))
+    return {
+        "confusion": diagnosis.confusion(level),
+        "images": diagnosis.image_rows(score),
+        "boxes": diagnosis.box_rows(score),
+        "errors": diagnosis.error_rows(score),
+        "groups": diagnosis.group_rows(score),
+        "intervals": "" if diagnosis.is_tuned(score) else diagnosis.INTERVALS,
+        "charts": [chart for chart in drawn if chart is not None],
+    }
 
 
 def _gallery(results: Results | None, manifest: pd.DataFrame | None, pictures: Pictures) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from common.cli import console
 from common.pages.wording import interval_text, score_text
 from common.paths import shown
+from evaluate.report.diagnosis import summary
 from evaluate.report.rows import ROWS
 from evaluate.report.steps import pipeline_text, step_headings, step_notes, step_rows
 from evaluate.report.wording import interval_note, shown_interval
@@ -42,6 +43,8 @@ def print_score(score: Score, written: Sequence[Path], link: str) -> None:
         f"({_interval(score)}), confidence {score.confidence:.6g} {tuned}"
     )
     out.print(f"{f'weights {score.weights}' if score.weights else 'predictions handed in'}, data {score.data}")
+    for line in summary(score):
+        out.print(line)
     out.print(f"post-processing: {pipeline_text(score.pipeline)}")
     if len(score.steps) > 1:
         _print_steps(score)

@@ -192,7 +192,7 @@ def test_the_page_is_well_formed(page):
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     targets = [attributes["href"][1:] for attributes in page.all("a")]
-    assert len(targets) == 6
+    assert len(targets) == 7
     assert set(targets) <= set(ids)
     assert len(page.all("h1")) == 1
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
