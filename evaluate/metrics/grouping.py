@@ -13,7 +13,7 @@ UNKNOWN = "unknown"
 
 SMALL, LARGE = 0.04, 0.10
 """Shares of the picture's area; of the challenge's images with an opacity, 28 % are below the first, 27 % above."""
-BOX_SIZES = ("small (< 4 %)", "medium (4-10 %)", "large (> 10 %)")
+BOX_SIZES = ("below 4 %", "4 to 10 %", "above 10 %")
 
 
 def age_groups(ages: pd.Series) -> pd.Series:

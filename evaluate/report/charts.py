@@ -218,7 +218,8 @@ def subgroup_dots(
         for label, (_, subgroup) in zip(axes.get_yticklabels(), rows, strict=True):
             label.set_fontweight("bold" if subgroup is None else "normal")
         interval = ", 95 % interval" if any(one is not None and one.interval_95 for _, one in rows) else ""
-        axes.set(xlabel=f"RSNA score{interval} (dashed: all images)", ylim=(len(rows) - 0.4, -0.6))
+        axes.set_xlabel(f"RSNA score{interval} (dashed: all images)", loc="right")  # long names leave little room
+        axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlim(0, min(1.0, axes.get_xlim()[1] * 1.05) if axes.get_xlim()[1] > 0 else 1.0)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="y", visible=False)

@@ -14,6 +14,7 @@ from evaluate.report.wording import is_few
 from evaluate.scoring.result import ImageLevel, Score, Subgroup
 
 Write = Callable[[Any], str]
+_NBSP = "\N{NO-BREAK SPACE}"
 
 _OTHER = "at another confidence"
 _ROWS: tuple[tuple[str, str, str, Write], ...] = (
@@ -76,7 +77,7 @@ def image_rows(score: Score) -> list[dict[str, str]]:
 def box_rows(score: Score) -> list[dict[str, str]]:
     """The same of boxes: FROC."""
     froc: Mapping[str, Figure] = score.box_level.froc if score.box_level else {}
-    names = {f"{rate:g}": f"{rate:g} false boxes per image" for rate in FALSE_BOXES} | {"mean": "Mean of these"}
+    names = {f"{rate:g}": f"{rate:g} per image" for rate in FALSE_BOXES} | {"mean": "Mean of these"}
     return [
         {"name": names.get(key, key), "explanation": "", **cell(figure, percent, is_tuned(score))}
         for key, figure in froc.items()
@@ -115,7 +116,7 @@ def cell(figure: Figure | None, write: Write, without_interval: bool = False) ->
     interval = ""
     if figure.interval_95 is not None and not without_interval:
         low, high = map(write, figure.interval_95)
-        interval = f"{low} to {high}{', few' if is_few(figure.patients) else ''}"
+        interval = f"{low}{_NBSP}to{_NBSP}{high}{', few' if is_few(figure.patients) else ''}"
     return {"value": write(figure.value), "interval": interval}
 
 

@@ -38,7 +38,7 @@ def test_box_sizes_are_those_of_the_largest_box():
     manifest = pd.DataFrame(
         {"image_id": list("abcdefg"), "width": [100, 100, 100, 200, 100, None, 100], "height": [100.0] * 7}
     )
-    small, medium, large = "small (< 4 %)", "medium (4-10 %)", "large (> 10 %)"
+    small, medium, large = "below 4 %", "4 to 10 %", "above 10 %"
     expected = [small, medium, medium, large, "unknown", "unknown", "unknown"]
     assert box_sizes(truth, manifest).to_dict() == dict(zip("abcdefg", expected, strict=True))
 

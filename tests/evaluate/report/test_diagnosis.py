@@ -29,8 +29,8 @@ def test_the_confusion_matrix_with_shares_of_its_rows():
 @pytest.mark.parametrize(
     ("figure", "interval"),
     [
-        (Figure(0.5, Interval(0.25, 0.75), 40), "0.250 to 0.750"),
-        (Figure(0.5, Interval(0.25, 0.75), 39), "0.250 to 0.750, few"),
+        (Figure(0.5, Interval(0.25, 0.75), 40), f"0.250{NBSP}to{NBSP}0.750"),
+        (Figure(0.5, Interval(0.25, 0.75), 39), f"0.250{NBSP}to{NBSP}0.750, few"),
         (Figure(0.5, None, 19), ""),
     ],
 )
@@ -53,9 +53,9 @@ def test_what_cannot_be_told_is_left_out():
 
 
 def test_two_lines_for_the_terminal():
-    share = f"50{NBSP}% (45{NBSP}% to 55{NBSP}%)"
+    share = f"50{NBSP}% (45{NBSP}%{NBSP}to{NBSP}55{NBSP}%)"
     assert diagnosis.summary(SCORE) == [
-        f"images: AUC 0.850 (0.800 to 0.900), sensitivity {share}, specificity {share}",
+        f"images: AUC 0.850 (0.800{NBSP}to{NBSP}0.900), sensitivity {share}, specificity {share}",
         f"boxes hit at 0.05 to 1 false ones per image: mean {share}",
     ]
 

@@ -177,7 +177,7 @@ def test_groups_by_box_size_kind_of_negatives_and_a_column_of_the_manifest():
     found = score_subgroups(judged)
     assert list(found) == ["site", "box size", "negative kind"]
     assert list(found["site"]) == ["north", "south"]
-    assert list(found["box size"]) == ["small (< 4 %)", "large (> 10 %)"]
+    assert list(found["box size"]) == ["below 4 %", "above 10 %"]
     small, large = found["box size"].values()
     assert small.score > 0.5 > large.score == 0  # predictions are of the small size
     kinds = found["negative kind"]
@@ -189,7 +189,7 @@ def test_groups_by_box_size_kind_of_negatives_and_a_column_of_the_manifest():
         assert group.specificity.value == pytest.approx(1 - called[images].mean())
         assert (group.sensitivity.value, group.images) == (None, len(images))
     differences = compare_subgroups(judged)
-    assert (differences["box size"].higher, differences["box size"].measure) == ("small (< 4 %)", "score")
+    assert (differences["box size"].higher, differences["box size"].measure) == ("below 4 %", "score")
     found = differences["negative kind"]
     assert (found.higher, found.measure) == ("Normal", "specificity")
     distractors = kinds["No Lung Opacity / Not Normal"].specificity.value
