@@ -25,12 +25,13 @@ import torch
 from numpy.typing import NDArray
 
 from common.data.data_set import find_root
+from common.data.names import DISTRACTOR
 from common.data.tables import read_manifest
 from common.errors import UserError
 from common.paths import shown
 from train.settings.options import SAMPLING
 
-NOT_NORMAL = "No Lung Opacity / Not Normal"
+NOT_NORMAL = DISTRACTOR
 """The manifest's label of hard negatives: something is wrong with these lungs, though it is no opacity."""
 
 

@@ -500,9 +500,9 @@ def test_tables_with_numbers_as_large_as_rsnas_are_not_cut_on_a_phone(browser, t
 @pytest.mark.browser
 def test_the_page_is_not_blank(browser, path, tmp_path):
     target = tmp_path / "page.png"
-    open_page(browser, path, tmp_path, f"--screenshot={target}", "--window-size=1280,3200")
+    open_page(browser, path, tmp_path, f"--screenshot={target}", "--window-size=1280,5200")
     picture = cv2.imread(str(target))[:, :, ::-1].astype(int)
-    assert picture.shape == (3200, 1280, 3)
+    assert picture.shape == (5200, 1280, 3)
     paper = (picture == picture[2, 2]).all(axis=2)
     assert 0.3 < paper.mean() < 0.95
     ink = (picture.sum(axis=2) < 200)[:600]
