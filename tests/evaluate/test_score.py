@@ -45,7 +45,8 @@ def test_score_is_the_metric_of_the_files_it_names(run_folder, data_set, capsys)
     assert set(found["subgroups"]["view"]) == {"AP", "PA"}
     assert found["subgroups"]["sex"]["F"] == {
         "score": None, "interval_95": None, "images": 6, "counted_images": 0,
-        "counted_patients": 0,
+        "counted_patients": 0, "sensitivity": {"value": None, "interval_95": None, "patients": 0},
+        "specificity": {"value": 1.0, "interval_95": None, "patients": 6},
     }  # fmt: skip
     assert found["subgroups"]["sex"]["M"]["score"] == pytest.approx(found["score"], rel=1e-12)
     assert sum(group["images"] for group in found["subgroups"]["age"].values()) == 12
