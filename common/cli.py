@@ -169,6 +169,7 @@ _EXTRAS = {
     "train": ("torch", "torchvision", "ultralytics", "wandb", "cloudpickle"),
     "ray": ("ray", "optuna", "sklearn"),
     "sample": ("gdcm",),
+    "dicom-out": ("highdicom",),
 }
 
 

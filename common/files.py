@@ -20,6 +20,8 @@ PART = ".part"
 MOST_OF_A_PICTURE, MOST_OF_A_TABLE = 1 << 30, 2 << 30
 """Bytes: more is not read of one picture or table, since a small zip can become any number of them."""
 
+_LONGEST_NAME = 200
+"""Bytes of a file's name without suffix; file systems allow 255 with it."""
 _OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -156,3 +158,11 @@ def _explain(error: OSError, path: Path | str) -> WorkError:
             "what is finished stays."
         )
     return WorkError(f"{path}: cannot be written ({error.strerror}). Check the folder and its permissions.")
+
+
+def file_stem(name: str) -> str:
+    """A name for a file without its suffix, or what tells it from others where it is too long for one."""
+    encoded = name.encode()
+    if len(encoded) <= _LONGEST_NAME:
+        return name
+    return f"{encoded[: _LONGEST_NAME - 13].decode(errors='ignore')}-{hashlib.sha256(encoded).hexdigest()[:12]}"

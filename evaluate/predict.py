@@ -103,6 +103,13 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="look at each image mirrored and at two other sizes, too: four times as slow, often better",
     )
+    add(
+        "--dicom-out",
+        type=Path,
+        metavar="DIR",
+        help="folder for a Structured Report (TID 1500) and a Secondary Capture with the boxes of each DICOM file, "
+        "for research only; needs the extra dicom-out",
+    )
     add("--allow-unreadable", action="store_true", help="exit status 0 even if some of the files could not be read")
     add("--half", action="store_true", help="compute in 16 bits, on a GPU")
     return arguments
@@ -146,6 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
             overlays=args.overlays,
             truth=args.truth,
             class_name=args.class_name,
+            dicom_out=args.dicom_out,
             inference=InferenceOptions(args.imgsz, args.augment, args.half, args.batch, args.device),
         )
     )
@@ -159,6 +167,12 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         say(f"  {shown(args.output / REJECTED_FILE)}  {done.unreadable:,} that could not be read, and why")
     if done.drawn:
         say(f"  {shown(args.output / OVERLAYS)}  {done.drawn:,} pictures")
+    if done.dicoms:
+        kept = f" ({done.dicoms.kept:,} of them were there before)" if done.dicoms.kept else ""
+        say(
+            f"  {shown(args.dicom_out)}  {done.dicoms.reports:,} Structured Reports, "
+            f"{done.dicoms.captures:,} Secondary Captures{kept}"
+        )
     say(RESEARCH_ONLY)
     if done.unreadable and not args.allow_unreadable:
         print_error(

@@ -25,7 +25,8 @@ warnings.filterwarnings("ignore", module=r"pydicom\b")
 _MAX_INFLATED = 4 * MAX_PIXELS + 2**26  # bytes: the largest image at 32 bits, and a generous header
 
 _KEYWORDS = (
-    "SOPClassUID SOPInstanceUID PresentationIntentType SeriesDescription PatientID PatientSex PatientAge ViewPosition "
+    "SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID PresentationIntentType SeriesDescription "
+    "PatientID PatientSex PatientAge ViewPosition "
     "ImagerPixelSpacing SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows Columns PixelSpacing "
     "BitsAllocated BitsStored HighBit PixelRepresentation PixelPaddingValue PixelPaddingRangeLimit WindowCenter "
     "WindowWidth RescaleIntercept RescaleSlope VOILUTFunction ModalityLUTSequence VOILUTSequence PixelData "

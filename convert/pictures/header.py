@@ -40,6 +40,8 @@ def header_of(elements: Elements) -> Header:
         pixel_spacing_mm=next((spacing for spacing in spacings if spacing is not None and spacing > 0), None),
         patient_id=elements.first_text("PatientID"),
         sop_instance_uid=elements.first_text("SOPInstanceUID"),
+        study_instance_uid=elements.first_text("StudyInstanceUID"),
+        series_instance_uid=elements.first_text("SeriesInstanceUID"),
         for_processing=elements.first_text("PresentationIntentType").upper() == "FOR PROCESSING",
         modality=elements.first_text("Modality").upper(),
         body_part=elements.first_text("BodyPartExamined").upper(),

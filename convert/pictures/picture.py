@@ -46,6 +46,8 @@ class Header:
         pixel_spacing_mm: Distance between rows, from Pixel Spacing, else from Imager Pixel Spacing.
         patient_id: Patient ID, without surrounding spaces.
         sop_instance_uid: SOP Instance UID.
+        study_instance_uid: Study Instance UID.
+        series_instance_uid: Series Instance UID.
         for_processing: Presentation Intent Type is FOR PROCESSING: raw values of a detector, which a maker's own
             software would turn into the image that is looked at.
         modality: Modality in capitals, such as `CR`.
@@ -60,6 +62,8 @@ class Header:
     pixel_spacing_mm: float | None = None
     patient_id: str = ""
     sop_instance_uid: str = ""
+    study_instance_uid: str = ""
+    series_instance_uid: str = ""
     for_processing: bool = False
     modality: str = ""
     body_part: str = ""

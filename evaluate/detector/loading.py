@@ -56,6 +56,8 @@ class Outcome:
         reason: Why it was not predicted.
         doubt: What in its header makes it doubtful that it is a frontal chest X-ray; see `plausibility`.
         sop_instance_uid: Of a DICOM file.
+        study_instance_uid: Likewise.
+        series_instance_uid: Likewise.
         width: Of the original image, in pixels; None where it could not be read.
         height: Likewise.
         view: View Position in capitals, such as `PA`; empty where it is not known, as of a picture file.
@@ -67,6 +69,8 @@ class Outcome:
     reason: str = ""
     doubt: str = ""
     sop_instance_uid: str = ""
+    study_instance_uid: str = ""
+    series_instance_uid: str = ""
     width: float | None = None
     height: float | None = None
     view: str = ""
@@ -184,6 +188,8 @@ class Loader:
             PREDICTED,
             doubt=doubt_of(header),
             sop_instance_uid=header.sop_instance_uid,
+            study_instance_uid=header.study_instance_uid,
+            series_instance_uid=header.series_instance_uid,
             width=float(width),
             height=float(height),
             view=(picture.view if picture.view is not None else header.view) or "",

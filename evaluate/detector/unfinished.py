@@ -23,7 +23,7 @@ from common.locks import locked
 from common.paths import shown
 from evaluate.detector.loading import Outcome, Picture
 
-_FORMAT = 2
+_FORMAT = 3
 _LOCK = ".lock"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pandas as pd
 
 from common.cli import print_warning, progress
 from common.data.names import COORDINATES
-from common.files import make_folder, write_atomic
+from common.files import file_stem, make_folder, write_atomic
 from common.pages.pictures import overlay
 from evaluate.detector.loading import Picture, load_picture
 
@@ -20,7 +19,6 @@ _JPEG_QUALITY = 92
 _COMMENT = b"drawn by evaluate/predict.py"
 _MARK = b"\xff\xfe" + (len(_COMMENT) + 2).to_bytes(2, "big") + _COMMENT
 """A comment in the JPEG, right after its start: what has it may be removed by the next run."""
-_LONGEST_NAME = 200
 
 
 def draw_overlays(
@@ -66,7 +64,7 @@ def draw_overlays(
         drawn = overlay(pixels, None if true is None else true * factors, found)
         coded = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
         data = coded[1].tobytes()
-        write_atomic(folder / f"{_file_stem(image_id)}.jpg", data[:2] + _MARK + data[2:])
+        write_atomic(folder / f"{file_stem(image_id)}.jpg", data[:2] + _MARK + data[2:])
         count += 1
     return count
 
@@ -78,11 +76,3 @@ def _remove_earlier(folder: Path) -> None:
             is_ours = opened.read(2 + len(_MARK))[2:] == _MARK
         if is_ours:
             file.unlink()
-
-
-def _file_stem(image_id: str) -> str:
-    """The image id, or what tells it from others where it is too long for a file's name."""
-    encoded = image_id.encode()
-    if len(encoded) <= _LONGEST_NAME:
-        return image_id
-    return f"{encoded[: _LONGEST_NAME - 13].decode(errors='ignore')}-{hashlib.sha256(encoded).hexdigest()[:12]}"

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -28,6 +29,9 @@ from evaluate.detector.finding import DEFAULT_WEIGHTS
 from evaluate.detector.loading import NO_IMAGE, PREDICTED, UNREADABLE, Outcome
 from evaluate.detector.options import InferenceOptions
 from evaluate.detector.pictures import find_pictures, with_originals
+from evaluate.detector.plausibility import NO_CHEST, is_no_chest
+from evaluate.dicom_out.algorithm import algorithm_of, finding_of
+from evaluate.dicom_out.place import OPTION, check_sources
 from evaluate.postprocess.pipeline import Pipeline
 from evaluate.postprocess.steps import Confidence
 from evaluate.scoring.choice import choose_pipeline, size_of_scoring
@@ -38,6 +42,9 @@ from evaluate.system.gates import find_gates
 from evaluate.system.loading import load_system
 from evaluate.system.voting import Votes, forget, predict_pictures
 
+if TYPE_CHECKING:
+    from evaluate.dicom_out.writing import Written
+
 PREDICTIONS_FILE, SUBMISSION_FILE, IMAGES_FILE, REJECTED_FILE, OVERLAYS = (
     "predictions.csv",
     "submission.csv",
@@ -45,7 +52,10 @@ PREDICTIONS_FILE, SUBMISSION_FILE, IMAGES_FILE, REJECTED_FILE, OVERLAYS = (
     "rejected.csv",
     "overlays",
 )
-IMAGE_COLUMNS = ["image_id", "source", "status", "reason", "doubt", "boxes", "sop_instance_uid"]
+IMAGE_COLUMNS = [
+    "image_id", "source", "status", "reason", "doubt", "class", "boxes",
+    "study_instance_uid", "series_instance_uid", "sop_instance_uid",
+]  # fmt: skip
 _MOST_DOUBTS = 6
 
 
@@ -69,6 +79,7 @@ class PredictionRequest:
             the only one.
         inference: How predictions are made.
         gates: Gates whose classifiers look at the pictures, besides those of the system: folders or weights.
+        dicom_out: The folder for a Structured Report and a Secondary Capture of each DICOM file; None: none are made.
     """
 
     sources: tuple[Path, ...]
@@ -82,6 +93,7 @@ class PredictionRequest:
     class_name: str | None = None
     inference: InferenceOptions = field(default_factory=InferenceOptions)
     gates: tuple[Path, ...] = ()
+    dicom_out: Path | None = None
 
     @property
     def named(self) -> tuple[Path, ...]:
@@ -102,6 +114,7 @@ class PredictedFiles:
         pipeline: What was done to them.
         origin: Where these come from, in words.
         drawn: How many pictures lie in `overlays/`.
+        dicoms: What was written for the archive; None, if that was not asked for.
     """
 
     pictures: int
@@ -112,6 +125,7 @@ class PredictedFiles:
     pipeline: Pipeline
     origin: str
     drawn: int
+    dicoms: Written | None = None
 
     @property
     def usable(self) -> int:
@@ -129,6 +143,8 @@ def predict_files(request: PredictionRequest) -> PredictedFiles:
         WorkError: No picture could be read, or a file could not be written. One that could not be read among others
             is no error: see `unreadable`.
     """
+    if request.dicom_out is not None:
+        check_sources(request.dicom_out, request.sources)
     pictures = with_originals(find_pictures(request.sources, request.only))
     truth = read_truth(request.truth) if request.truth else None
     found, gates = find_system(request.named), find_gates(request.gates)
@@ -150,12 +166,14 @@ def predict_files(request: PredictionRequest) -> PredictedFiles:
         )
     output = request.output
     make_folder(output, remedy="Choose another --output.")
+    if request.dicom_out is not None:
+        make_folder(request.dicom_out, OPTION)
     predicted = predict_pictures(system, pictures, output)
     ids = {one.image_id for one in predicted.outcomes if one.status == PREDICTED}
     if not ids:
         forget(output)  # nothing was kept
     submitted = pipeline.apply(predicted.predictions, predicted.manifest, predicted.opacity)
-    _write_images(output / IMAGES_FILE, predicted, submitted)
+    _write_images(output / IMAGES_FILE, predicted, submitted, finding_of(system))
     _write_rejected(output / REJECTED_FILE, predicted.outcomes)
     _warn_of_doubts(predicted.outcomes, output / IMAGES_FILE)
     write_predictions(output / PREDICTIONS_FILE, predicted.predictions)
@@ -163,6 +181,16 @@ def predict_files(request: PredictionRequest) -> PredictedFiles:
     write_submission(output / SUBMISSION_FILE, submitted, images)
     usable = [picture for picture in pictures if picture.image_id in ids]
     drawn = draw_overlays(output / OVERLAYS, usable, submitted, truth, request.overlays)
+    dicoms = None
+    if request.dicom_out is not None:
+        from evaluate.dicom_out.writing import write_dicoms
+
+        outcomes = {one.image_id: one for one in predicted.outcomes}
+        dicoms = write_dicoms(request.dicom_out, usable, outcomes, submitted, algorithm_of(system, pipeline))
+        for why, (count, first) in dicoms.left_out.items():
+            print_warning(
+                f"{shown(request.dicom_out)}: lacks {count:,} of {len(usable):,} images, first {first}: {why}"
+            )
     forget(output)
     return PredictedFiles(
         pictures=len(images),
@@ -173,11 +201,14 @@ def predict_files(request: PredictionRequest) -> PredictedFiles:
         pipeline=pipeline,
         origin=origin,
         drawn=drawn,
+        dicoms=dicoms,
     )
 
 
-def _write_images(file: Path, predicted: Votes, submitted: pd.DataFrame) -> None:
+def _write_images(file: Path, predicted: Votes, submitted: pd.DataFrame, finding: str) -> None:
     """Write down what became of each file: columns `IMAGE_COLUMNS`, `boxes` empty where nothing was predicted.
+
+    The status of what its header says to be no chest radiograph is that, though it was predicted.
 
     Where a gate has looked at the images, there is a last column, `p_opacity`.
     """
@@ -186,10 +217,13 @@ def _write_images(file: Path, predicted: Votes, submitted: pd.DataFrame) -> None
         (
             one.image_id,
             one.source,
-            one.status,
+            NO_CHEST if is_no_chest(one.doubt) else one.status,
             one.reason,
             one.doubt,
+            finding if one.status == PREDICTED else "",
             int(counts.get(one.image_id, 0)) if one.status == PREDICTED else "",
+            one.study_instance_uid,
+            one.series_instance_uid,
             one.sop_instance_uid,
         )
         for one in predicted.outcomes

@@ -245,7 +245,10 @@ def test_what_may_be_no_chest_xray_is_told_once_and_predicted(trained, tmp_path,
     assert f"Modality CT (2, first {tmp_path}/ct.dcm), Body Part Examined ABDOMEN (1, first" in warning
     assert "View Position LL (1, " in warning
     images = pd.read_csv(tmp_path / "out/images.csv", keep_default_na=False).set_index("image_id")
-    assert images["status"].eq("predicted").all()
+    others = images["status"].eq("no chest radiograph")
+    assert sorted(images.index[others]) == ["ct", "ct2", "knee"]
+    assert images.loc[~others, "status"].eq("predicted").all()
+    assert images["boxes"].ne("").all()
     assert images["doubt"].to_dict() == {
         "plain": "", "empty": "", "local": "", "ct": "Modality CT",
         "ct2": "Modality CT; Body Part Examined ABDOMEN", "knee": "Body Part Examined KNEE",

@@ -95,7 +95,7 @@ def test_a_file_of_anything_else_is_replaced(content, tmp_path):
     (tmp_path / "kept").write_bytes(content)
     with unfinished(tmp_path / "kept", {"weights": 1}) as kept:
         assert kept.known == {}
-    assert (tmp_path / "kept").read_bytes() == b'{"format": 2, "weights": 1}\n'
+    assert (tmp_path / "kept").read_bytes() == b'{"format": 3, "weights": 1}\n'
 
 
 def test_boxes_come_back_bit_for_bit(tmp_path):

@@ -1,0 +1,29 @@
+"""Where DICOM objects may be written: looked at before long work, without any library."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.errors import UserError
+from common.paths import shown
+
+OPTION = "--dicom-out"
+
+
+def check_sources(folder: Path, sources: Sequence[Path]) -> None:
+    """See that DICOM objects can be made, and that the folder for them hides no original.
+
+    Raises:
+        UserError: The folder lies in a source, where the next run would take its objects for images.
+        ModuleNotFoundError: The extra `dicom-out` is not installed.
+    """
+    importlib.import_module("highdicom")
+    place = folder.resolve()
+    for source in sources:
+        if source.is_dir() and source.resolve() in (place, *place.parents):
+            raise UserError(
+                f"{OPTION} {shown(folder)}: lies in {shown(source)}, whose files are the originals: the next "
+                "prediction would take what is written for images. Name a folder outside of it."
+            )
