@@ -40,7 +40,8 @@ def draw(pixels: NDArray[np.uint8], boxes: NDArray[np.float64], doubt: str = "")
     ImageDraw.Draw(strip).text((1 - min(left, 0), (size - bottom - top) / 2), words, fill=255, font=font)
     letters = np.asarray(strip)
     if letters.shape[1] > width:  # all of the words, smaller
-        letters = cv2.resize(letters, (width, size), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(letters, (width - 1, size), interpolation=cv2.INTER_AREA)
+        letters = np.pad(small, ((0, 0), (0, 1)))
     band = np.zeros((size, width), np.uint8)
     band[:, : letters.shape[1]] = letters
     return np.vstack([drawn, np.repeat(band[..., None], 3, axis=2)])

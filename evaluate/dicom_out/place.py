@@ -16,14 +16,16 @@ def check_sources(folder: Path, sources: Sequence[Path]) -> None:
     """See that DICOM objects can be made, and that the folder for them hides no original.
 
     Raises:
-        UserError: The folder lies in a source, where the next run would take its objects for images.
+        UserError: The folder lies in a source, where the next run would take its objects for images, or beside one
+            that is a file, which an object might replace.
         ModuleNotFoundError: The extra `dicom-out` is not installed.
     """
     importlib.import_module("highdicom")
     place = folder.resolve()
     for source in sources:
-        if source.is_dir() and source.resolve() in (place, *place.parents):
+        is_among = source.is_dir() and source.resolve() in (place, *place.parents)
+        if is_among or (source.is_file() and source.suffix.lower() != ".zip" and source.resolve().parent == place):
             raise UserError(
-                f"{OPTION} {shown(folder)}: lies in {shown(source)}, whose files are the originals: the next "
-                "prediction would take what is written for images. Name a folder outside of it."
+                f"{OPTION} {shown(folder)}: lies {'in' if is_among else 'beside'} {shown(source)}: originals and "
+                "what is written must lie apart, or the next prediction takes both for images. Name another folder."
             )

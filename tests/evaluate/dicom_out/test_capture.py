@@ -58,4 +58,5 @@ def test_the_notice_stands_below_the_picture(shape):
     bright = strip[..., 0] > 60
     assert bright.any(0).sum() > shape[1] / 4
     assert not bright[0].any()  # no letter is cut
+    assert not bright[:, -1].any()
     assert not bright[-1].any()

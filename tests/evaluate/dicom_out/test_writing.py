@@ -114,7 +114,9 @@ def test_the_command_from_dicoms_to_reports(trained, data_set, tmp_path, capsys)
 
 def test_a_folder_among_the_originals_and_a_missing_library_are_told_before_any_work(tmp_path, monkeypatch):
     (tmp_path / "a.dcm").write_bytes(b"x")
-    with pytest.raises(UserError, match=r"--dicom-out .*out: lies in .*, whose files are the originals") as caught:
+    with pytest.raises(UserError, match=r"--dicom-out .*: lies beside .*a.dcm: originals and what is written must"):
+        run(tmp_path / "a.dcm", "--dicom-out", tmp_path)
+    with pytest.raises(UserError, match=r"--dicom-out .*out: lies in .*: originals and what is written must") as caught:
         run(tmp_path, "--dicom-out", tmp_path / "deep/out")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "deep").exists()
