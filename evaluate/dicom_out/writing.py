@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -120,32 +121,39 @@ def _write(
     """Both objects of one image, or one of them."""
     made_from = [hashlib.sha256(data).hexdigest(), hashlib.sha256(boxes.tobytes()).hexdigest(), doubt]
     stem = folder / file_stem(picture.image_id)
+    report_uid, capture_uid = algorithm.uid("report", *made_from), algorithm.uid("capture", *made_from)
+
+    def report() -> Dataset:
+        return make_report(source, boxes, algorithm, report_uid, doubt)
+
+    def capture() -> Dataset:
+        # Of the same bytes, should the file change meanwhile.
+        pixels = load_picture(dataclasses.replace(picture, read=lambda: data))
+        return make_capture(source, draw(pixels, boxes, doubt), algorithm, capture_uid)
+
     if all(keyword in source for keyword in _FOR_REPORTS):
-        uid = algorithm.uid("report", *made_from)
-        _put(Path(f"{stem}{REPORT}"), uid, lambda: make_report(source, boxes, algorithm, uid, doubt), written)
-        written.reports += 1
+        written.reports += _put(Path(f"{stem}{REPORT}"), report_uid, report, picture.name, written)
     else:
         written.leave_out(
             "no valid Series or SOP Instance UID in their headers: a capture, but no report", picture.name
         )
-    uid_of_capture = algorithm.uid("capture", *made_from)
-
-    def capture() -> Dataset:
-        drawn = draw(load_picture(picture), boxes, doubt)
-        return make_capture(source, drawn, algorithm, uid_of_capture)
-
-    _put(Path(f"{stem}{CAPTURE}"), uid_of_capture, capture, written)
-    written.captures += 1
+    written.captures += _put(Path(f"{stem}{CAPTURE}"), capture_uid, capture, picture.name, written)
 
 
-def _put(path: Path, uid: str, make: Callable[[], Dataset], written: Written) -> None:
-    """Write an object, unless the file holds it already."""
+def _put(path: Path, uid: str, make: Callable[[], Dataset], name: str, written: Written) -> bool:
+    """Write an object, unless the file holds it already; whether it is there then."""
     if _uid_of(path) == uid:
         written.kept += 1
-        return
+        return True
     file = BytesIO()
-    dcmwrite(file, make(), enforce_file_format=True)
+    try:
+        dcmwrite(file, make(), enforce_file_format=True)
+    except (ValueError, TypeError) as error:  # of a header that highdicom does not accept, or undecodable pixels
+        path.unlink(missing_ok=True)  # that of an earlier run would pass for this one's
+        written.leave_out(f"no {path.name[-len(REPORT) :]} can be made: {error}", name)
+        return False
     write_atomic(path, file.getvalue())
+    return True
 
 
 def _uid_of(path: Path) -> str:

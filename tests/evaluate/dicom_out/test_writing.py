@@ -65,6 +65,17 @@ def test_images_that_get_less_are_told(tmp_path):
     }
 
 
+def test_an_image_that_cannot_be_decoded_any_more_gets_a_report_and_no_capture(tmp_path):
+    whole = dicom("chest", "jpeg-baseline")
+    write(tmp_path / "out", {"chest": whole})
+    done = write(tmp_path / "out", {"chest": whole[:-3000], "film": dicom("film")})
+    assert (done.reports, done.captures) == (2, 1)
+    ((why, (count, first)),) = done.left_out.items()
+    assert why.startswith("no .sc.dcm can be made: ")
+    assert (count, first) == (1, "chest.dcm")
+    assert not (tmp_path / "out/chest.sc.dcm").exists()
+
+
 def run(*arguments: object) -> int | None:
     return predict.main([str(argument) for argument in arguments])
 
