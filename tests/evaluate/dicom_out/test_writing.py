@@ -11,6 +11,7 @@ from common.data.tables import read_predictions
 from common.errors import UserError
 from convert.synthetic.dicom_writer import write_dicom
 from evaluate import predict
+from evaluate.dicom_out.capture import make_capture
 from evaluate.dicom_out.report import boxes_of
 from evaluate.dicom_out.writing import write_dicoms
 from tests.evaluate.dicom_out.conftest import ALGORITHM, BOXES, STUDY, dicom, outcome_of, picture_of, table, unchecked
@@ -121,6 +122,41 @@ def test_the_command_from_dicoms_to_reports(trained, data_set, tmp_path, capsys)
         np.testing.assert_allclose(boxes, wanted, atol=0.01)
     assert not run(*given, "--dicom-out", tmp_path / "archive")
     assert "3 Secondary Captures (6 of them were there before)" in capsys.readouterr().out
+
+
+def test_stopped_while_writing_and_the_same_command_again(trained, tmp_path, monkeypatch, capsys):
+    (tmp_path / "scans").mkdir()
+    for name in ("a", "b", "c"):
+        (tmp_path / f"scans/{name}.dcm").write_bytes(dicom(name * 3))
+    given = (
+        tmp_path / "scans",
+        "--weights",
+        trained,
+        "--output",
+        tmp_path / "out",
+        "--dicom-out",
+        tmp_path / "archive",
+    )
+    made = []
+
+    def stop_at_the_second(*arguments):
+        if made:
+            raise KeyboardInterrupt
+        made.append(make_capture(*arguments))
+        return made[0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("evaluate.dicom_out.writing.make_capture", stop_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            run(*given)
+    there = {path: path.read_bytes() for path in (tmp_path / "archive").iterdir()}
+    assert sorted(path.name for path in there) == ["a.sc.dcm", "a.sr.dcm", "b.sr.dcm"]
+    capsys.readouterr()
+    run(*given)
+    said = capsys.readouterr()
+    assert "going on: 3 of 3 images were predicted before" in said.err
+    assert "3 Structured Reports, 3 Secondary Captures (3 of them were there before)" in said.out
+    assert {path: path.read_bytes() for path in there} == there
 
 
 def test_a_folder_among_the_originals_and_a_missing_library_are_told_before_any_work(tmp_path, monkeypatch):
