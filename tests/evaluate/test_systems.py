@@ -89,9 +89,12 @@ def test_a_recipe_is_scored_and_predicts_what_was_scored(winner, folds, tmp_path
     assert read_predictions(output / "submission.csv").image_ids == sorted(path.stem for path in pictures.iterdir())
 
     # Scored again nothing is predicted, and the same comes out; as predictions of others, too.
-    before = {file: file.stat().st_mtime_ns for file in winner.rglob("*.csv")}
+    predicted = [file for file in winner.rglob("*.csv") if file.name != "outcomes.csv"]
+    before = {file: file.stat().st_mtime_ns for file in predicted}
+    outcomes = (winner / "outcomes.csv").read_text()
     assert execute(score, [str(winner), *QUIET]) == 0
-    assert {file: file.stat().st_mtime_ns for file in winner.rglob("*.csv")} == before
+    assert {file: file.stat().st_mtime_ns for file in predicted} == before
+    assert (winner / "outcomes.csv").read_text() == outcomes
     assert read(winner)["splits"] == found["splits"]
     assert (winner / "pipeline.yaml").read_text() == fitted
 
