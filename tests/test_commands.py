@@ -27,6 +27,7 @@ COMMANDS = [
     "evaluate/predict.py",
     "evaluate/score.py",
     "benchmarks/conversion.py",
+    "benchmarks/fitting.py",
     "benchmarks/gpu.py",
     "benchmarks/metric.py",
     "benchmarks/run.py",
