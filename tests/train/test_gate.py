@@ -5,6 +5,7 @@ import copy
 import hashlib
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -385,8 +386,14 @@ def test_a_library_s_network_starts_from_its_weights_and_says_what_they_have_see
 
 
 def test_a_stopped_library_s_network_goes_on_as_if_nothing_had_happened(own_data, tmp_path, monkeypatch):
+    """With one thread: several add up in another order in another process, which moves the last digits."""
+    import torch
+
     from train.classifier.trainer import GateTrainer
 
+    threads = torch.get_num_threads()
+    monkeypatch.setattr("common.cores._ASKED", "1")
+    monkeypatch.setattr("ultralytics.utils.torch_utils.NUM_THREADS", 1)
     save = GateTrainer.save_model
     asked = words(own_data, "shufflenet_v2_x0_5", tmp_path, imgsz=32, epochs=3, pretrained=False, batch=16)
 
@@ -400,9 +407,11 @@ def test_a_stopped_library_s_network_goes_on_as_if_nothing_had_happened(own_data
         assert execute(main, asked) == 130
     # In a process that has not made the network.
     command = [sys.executable, ROOT / "train" / "gate.py", f"resume={tmp_path / 'gate'}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert execute(main, [*asked, f"project={tmp_path / 'whole'}"]) == 0
+    torch.set_num_threads(threads)
     first, whole = read(tmp_path / "gate"), read(tmp_path / "whole" / "gate")
     assert first[0].equals(whole[0])
     assert (first[1]["network"], first[1]["pretrained_on"]) == ("torchvision:shufflenet_v2_x0_5", "")
