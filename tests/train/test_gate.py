@@ -249,17 +249,23 @@ def test_plain_ultralytics_trains_on_the_view_and_validates_our_weights(gate, ow
 
 
 @pytest.mark.parametrize(
-    ("sign", "told"), [(-1, "no better than by chance"), (1, "the calibration knows no doubt"), (0, "")]
+    ("sign", "size", "told"),
+    [
+        (-1, 1, "no better than by chance"),
+        (1, 1, "the calibration knows no doubt"),
+        (0, 1, ""),
+        (0, 0.001, "says nearly the same of all"),
+    ],
 )
-def test_a_calibration_at_its_end_is_told(sign, told, gate, own_data, tmp_path, monkeypatch, capsys):
-    """A classifier that is always wrong, one that is always right, and one that errs both ways."""
+def test_a_calibration_at_its_end_is_told(sign, size, told, gate, own_data, tmp_path, monkeypatch, capsys):
+    """A classifier that is always wrong, one always right, one that errs both ways, one that hardly says a thing."""
     run = shutil.copytree(gate[0], tmp_path / "gate")
     labels = pd.read_csv(own_data / "manifest.csv", index_col="image_id")["label"]
 
     def logits(network, pictures, *_):
         is_there = np.array([labels[picture.image_id] == "Lung Opacity" for picture in pictures])
         margin = np.where(is_there, 1, -1) * (sign or np.where(np.arange(len(pictures)) % 3 == 0, -1, 1))
-        return np.column_stack([margin, -margin]).astype(float)
+        return size * np.column_stack([margin, -margin]).astype(float)
 
     monkeypatch.setattr("evaluate.classifier.inference.predict_logits", logits)
     assert execute(main, [f"resume={run}", f"data={own_data}", "wandb=False"]) == 0

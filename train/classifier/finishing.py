@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from train.classifier.tracking import GateLog
 
 TABLE = "gate.csv"
+_ALL_BUT_SURE = 0.99
+"""From this area under the ROC curve on, a calibration is steep because images are told apart so well."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,12 @@ def _calibrate(logits: Floats, classes: Ints, positive: int, data: Path) -> Cali
             "lack it; expected both, to calibrate on. Convert the data again."
         )
     found = fit_calibration(logits, classes, positive)
-    if found.slope > STEEPEST / 2:
+    if found.slope > STEEPEST / 2 and assess(found.apply(logits, positive), classes, positive).auc < _ALL_BUT_SURE:
+        print_warning(
+            f"the classifier says nearly the same of all {len(classes):,} images of val, as one does that has hardly "
+            "been trained: what it says of other images is little more than their share of opacities. Train longer"
+        )
+    elif found.slope > STEEPEST / 2:
         print_warning(
             f"the {len(classes):,} images of val are told apart without error, or all but, so that the calibration "
             "knows no doubt: the probabilities are too sure"
