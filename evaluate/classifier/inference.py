@@ -6,7 +6,6 @@ classifiers are validated: three equal channels from 0 to 1, the shorter side re
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -24,7 +23,7 @@ from evaluate.classifier.weights import Classifier, Network
 from evaluate.detector.device import find_device
 from evaluate.detector.inference import ahead
 from evaluate.detector.loading import NO_IMAGE, PREDICTED, UNREADABLE, NoImageError, Outcome, Picture, load_picture
-from evaluate.detector.unfinished import Found, Unfinished, key_of, unfinished
+from evaluate.detector.unfinished import Found, Unfinished, split_known, unfinished
 
 DECIMALS = 6
 """Of probabilities, in gate.csv and everywhere."""
@@ -163,14 +162,7 @@ def _see(
     transforms = [_transform(viewer.network.imgsz) for viewer in viewers]
     for viewer in viewers:
         viewer.network.model.to(device)
-    found = {
-        place: kept.known[key]
-        for place, picture in enumerate(pictures)
-        if kept and (key := key_of(picture)) in kept.known
-    }
-    missing = [place for place in range(len(pictures)) if place not in found]
-    if found:
-        print(f"going on: {len(found):,} of {len(pictures):,} images were looked at before", file=sys.stderr)
+    found, missing = split_known(pictures, kept, "looked at")
 
     def show(picture: Picture) -> _Shown:
         return _show(picture, viewers, transforms)

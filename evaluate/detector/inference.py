@@ -9,7 +9,6 @@ would else wait for it on a GPU.
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,7 +29,7 @@ from common.quiet_ultralytics import import_ultralytics
 from evaluate.detector.device import find_device
 from evaluate.detector.loading import PREDICTED, UNREADABLE, Loaded, Loader, Outcome, Picture
 from evaluate.detector.one_class import predictor_of
-from evaluate.detector.unfinished import Found, Unfinished, key_of, unfinished
+from evaluate.detector.unfinished import Found, Unfinished, split_known, unfinished
 from evaluate.detector.weights import Weights, is_rtdetr
 
 T = TypeVar("T")
@@ -156,15 +155,7 @@ def _find(
     kept: Unfinished | None,
 ) -> list[Found]:
     """What is found on each picture, in their order; of what is known already nothing is read."""
-    known = {
-        place: kept.known[key]
-        for place, picture in enumerate(pictures)
-        if kept and (key := key_of(picture)) in kept.known
-    }
-    missing = [place for place in range(len(pictures)) if place not in known]
-    if known:
-        print(f"going on: {len(known):,} of {len(pictures):,} images were predicted before", file=sys.stderr)
-    found = dict(known)
+    found, missing = split_known(pictures, kept, "predicted")
     loader = Loader(weights, settings.picture_size, settings.flip)
     loaded = progress(
         ahead(loader.load, [pictures[place] for place in missing], 2 * batch), description, total=len(missing)

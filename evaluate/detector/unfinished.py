@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,6 +67,24 @@ class Unfinished:
                 f"{shown(self._path)}: cannot be written ({error.strerror}). Free some space and run the same command "
                 "again; what was predicted is kept."
             ) from error
+
+
+def split_known(pictures: Sequence[Picture], kept: Unfinished | None, words: str) -> tuple[dict[int, Found], list[int]]:
+    """What is known of some pictures, by their places, and the places of the others; says so where anything is.
+
+    Args:
+        pictures: All of them.
+        kept: The file; None: nothing is known.
+        words: What was done with those that are known, such as `predicted`.
+    """
+    known = {
+        place: kept.known[key]
+        for place, picture in enumerate(pictures)
+        if kept and (key := key_of(picture)) in kept.known
+    }
+    if known:
+        print(f"going on: {len(known):,} of {len(pictures):,} images were {words} before", file=sys.stderr)
+    return known, [place for place in range(len(pictures)) if place not in known]
 
 
 def key_of(picture: Picture) -> str:

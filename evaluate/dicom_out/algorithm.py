@@ -8,7 +8,7 @@ import json
 import uuid
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common.cli import DISTRIBUTION
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 NOTICE = "RESEARCH ONLY - NOT FOR DIAGNOSIS"
 """What stands on every picture and in the description of every series."""
 MANUFACTURER = "RSNA pneumonia workshop (research)"
+
+SHORT_TEXT, LONG_TEXT = 16, 64
+"""Most characters of the value representations SH and LO (PS3.5, section 6.2)."""
 
 _NAMESPACE = uuid.UUID("c7f7fd4e-2f0e-4b64-8a3a-0c6b2c3c59d2")
 
@@ -43,6 +46,16 @@ class Algorithm:
     def digest(self) -> str:
         """SHA-256 of all of it, in hexadecimal."""
         return hashlib.sha256("\n".join((self.name, self.version, *self.parameters, self.finding)).encode()).hexdigest()
+
+    def equipment(self) -> dict[str, Any]:
+        """What every object says of who made it, as highdicom's arguments; no longer than the Standard allows."""
+        return {
+            "manufacturer": MANUFACTURER,
+            "manufacturer_model_name": self.name,
+            "software_versions": self.version,
+            "device_serial_number": self.digest[:SHORT_TEXT],
+            "series_description": f"{NOTICE}: {self.finding}"[:LONG_TEXT],
+        }
 
     def uid(self, kind: str, *of: str) -> str:
         """A UID that depends on nothing but the algorithm and the arguments (PS3.5 B.2).

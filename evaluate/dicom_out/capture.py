@@ -10,10 +10,9 @@ from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from common.pages.pictures import overlay
-from evaluate.dicom_out.algorithm import MANUFACTURER, NOTICE, Algorithm
+from evaluate.dicom_out.algorithm import NOTICE, Algorithm
 
 SERIES_NUMBER = 9902
-_LONGEST = 64
 _STRIP = 24
 """The strip with the notice is this part of the picture's shorter side."""
 _THINNEST = 12
@@ -73,11 +72,6 @@ def make_capture(source: Dataset, picture: NDArray[np.uint8], algorithm: Algorit
         series_number=SERIES_NUMBER,
         sop_instance_uid=sop_instance_uid,
         instance_number=source.InstanceNumber,
-        manufacturer=MANUFACTURER,
-        manufacturer_model_name=algorithm.name,
-        software_versions=algorithm.version,
-        device_serial_number=algorithm.digest[:16],
-        series_description=f"{NOTICE}: {algorithm.finding}"[:_LONGEST],
         patient_id=source.PatientID,
         patient_name=source.PatientName,
         patient_birth_date=source.PatientBirthDate or None,
@@ -89,6 +83,7 @@ def make_capture(source: Dataset, picture: NDArray[np.uint8], algorithm: Algorit
         referring_physician_name=source.ReferringPhysicianName,
         transfer_syntax_uid=ExplicitVRLittleEndian,
         specific_character_set="ISO_IR 192",
+        **algorithm.equipment(),
     )
     capture.copy_patient_and_study_information(source)
     capture.PatientOrientation = source.get("PatientOrientation", "")  # empty if it is not known

@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from common.data.names import POSITIVE_CLASS
-from evaluate.dicom_out.algorithm import MANUFACTURER, NOTICE, Algorithm
+from evaluate.dicom_out.algorithm import LONG_TEXT, MANUFACTURER, SHORT_TEXT, Algorithm
 
 SERIES_NUMBER = 9901
 _SCHEME = "99RSNAWORKSHOP"
-_CODE_LENGTH = 16
-_MEANING_LENGTH = 64
 _DISCLAIMER = (
     "Research only. This is the output of an experimental algorithm, not of a medical device, and no radiologist has "
     "looked at it. It must not guide the care of a patient. That no region is marked does not mean that there is none."
@@ -103,13 +101,9 @@ def make_report(
         series_number=SERIES_NUMBER,
         sop_instance_uid=sop_instance_uid,
         instance_number=source.InstanceNumber,
-        manufacturer=MANUFACTURER,
-        manufacturer_model_name=algorithm.name,
-        software_versions=algorithm.version,
-        device_serial_number=algorithm.digest[:_CODE_LENGTH],
-        series_description=f"{NOTICE}: {algorithm.finding}"[:_MEANING_LENGTH],
         is_complete=True,
         specific_character_set="ISO_IR 192",
+        **algorithm.equipment(),
     )
 
 
@@ -148,5 +142,5 @@ def _finding(name: str) -> Any:
 def _own_code(value: str, meaning: str) -> Any:
     from highdicom.sr import CodedConcept
 
-    short = re.sub(r"[^A-Z0-9_]+", "_", value.upper())[:_CODE_LENGTH].strip("_") or "FINDING"
-    return CodedConcept(short, _SCHEME, meaning.replace("\\", "/")[:_MEANING_LENGTH])
+    short = re.sub(r"[^A-Z0-9_]+", "_", value.upper())[:SHORT_TEXT].strip("_") or "FINDING"
+    return CodedConcept(short, _SCHEME, meaning.replace("\\", "/")[:LONG_TEXT])

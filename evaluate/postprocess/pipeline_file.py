@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 
-from common.errors import UnreadableError, UserError
-from common.files import read_regular, write_atomic
-from common.paths import shown
+from common.data.yaml_record import SHA256, YamlRecord, told
+from common.files import write_atomic
 from evaluate.postprocess.steps import (
     GATE_MODES,
     VIEWS,
@@ -30,8 +27,6 @@ from evaluate.postprocess.suppression import METHODS, Suppression
 FORMAT = 2
 """1 had no rescoring, of suppression an IoU only, and of what it was fitted on images and score; it is read, too."""
 
-_MOST_BYTES = 64 * 1024
-_SHA256 = re.compile("[0-9a-f]{64}")
 _HEADER = "# Post-processing as fitted by evaluate.postprocess.fit. The score is that of the images it was fitted on.\n"
 
 
@@ -66,23 +61,23 @@ def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, float) else value
 
 
-class _Reader:
-    """Reads the file of a pipeline, and says in one line what is wrong with it."""
+class _Reader(YamlRecord):
+    """Reads the file of a pipeline."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    kind = "a file of a fitted pipeline"
+    remedy = "Take a file that Pipeline.to_yaml wrote, or fit anew"
+    most_bytes = 64 * 1024
 
     def steps(self) -> dict[str, Any]:
         content = self.mapping(self.content(), "the file", None)
         version = content.get("format")
         if isinstance(version, bool) or version not in (1, FORMAT):
-            self.refuse(f"format is {_told(version)}", f"format: {FORMAT}")
+            self.refuse(f"format is {told(version)}", f"format: {FORMAT}")
         steps = ["suppression", "most_boxes", "rescoring", "box_scale", "gate", "confidence", "fitted_on"]
         if version == 1:
             steps.remove("rescoring")
         content = self.mapping(content, "the file", ["format", *steps, "complete"])
-        if content["complete"] is not True:
-            self.refuse(f"complete is {_told(content['complete'])}", "true, at the end of a whole file")
+        self.whole(content)
         scale = self.mapping(content["box_scale"], "box_scale", VIEWS)
         most = self.mapping(content["most_boxes"], "most_boxes", ["boxes"])["boxes"]
         return {
@@ -95,25 +90,6 @@ class _Reader:
             "fitted_on": self.fitted_on(content["fitted_on"], version),
         }
 
-    def content(self) -> Any:
-        try:
-            return yaml.safe_load(read_regular(self.path, _MOST_BYTES).decode("utf-8-sig"))
-        except UnreadableError as error:
-            self.refuse(f"cannot be read ({error})", "a file of a fitted pipeline")
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f", at line {mark.line + 1}" if mark else ""
-            self.refuse(f"no readable YAML{where}", "a file of a fitted pipeline")
-
-    def mapping(self, value: Any, name: str, expected: Any) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            self.refuse(f"{name} is {_told(value)}", "names with values")
-        if expected is not None and (missing := [key for key in expected if key not in value]):
-            self.refuse(f"{name} lacks {missing[0]}", ", ".join(expected))
-        if expected is not None and (unknown := [key for key in value if key not in expected]):
-            self.refuse(f"{name} has {_told(unknown[0])}", ", ".join(expected))
-        return value
-
     def suppression(self, value: Any, version: int) -> Suppression:
         if version == 1:
             least = self.share(value, "suppression", "iou", optional=True)
@@ -122,7 +98,7 @@ class _Reader:
         method = self.one_of(self.mapping(value, "suppression", keys)["method"], "suppression.method", METHODS)
         if (method == "none") != (value["iou"] is None):
             self.refuse(
-                f"suppression.iou is {_told(value['iou'])} with method {method}", "one with all methods but none"
+                f"suppression.iou is {told(value['iou'])} with method {method}", "one with all methods but none"
             )
         least = self.share(value, "suppression", "iou", among=keys, optional=True)
         if least == 1:
@@ -145,7 +121,7 @@ class _Reader:
         rule = self.mapping(value, "gate", ["mode", "threshold"])
         mode = self.one_of(rule["mode"], "gate.mode", GATE_MODES)
         if (mode in ("keep", "bayes")) != (rule["threshold"] is not None):
-            found = f"gate.threshold is {_told(rule['threshold'])} with mode {mode}"
+            found = f"gate.threshold is {told(rule['threshold'])} with mode {mode}"
             self.refuse(found, "one with mode keep or bayes only")
         return GateRule(mode, self.share(value, "gate", "threshold", among=["mode", "threshold"], optional=True))
 
@@ -159,20 +135,20 @@ class _Reader:
         if version == 1:
             return FittedOn(images, score)
         weights = on["weights"]
-        if not isinstance(weights, list) or not all(isinstance(one, str) and _SHA256.fullmatch(one) for one in weights):
-            self.refuse(f"fitted_on.weights is {_told(weights)}", "a list of SHA-256 checksums")
+        if not isinstance(weights, list) or not all(isinstance(one, str) and SHA256.fullmatch(one) for one in weights):
+            self.refuse(f"fitted_on.weights is {told(weights)}", "a list of SHA-256 checksums")
         split, data = (self.text(on[name], f"fitted_on.{name}") for name in ("split", "data_fingerprint"))
         return FittedOn(images, score, split, tuple(weights), data)
 
     def one_of(self, value: Any, name: str, names: Iterable[str]) -> Any:
         found = next((one for one in names if one == value), None)
         if found is None:
-            self.refuse(f"{name} is {_told(value)}", ", ".join(names))
+            self.refuse(f"{name} is {told(value)}", ", ".join(names))
         return found
 
     def text(self, value: Any, name: str) -> str:
         if not isinstance(value, str):
-            self.refuse(f"{name} is {_told(value)}", "text")
+            self.refuse(f"{name} is {told(value)}", "text")
         return value
 
     def share(self, value: Any, name: str, key: str, among: list[str] | None = None, optional: bool = False) -> Any:
@@ -181,25 +157,10 @@ class _Reader:
 
     def number(self, value: Any, name: str, least: float, most: float) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-            self.refuse(f"{name} is {_told(value)}", f"a number from {least:g} to {most:g}")
+            self.refuse(f"{name} is {told(value)}", f"a number from {least:g} to {most:g}")
         return float(value)
 
     def count(self, value: Any, name: str, least: int) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            self.refuse(f"{name} is {_told(value)}", f"a whole number from {least} on")
+            self.refuse(f"{name} is {told(value)}", f"a whole number from {least} on")
         return value
-
-    def refuse(self, found: str, expected: str) -> NoReturn:
-        raise UserError(
-            f"{shown(self.path)}: {found}; expected {expected}. Take a file that Pipeline.to_yaml wrote, or fit anew."
-        ) from None
-
-
-def _told(value: Any) -> str:
-    """What was found, short and in one line."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, float) and not math.isfinite(value):
-        return "not finite"
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

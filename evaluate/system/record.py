@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 
 from common.data.names import LARGEST_SIDE
-from common.errors import UnreadableError, UserError
-from common.files import read_regular, sha256, write_atomic
+from common.data.yaml_record import SHA256, YamlRecord, told
+from common.errors import UserError
+from common.files import sha256, write_atomic
 from common.paths import shown
 
 SYSTEM_FILE = "system.yaml"
 FORMAT = 1
 
-_MOST_BYTES = 1 << 20
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _HEADER = "# What predicts together: name this file's folder to evaluate/score.py and evaluate/predict.py.\n"
 _LISTS = ("detectors", "classifiers", "predictions")
 _AGAIN = (
@@ -157,21 +155,19 @@ class System:
         return _Reader(path).system()
 
 
-class _Reader:
-    """Reads the file of a system, and says in one line what is wrong with it."""
+class _Reader(YamlRecord):
+    """Reads the file of a system."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.folder = path, path.parent
+    kind, remedy, most_bytes = "the file of a system", _AGAIN, 1 << 20
 
     def system(self) -> System:
         content = self.content()
         if not isinstance(content, dict):
-            self.refuse(f"{_told(content)}", "names with values")
+            self.refuse(f"{told(content)}", "names with values")
         if content.get("format") != FORMAT or isinstance(content.get("format"), bool):
-            self.refuse(f"format is {_told(content.get('format'))}", f"format: {FORMAT}")
+            self.refuse(f"format is {told(content.get('format'))}", f"format: {FORMAT}")
         content = self.mapping(content, "the file", ["format", *_LISTS, "data", "complete"])
-        if content["complete"] is not True:
-            self.refuse(f"complete is {_told(content['complete'])}", "true, at the end of a whole file")
+        self.whole(content)
         detectors = tuple(
             SystemDetector(*self.member(one, name, "weights"), self.side(one["imgsz"], name), self.flag(one, name))
             for one, name in self.entries(content, "detectors", ["weights", "sha256", "imgsz", "augment"])
@@ -191,41 +187,22 @@ class _Reader:
             data = self.place(self.text(data, "data"))
         return System(detectors, classifiers, predictions, data)
 
-    def content(self) -> Any:
-        try:
-            return yaml.safe_load(read_regular(self.path, _MOST_BYTES).decode("utf-8-sig"))
-        except UnreadableError as error:
-            self.refuse(f"cannot be read ({error})", "the file of a system")
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f", at line {mark.line + 1}" if mark else ""
-            self.refuse(f"no readable YAML{where}", "the file of a system")
-
     def entries(self, content: dict[str, Any], name: str, keys: list[str]) -> list[tuple[dict[str, Any], str]]:
         """The entries of a list, with what each is called in messages."""
         found = content[name]
         if not isinstance(found, list):
-            self.refuse(f"{name} is {_told(found)}", "a list")
+            self.refuse(f"{name} is {told(found)}", "a list")
         return [
             (self.mapping(one, f"{name}, number {number}", keys), f"{name}, number {number}")
             for number, one in enumerate(found, 1)
         ]
 
-    def mapping(self, value: Any, name: str, expected: list[str]) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            self.refuse(f"{name} is {_told(value)}", "names with values")
-        if missing := [key for key in expected if key not in value]:
-            self.refuse(f"{name} lacks {missing[0]}", ", ".join(expected))
-        if unknown := [key for key in value if key not in expected]:
-            self.refuse(f"{name} has {_told(unknown[0])}", ", ".join(expected))
-        return value
-
     def member(self, entry: dict[str, Any], name: str, key: str) -> tuple[Path, str]:
         """A member's file and checksum, which must be that of the file."""
         path = self.place(self.text(entry[key], f"{name}: {key}"))
         digest = self.text(entry["sha256"], f"{name}: sha256")
-        if not _SHA256.fullmatch(digest):
-            self.refuse(f"{name}: sha256 is {_told(digest)}", "64 hexadecimal digits")
+        if not SHA256.fullmatch(digest):
+            self.refuse(f"{name}: sha256 is {told(digest)}", "64 hexadecimal digits")
         try:
             now = sha256(path)
         except OSError as error:
@@ -240,30 +217,21 @@ class _Reader:
 
     def place(self, text: str) -> Path:
         """A path of the file, which is relative to the file's folder: without the `..` that can be done without."""
-        return Path(os.path.normpath(self.folder / text))
+        return Path(os.path.normpath(self.path.parent / text))
 
     def text(self, value: Any, name: str) -> str:
         if not isinstance(value, str) or not value or "\0" in value:
-            self.refuse(f"{name} is {_told(value)}", "a text")
+            self.refuse(f"{name} is {told(value)}", "a text")
         return value
 
     def side(self, value: Any, name: str) -> int | None:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= LARGEST_SIDE:
-            self.refuse(f"{name}: imgsz is {_told(value)}", f"pixels, 1 to {LARGEST_SIDE}, or null")
+            self.refuse(f"{name}: imgsz is {told(value)}", f"pixels, 1 to {LARGEST_SIDE}, or null")
         return value
 
     def flag(self, entry: dict[str, Any], name: str, key: str = "augment") -> bool:
         if not isinstance(entry[key], bool):
-            self.refuse(f"{name}: {key} is {_told(entry[key])}", "true or false")
+            self.refuse(f"{name}: {key} is {told(entry[key])}", "true or false")
         return entry[key]
-
-    def refuse(self, found: str, expected: str) -> NoReturn:
-        raise UserError(f"{shown(self.path)}: {found}; expected {expected}. {_AGAIN}.") from None
-
-
-def _told(value: Any) -> str:
-    """What was found, short and in one line."""
-    text = "nothing" if value is None else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
