@@ -70,15 +70,15 @@ class Classifier:
         return Calibration(record.slope, record.intercept, expected or 0.5)
 
 
-def load_classifier(path: Path) -> Classifier:
-    """Load a gate.
+def locate_classifier(path: Path) -> tuple[Path, str, GateRecord]:
+    """Find a gate without loading it: its weights, their SHA-256, and its record.
 
     Args:
-        path: The folder that `train/gate.py` wrote, its `gate.csv`, or its `weights/best.pt`.
+        path: As for `load_classifier`.
 
     Raises:
-        UserError: There is no gate, its weights are not those that were calibrated or cannot be loaded, or its record
-            is of an earlier version.
+        UserError: There is no gate, its weights are not those that were calibrated, or its record is of an earlier
+            version.
     """
     run, weights = _locate(path)
     record = read_record(run)
@@ -94,11 +94,27 @@ def load_classifier(path: Path) -> Classifier:
             f"{shown(weights)}: its SHA-256 begins with {digest[:8]}, while {RECORD} was written for weights with "
             f"{record.weights_sha256[:8]}, so that the calibration is not theirs. `{anew}` calibrates these."
         )
+    return weights, digest, record
+
+
+def load_classifier(path: Path) -> Classifier:
+    """Load a gate.
+
+    Args:
+        path: The folder that `train/gate.py` wrote, its `gate.csv`, or its `weights/best.pt`.
+
+    Raises:
+        UserError: There is no gate, its weights are not those that were calibrated or cannot be loaded, or its record
+            is of an earlier version.
+    """
+    weights, digest, record = locate_classifier(path)
     network = load_network(weights)
+    run = run_folder(weights)
     if set(network.names.values()) != set(record.classes) or record.positive not in record.classes.values():
         raise UserError(
             f"{shown(run / RECORD)}: found the classes {', '.join(record.classes)} with {record.positive!r} as the "
-            f"opacity; expected those of the weights, {', '.join(network.names.values())}. `{anew}` writes it anew."
+            f"opacity; expected those of the weights, {', '.join(network.names.values())}. `python train/gate.py "
+            f"resume={typed(run)}` writes it anew."
         )
     return Classifier(weights, digest, record, network)
 

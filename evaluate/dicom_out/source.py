@@ -21,7 +21,7 @@ _IF_KNOWN = (
     "IssuerOfPatientID", "PatientAge", "PatientSize", "PatientWeight", "OtherPatientIDs", "PatientComments",
     "StudyDescription", "Manufacturer", "ManufacturerModelName", "InstitutionName",
 )  # fmt: skip
-_LINKS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+LINKS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 _CHOICES = {"PatientSex": ("M", "F", "O")}
 _FOR_PICTURES = ("BodyPartExamined", "ViewPosition", "PixelSpacing", "ImagerPixelSpacing", "PatientOrientation")
 _LONGEST_NUMBER = 999
@@ -51,7 +51,7 @@ def source_of(data: bytes) -> Dataset:
         value = _valid(read, keyword)
         if value or keyword in _EMPTY_IF_UNKNOWN:
             setattr(clean, keyword, value if len(value) > 1 else "".join(value))
-    for keyword in _LINKS:
+    for keyword in LINKS:
         text = "".join(_texts(read, keyword))
         if text and UID(text).is_valid:
             setattr(clean, keyword, text)

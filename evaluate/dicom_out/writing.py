@@ -25,15 +25,13 @@ from evaluate.detector.plausibility import NO_CHEST, is_no_chest
 from evaluate.dicom_out.algorithm import Algorithm
 from evaluate.dicom_out.capture import draw, make_capture
 from evaluate.dicom_out.report import make_report
-from evaluate.dicom_out.source import source_of
+from evaluate.dicom_out.source import LINKS, source_of
 
 # Of names of one part and the like, which are the original's; once and for all, as in `convert.pictures.elements`.
 warnings.filterwarnings("ignore", module=r"highdicom\b")
 
 REPORT, CAPTURE = ".sr.dcm", ".sc.dcm"
 """Suffixes of the files, after the image id."""
-_FOR_CAPTURES = ("StudyInstanceUID",)
-_FOR_REPORTS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 
 
 @dataclass
@@ -99,7 +97,7 @@ def write_dicoms(
         except (OSError, ValueError) as error:  # it was there when it was predicted
             written.leave_out(f"cannot be read: {error}", picture.name)
             continue
-        if any(keyword not in source for keyword in _FOR_CAPTURES):
+        if "StudyInstanceUID" not in source:
             written.leave_out("no valid Study Instance UID in their headers", picture.name)
             continue
         if outcome.width and outcome.height and "Columns" in source and "Rows" in source:
@@ -131,7 +129,7 @@ def _write(
         pixels = load_picture(dataclasses.replace(picture, read=lambda: data))
         return make_capture(source, draw(pixels, boxes, doubt), algorithm, capture_uid)
 
-    if all(keyword in source for keyword in _FOR_REPORTS):
+    if all(keyword in source for keyword in LINKS):
         written.reports += _put(Path(f"{stem}{REPORT}"), report_uid, report, picture.name, written)
     else:
         written.leave_out(

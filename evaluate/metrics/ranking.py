@@ -21,14 +21,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from evaluate.metrics.arrays import to_arrays
+from evaluate.metrics.arrays import Bools, Floats, Ints, to_arrays
 from evaluate.metrics.matching import HIT_IOU, find_hits
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int64]
 
 FIXED = (0.8, 0.9, 0.95)
 """Specificities at which sensitivity is told, and the reverse."""
@@ -143,26 +138,32 @@ def specificity_at(sensitivity: Floats, false: Floats, least: float) -> float:
     return float(1 - false[np.searchsorted(sensitivity, least - _ROUNDING, side="left")])
 
 
-def average_precision(ranking: Ranking, weights: Floats | None = None) -> float:
+def average_precision(
+    ranking: Ranking, weights: Floats | None = None, curve: tuple[Floats, Floats] | None = None
+) -> float:
     """Give the mean of the precision over the recall of images, as steps: the area under the precision-recall curve.
 
     Args:
         ranking: Of images.
         weights: As in `Ranking.curve`.
+        curve: What `ranking.curve(weights)` gives, where it is at hand.
     """
-    precision, recall = precision_recall(ranking, weights)
+    precision, recall = precision_recall(ranking, weights, curve)
     return float(np.nansum(np.diff(recall, prepend=0.0) * precision)) if not np.isnan(recall).all() else np.nan
 
 
-def precision_recall(ranking: Ranking, weights: Floats | None = None) -> tuple[Floats, Floats]:
+def precision_recall(
+    ranking: Ranking, weights: Floats | None = None, curve: tuple[Floats, Floats] | None = None
+) -> tuple[Floats, Floats]:
     """Give (G,) the share of the images called positive that are, and the share of the positive ones that are called.
 
     Args:
         ranking: Of images.
         weights: As in `Ranking.curve`.
+        curve: What `ranking.curve(weights)` gives, where it is at hand.
     """
     weights = np.ones(len(ranking.wanted)) if weights is None else weights
-    sensitivity, false = ranking.curve(weights)
+    sensitivity, false = curve or ranking.curve(weights)
     right, wrong = sensitivity[1:] * (weights @ ranking.wanted), np.nan_to_num(false[1:]) * (weights @ ranking.others)
     called = right + wrong
     return np.divide(right, called, out=np.full_like(right, np.nan), where=called > 0), sensitivity[1:]
@@ -191,7 +192,7 @@ def image_figures(ranking: Ranking, weights: Floats | None = None) -> Floats:
     return np.array(
         [
             area_under(*curve),
-            average_precision(ranking, weights),
+            average_precision(ranking, weights, curve),
             *(sensitivity_at(*curve, 1 - fixed) for fixed in FIXED),
             *(specificity_at(*curve, fixed) for fixed in FIXED),
         ]

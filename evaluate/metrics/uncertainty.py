@@ -23,13 +23,10 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from common.errors import UserError
+from evaluate.metrics.arrays import Floats, Ints
 from evaluate.metrics.grouping import UNKNOWN
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 RESAMPLES = 2_000
 LEVEL = 0.95

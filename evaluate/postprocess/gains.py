@@ -89,12 +89,12 @@ def gains(
         return ()
     fold = _deal(patients, search.has_truth, folds)
     scores = np.full((len(chosen), len(search.images)), np.nan)
+    fitting = [Fitting(chosen[: last + 1], fixed or {}, gate_modes) for last in range(len(chosen))]
+    start, least = fitting[0].start(table), fitting[0].least
     for held_out in progress(range(folds), "what each step brings", unit="folds"):
-        fitting = [Fitting(chosen[: last + 1], fixed or {}, gate_modes) for last in range(len(chosen))]
-        least = fitting[0].least
         others, mine = Part(search, fold != held_out, least), Part(search, fold == held_out, least)
         for last, one in enumerate(fitting):
-            fitted = one.choose(others, one.start(table))
+            fitted = one.choose(others, start)
             scores[last, fold == held_out] = mine.image_scores(fitted)[fold == held_out]
     by_step = [pd.Series(one, index=search.images) for one in scores]
     lines = [Gain(chosen[0], float(by_step[0].mean()), 0.0, None, None)]

@@ -1,4 +1,4 @@
-"""The gate in scoring: an image classifier's P(opacity), read, checked, and used on boxes as scores best."""
+"""The gate in scoring: an image classifier's P(opacity), read and checked."""
 
 from __future__ import annotations
 

@@ -241,7 +241,8 @@ def _data_of(system: LoadedSystem, request: ScoringRequest) -> DataSet:
 
 def _warn_of_change(weights: Weights, trained: DataSet) -> None:
     """Say so where a data set is not what it was when it was trained on."""
-    then, now = find_fingerprint(run_folder(weights.path), weights.sha256), yaml_fingerprint(trained.yaml)
+    then = find_fingerprint(run_folder(weights.path), weights.sha256)
+    now = yaml_fingerprint(trained.yaml) if then else None
     if then and now and then != now:
         print_warning(
             f"{shown(trained.yaml)}: the data set is another one than when {shown(weights.path)} was trained on it (val"

@@ -71,12 +71,12 @@ class Judged:
         """The RSNA score at the confidence."""
         return self.sweep.score(self.confidence)
 
-    @property
+    @cached_property
     def patients(self) -> pd.Series:
         """Patient of each image by image_id."""
         return self.split.manifest.set_index("image_id")["patient_id"]
 
-    @property
+    @cached_property
     def labels(self) -> pd.Series:
         """Label of each image by image_id; empty where the data set says none."""
         manifest = self.split.manifest.set_index("image_id")

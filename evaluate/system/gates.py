@@ -46,10 +46,10 @@ def find_gates(named: Sequence[Path]) -> Gates:
         )
     if not others:
         return Gates(files=files)
-    from evaluate.classifier.weights import load_classifier
+    from evaluate.classifier.weights import locate_classifier
 
-    loaded = [load_classifier(path) for path in others]
-    return Gates(tuple(SystemClassifier(one.path, one.sha256, one.flip) for one in loaded))
+    found = [locate_classifier(path) for path in others]
+    return Gates(tuple(SystemClassifier(weights, digest, bool(record.flip)) for weights, digest, record in found))
 
 
 def _is_table(path: Path) -> bool:

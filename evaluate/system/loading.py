@@ -110,8 +110,7 @@ class LoadedSystem:
     @property
     def detector_checksums(self) -> tuple[str, ...]:
         """SHA-256 of everything that finds boxes, sorted."""
-        system = self.system
-        return tuple(sorted([*(one.sha256 for one in system.detectors), *(one.sha256 for one in system.predictions)]))
+        return self.system.detector_checksums
 
     @property
     def overlapping(self) -> bool:

@@ -116,8 +116,12 @@ class System:
     @property
     def digest(self) -> str:
         """SHA-256 of the checksums of all that find boxes, in hexadecimal: one word for them."""
-        found = sorted([*(one.sha256 for one in self.detectors), *(one.sha256 for one in self.predictions)])
-        return hashlib.sha256("\n".join(found).encode()).hexdigest()
+        return hashlib.sha256("\n".join(self.detector_checksums).encode()).hexdigest()
+
+    @property
+    def detector_checksums(self) -> tuple[str, ...]:
+        """SHA-256 of everything that finds boxes, sorted."""
+        return tuple(sorted([*(one.sha256 for one in self.detectors), *(one.sha256 for one in self.predictions)]))
 
     def to_yaml(self, path: Path) -> None:
         """Write it to a file, which is either absent or whole; paths are relative to the file's folder.
