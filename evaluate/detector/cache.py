@@ -72,8 +72,8 @@ def predict_split(
     is_usual = weights.class_name is None and settings == InferenceOptions().settings(weights)
     path = _place(folder, name, made_from, is_usual)
     sidecar = path.with_suffix(".json")
-    if not again and path.is_file() and is_of(read_sidecar(sidecar), made_from, _CSV):
-        if read_sidecar(sidecar).get(_CSV) == sha256(path):
+    if not again and path.is_file() and is_of(kept := read_sidecar(sidecar), made_from, _CSV):
+        if kept.get(_CSV) == sha256(path):
             print(
                 f"{name}: using {shown(path)}, made from the same weights, images and settings (--again predicts anew)"
             )

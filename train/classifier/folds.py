@@ -18,7 +18,7 @@ from train.classifier.class_view import folds_of
 from train.classifier.finishing import TABLE, TrainedGate
 from train.classifier.training import GATE_DEFAULTS, check_gate, root_of, train_gate
 from train.detector.locating import check_data, find_data
-from train.settings.options import GATE, MAY_DIFFER
+from train.settings.options import GATE, GATE_ON_RESUME, MAY_DIFFER, differences
 
 RECORD = "folds.json"
 _NAME = "gates"
@@ -89,11 +89,7 @@ def _begin(folder: Path, given: Mapping[str, Any], fingerprint: str) -> None:
         raise UserError(
             f"{shown(file)}: not the record of gates ({type(error).__name__}). Remove its folder, or choose name=."
         ) from error
-    changed = [
-        f"{name} was {arguments.get(name)}, now {now['arguments'].get(name)}"
-        for name in sorted(arguments.keys() | now["arguments"].keys())
-        if arguments.get(name) != now["arguments"].get(name)
-    ]
+    changed = differences(arguments, now["arguments"])
     if not same_data:
         changed.insert(0, "the data set held other images")
     if changed:
@@ -111,7 +107,7 @@ def _train(run: Path, arguments: dict[str, Any], words: Sequence[str]) -> Traine
     place = {"project": os.fspath(run.parent), "name": run.name}
     last = run / "weights" / "last.pt"
     if last.is_file():
-        anew = {name: arguments[name] for name in arguments.keys() & ((MAY_DIFFER - {"exist_ok"}) | {"data"})}
+        anew = {name: arguments[name] for name in arguments.keys() & GATE_ON_RESUME}
         return train_gate({**anew, **place, "resume": os.fspath(last)}, [f"resume={typed(run)}"])
     alone = [word for word in words if word.partition("=")[0].strip("- ") not in {"folds", "name", "project"}]
     told = [*alone, f"fold={arguments['fold']}"]

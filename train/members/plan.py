@@ -96,7 +96,7 @@ def make_plan(recipe: Recipe, given: Mapping[str, Any]) -> Plan:
     folds = _folds(given, "folds", recipe.members["folds"].value)
     sizes = _sizes(given.get("imgsz") or recipe.members["imgsz"].value)
     gate_folds = None if gate is None else _gate_folds(recipe, given, folds)
-    augment = _switch(given, "augment", recipe.members["augment"].value if "augment" in recipe.members else False)
+    augment = _switch(given, "augment", _value(recipe.members, "augment", default=False))
 
     yaml = find_data(Path(str(given.get("data") or COMMAND_DEFAULTS["data"])))
     wanted = sorted({*folds, *(gate_folds or ())})

@@ -14,7 +14,7 @@ from common.trainings import MEMBERS_FILE
 from train.classifier.training import GATE_DEFAULTS
 from train.members.plan import Plan
 from train.settings.arguments import COMMAND_DEFAULTS, ultralytics_defaults
-from train.settings.options import DEFAULTS, GATE, MAY_DIFFER
+from train.settings.options import DEFAULTS, GATE, differences
 from train.settings.recipes import Recipe
 
 FORMAT = 2
@@ -95,14 +95,14 @@ class Record:
                 "holds other images now. Name the same data set, or choose another name=."
             )
         changed: list[str] = []
-        recipe_changes = _differences(_flat(before["recipe"]), _flat(now["recipe"]), "")
+        recipe_changes = differences(_flat(before["recipe"]), _flat(now["recipe"]))
         for part, prefix in (("members", ""), ("gates", "gate.")):
             key = "arguments" if part == "members" else "gate_arguments"
             if begun[part] and before[key] is not None and now[key] is not None:
                 # An argument that there was not yet had no effect, as its default has none.
                 known = {name: value for name, value in _defaults(part).items() if name in now[key]}
                 then = {name: value for name, value in before[key].items() if name in now[key]}
-                changed += _differences({**known, **then}, now[key], prefix)
+                changed += differences({**known, **then}, now[key], prefix)
         if changed:
             since = (
                 f"; recipe {plan.recipe.name} itself has changed since" if set(changed) & set(recipe_changes) else ""
@@ -160,12 +160,3 @@ def _flat(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe's values by the name that they have on the command line."""
     gate = {f"gate.{name}": value for name, value in recipe.get("gate", {}).items()}
     return {**recipe.get("arguments", {}), **recipe.get("members", {}), **gate}
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str) -> list[str]:
-    """What differs of two sets of arguments, in words."""
-    return [
-        f"{prefix}{name} was {before.get(name)}, now {now.get(name)}"
-        for name in sorted(before.keys() | now.keys())
-        if name not in {*MAY_DIFFER, "data"} and before.get(name) != now.get(name)
-    ]

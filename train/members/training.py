@@ -19,7 +19,7 @@ from train.detector.starting import load_resumable
 from train.detector.training import train_detector
 from train.members.plan import Plan, Training, check_trainings, make_plan
 from train.members.record import Record
-from train.settings.options import MAY_DIFFER
+from train.settings.options import GATE_ON_RESUME, MAY_DIFFER
 from train.settings.recipes import Recipe
 
 
@@ -122,7 +122,7 @@ def _train_gate(plan: Plan, one: Training) -> dict[str, Any]:
     if last is None:
         gate = train_gate({**one.arguments, **place, "exist_ok": True})
     else:
-        anew = {name: one.arguments[name] for name in one.arguments.keys() & ((MAY_DIFFER - {"exist_ok"}) | {"data"})}
+        anew = {name: one.arguments[name] for name in one.arguments.keys() & GATE_ON_RESUME}
         gate = train_gate({**anew, **place, "resume": os.fspath(last)})
     return {"fold": one.fold, "epoch": gate.record.epoch}
 

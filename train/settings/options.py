@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -158,8 +159,25 @@ GATE: dict[str, Argument] = {
 
 MAY_DIFFER = frozenset({"device", "workers", "batch", "cache", "verbose", "plots", "exist_ok", "wandb", "group"})
 """What may be given anew when several trainings go on, so that they can on another machine."""
+GATE_ON_RESUME = (MAY_DIFFER - {"exist_ok"}) | {"data"}
+"""Of what several trainings were given, what a gate of them is told that goes on."""
 
 USE = ("prevalence", "flip")
 """Those of them that say how the gate is used; a finished one can be given others."""
 
 DEFAULTS: dict[str, Any] = {name: argument.default for name, argument in OWN.items()}
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs of the arguments of several trainings that are to go on, in words; but for what may.
+
+    Args:
+        before: As they were begun.
+        now: As they are given now.
+        prefix: Of each name, such as `gate.`.
+    """
+    return [
+        f"{prefix}{name} was {before.get(name)}, now {now.get(name)}"
+        for name in sorted(before.keys() | now.keys())
+        if name not in {*MAY_DIFFER, "data"} and before.get(name) != now.get(name)
+    ]
