@@ -31,7 +31,7 @@ def read_by_split(paths: Sequence[Path], data: DataSet, splits: Sequence[str]) -
             in the data set, or all images belong to other splits.
     """
     files = [read_predictions(path) for path in paths]
-    _check_columns(files)
+    check_columns(files)
     where: dict[str, Path] = {}
     for file in files:
         for image_id in file.image_ids:
@@ -69,7 +69,7 @@ def read_by_split(paths: Sequence[Path], data: DataSet, splits: Sequence[str]) -
     return found
 
 
-def _check_columns(files: Sequence[PredictionsFile]) -> None:
+def check_columns(files: Sequence[PredictionsFile]) -> None:
     """Refuse files of which some are of several voters and others do not say: what has a voter none of has none."""
     kinds = {tuple(column for column in VOTER_COLUMNS if column in file.predictions): file for file in files}
     if len(kinds) > 1:

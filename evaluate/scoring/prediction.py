@@ -35,6 +35,7 @@ from evaluate.dicom_out.place import OPTION, check_sources
 from evaluate.postprocess.pipeline import Pipeline
 from evaluate.postprocess.steps import Confidence
 from evaluate.scoring.choice import choose_pipeline, size_of_scoring
+from evaluate.scoring.handed_in import check_columns
 from evaluate.scoring.overlays import draw_overlays
 from evaluate.scoring.result import PIPELINE_FILE
 from evaluate.system.finding import find_system, home_of, typed_words_of
@@ -318,6 +319,7 @@ def apply_to_predictions(request: ApplyingRequest) -> Applied:
     if request.confidence is not None:
         pipeline = replace(pipeline, confidence=Confidence(request.confidence))
     files = [read_predictions(path) for path in request.predictions]
+    check_columns(files)
     named = pd.Series([image_id for file in files for image_id in file.image_ids], dtype=object)
     names = ", ".join(shown(path) for path in request.predictions)
     if named.duplicated().any():

@@ -351,13 +351,19 @@ def test_arguments_out_of_range(option, capsys):
         (["folder", "--pipeline", "p.yaml"], "p.csv: predictions, among pictures"),
         (["--pipeline", "PIPELINE", "--data", "DATA"], "p.csv: 1 of 1 images, first stranger, are not in .*data.yaml"),
         (["q.csv", "--pipeline", "PIPELINE", "--data", "DATA"], "image stranger is in two of them"),
+        (["v.csv", "--pipeline", "PIPELINE", "--data", "DATA"], "p.csv: lacks voters, which .*v.csv has"),
     ],
 )
 def test_predictions_that_cannot_be_made_a_submission(options, words, data_set, tmp_path):
     for name in ("p.csv", "q.csv"):
         (tmp_path / name).write_text("image_id,confidence,x,y,width,height\nstranger,0.5,1,2,3,4\n")
+    (tmp_path / "v.csv").write_text("image_id,confidence,x,y,width,height,voters\nother,0.5,1,2,3,4,2\n")
     Pipeline().to_yaml(tmp_path / "pipeline.yaml")
-    known = {"PIPELINE": tmp_path / "pipeline.yaml", "DATA": data_set, "q.csv": tmp_path / "q.csv"}
+    known = {
+        "PIPELINE": tmp_path / "pipeline.yaml",
+        "DATA": data_set,
+        **{name: tmp_path / name for name in ("q.csv", "v.csv")},
+    }
     with pytest.raises(UserError, match=words):
         run(tmp_path / "p.csv", *(known.get(one, one) for one in options), "--output", tmp_path / "out")
     assert not (tmp_path / "out").exists()
