@@ -18,7 +18,8 @@ def challenge_pictures(data_set: Path) -> str:
     """The challenge's test pictures, as arguments of evaluate/predict.py.
 
     A data set does not say where on the machine its source lies, but how its files are called: a place where raw data
-    usually are is the source if it has all of the test pictures.
+    usually are is the source if it has all of the test pictures; of several the one that has the fewest others, as
+    drawn samples of several sizes share names.
 
     Args:
         data_set: The converted data set's folder.
@@ -29,12 +30,14 @@ def challenge_pictures(data_set: Path) -> str:
     files = _challenge_files(data_set)
     parts = {PurePosixPath(file).parent.as_posix() for file in files}
     part = parts.pop() if len(parts) == 1 else ""
+    found: list[tuple[int, str]] = []
     for place in _places(data_set) if files else ():
         if place.is_dir() and all((place / file).is_file() for file in files):
-            return typed(place / part)
-        if place.suffix == ".zip" and place.is_file() and files <= _members(place):
-            return f"{typed(place)} --only {part}" if part not in {"", "."} else typed(place)
-    return PLACEHOLDER
+            found.append((sum(1 for _ in (place / part).iterdir()), typed(place / part)))
+        elif place.suffix == ".zip" and place.is_file() and files <= (members := _members(place)):
+            words = f"{typed(place)} --only {part}" if part not in {"", "."} else typed(place)
+            found.append((sum(name.startswith(part) for name in members), words))
+    return min(found, key=lambda one: one[0], default=(0, PLACEHOLDER))[1]
 
 
 def _challenge_files(data_set: Path) -> set[str]:

@@ -36,6 +36,12 @@ def test_a_folder_of_raw_data_beside_the_data_set(data_set):
     assert challenge_pictures(data_set) == "'datasets/raw/my sample/stage_2_test_images'"
 
 
+def test_of_several_that_have_all_the_one_with_the_fewest_others(data_set):
+    write(data_set.parent / "raw" / "a larger sample", "x", "y", "z")
+    write(data_set.parent / "raw" / "this one", "x", "y")
+    assert challenge_pictures(data_set) == "'datasets/raw/this one/stage_2_test_images'"
+
+
 def test_a_zip_where_the_download_puts_it(data_set, tmp_path, monkeypatch):
     zipped = tmp_path / "rsna.zip"
     monkeypatch.setattr(raw_data, "RSNA_ZIP", zipped)
